@@ -1,0 +1,3 @@
+//! The Quorate operator.
+
+fn main() {}

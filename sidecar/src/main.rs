@@ -1,0 +1,3 @@
+//! The Quorate sidecar.
+
+fn main() {}
