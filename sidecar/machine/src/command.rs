@@ -1,0 +1,226 @@
+//! What a client may ask of the replicated state: the commands, and the envelope that makes a retry harmless.
+//!
+//! A command is decided by its bytes and its place in the log alone. Everything that needs a clock,
+//! a random number or the network was settled before it was proposed.
+//!
+//! Not here: the bytes ([`crate::codec`] and `encode`/`decode` below it), the limits
+//! ([`Command::validate`]), and what a command does ([`crate::Machine::apply`]).
+
+use bytes::Bytes;
+use quorate_autopilot::SettingsChange;
+
+/// An index as the API shows it: log index + `index_base` (K17). All changes of one log entry share it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ApiIndex(pub u64);
+
+impl ApiIndex {
+    /// In a compare-and-set: "only if the key is missing".
+    pub const MISSING: Self = Self(0);
+}
+
+impl std::fmt::Display for ApiIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A registered client: the log index of its registration (K20), so no two ever share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+impl std::fmt::Display for ClientId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which attempt of which client this is (K20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Who asks.
+    pub client: ClientId,
+    /// Chosen by the client, different for each command, the same for each retry of one.
+    pub sequence: u64,
+    /// The client has the answers of all sequences below this one; it never falls.
+    pub acked_below: u64,
+}
+
+/// A command as it stands in the log: with a tag it is applied at most once, whatever the retries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// `None`: applied as often as it stands in the log.
+    pub tag: Option<Tag>,
+    /// What to do.
+    pub command: Command,
+}
+
+/// One change of the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Write a key. A write that changes neither value nor flags keeps the modify index.
+    Put {
+        /// 1 to [`KEY_BYTES_MAX`](crate::limits::KEY_BYTES_MAX) bytes.
+        key: Bytes,
+        /// Up to [`VALUE_BYTES_MAX`](crate::limits::VALUE_BYTES_MAX) bytes.
+        value: Bytes,
+        /// The client's own mark.
+        flags: u64,
+    },
+    /// Write a key only if its modify index is `expected`; [`ApiIndex::MISSING`]: only if it does not exist.
+    CompareAndSet {
+        /// See `Put`.
+        key: Bytes,
+        /// See `Put`.
+        value: Bytes,
+        /// See `Put`.
+        flags: u64,
+        /// The modify index the caller saw.
+        expected: ApiIndex,
+    },
+    /// Delete a key. With `expected`: only at that modify index; a missing key is success (Consul's rule).
+    Delete {
+        /// See `Put`.
+        key: Bytes,
+        /// The modify index the caller saw, if it matters.
+        expected: Option<ApiIndex>,
+    },
+    /// Delete every key that starts with these bytes; empty: every key.
+    DeletePrefix {
+        /// Up to [`KEY_BYTES_MAX`](crate::limits::KEY_BYTES_MAX) bytes.
+        prefix: Bytes,
+    },
+    /// All of these or none. Every operation is evaluated and every failure reported.
+    Txn(Vec<TxnOp>),
+    /// Become a client whose retries are recognised; the outcome carries its ID (K20).
+    RegisterClient {
+        /// The member (Raft ID and incarnation) that registers for what it forwards; such a client is evicted
+        /// only once the member has left the configuration or registered again. `None` for an application.
+        owner: Option<Owner>,
+    },
+    /// Change autopilot's settings. Validated by whoever proposes: rules may change between versions,
+    /// so members only merge.
+    SetAutopilot {
+        /// The fields to set.
+        change: SettingsChange,
+        /// `Merge` keeps the fields not named, `Replace` returns them to their defaults.
+        mode: SettingsMode,
+        /// Only if the settings' modify index is this; [`ApiIndex::MISSING`]: only if never set.
+        expected: Option<ApiIndex>,
+    },
+}
+
+/// The member a client belongs to, as Raft ID and incarnation in one text; compared for equality only.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner(pub String);
+
+/// What becomes of the fields a settings change does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingsMode {
+    /// They stay.
+    Merge,
+    /// They return to their defaults (Consul's PUT).
+    Replace,
+}
+
+/// One operation of a transaction. Operations run in order and see the effects of earlier ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TxnOp {
+    /// Write. Result: the entry, without its value.
+    Set {
+        /// The key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// Its new flags.
+        flags: u64,
+    },
+    /// Write if the modify index is `expected` ([`ApiIndex::MISSING`]: if missing). Result: the entry, without its value.
+    Cas {
+        /// The key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// Its new flags.
+        flags: u64,
+        /// The modify index the caller saw.
+        expected: ApiIndex,
+    },
+    /// Read; fails if missing. Result: the whole entry.
+    Get {
+        /// The key.
+        key: Bytes,
+    },
+    /// Read. Result: the whole entry, or an empty one with indexes 0.
+    GetOrEmpty {
+        /// The key.
+        key: Bytes,
+    },
+    /// Read every key under a prefix. Results: whole entries in byte order.
+    GetTree {
+        /// The prefix, not empty.
+        prefix: Bytes,
+    },
+    /// Delete. No result.
+    Delete {
+        /// The key.
+        key: Bytes,
+    },
+    /// Delete every key under a prefix. No result.
+    DeleteTree {
+        /// The prefix; empty: everything.
+        prefix: Bytes,
+    },
+    /// Delete if the modify index is `expected`; a missing key is success. No result.
+    DeleteCas {
+        /// The key.
+        key: Bytes,
+        /// The modify index the caller saw.
+        expected: ApiIndex,
+    },
+    /// Fail unless the key exists at this modify index. Result: the entry, without its value.
+    CheckIndex {
+        /// The key.
+        key: Bytes,
+        /// The modify index it must have.
+        expected: ApiIndex,
+    },
+    /// Fail if the key exists. No result.
+    CheckNotExists {
+        /// The key.
+        key: Bytes,
+    },
+}
+
+impl TxnOp {
+    /// The key or prefix it is about.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Self::Set { key, .. }
+            | Self::Cas { key, .. }
+            | Self::Get { key }
+            | Self::GetOrEmpty { key }
+            | Self::Delete { key }
+            | Self::DeleteCas { key, .. }
+            | Self::CheckIndex { key, .. }
+            | Self::CheckNotExists { key } => key,
+            Self::GetTree { prefix } | Self::DeleteTree { prefix } => prefix,
+        }
+    }
+
+    /// Whether it can change the state. A transaction without such an operation needs no log entry:
+    /// [`Machine::read_txn`](crate::Machine::read_txn) answers it.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Self::Set { .. }
+            | Self::Cas { .. }
+            | Self::Delete { .. }
+            | Self::DeleteTree { .. }
+            | Self::DeleteCas { .. } => true,
+            Self::Get { .. }
+            | Self::GetOrEmpty { .. }
+            | Self::GetTree { .. }
+            | Self::CheckIndex { .. }
+            | Self::CheckNotExists { .. } => false,
+        }
+    }
+}

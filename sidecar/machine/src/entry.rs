@@ -1,0 +1,134 @@
+//! One key and its row: what clients see of it, and the bytes it is stored as.
+//!
+//! Row, little endian: `format u8 = 1 | flags u64 | create u64 | modify u64 | lock_index u64 |
+//! session_bytes u8 | session | value`. The session is always empty today; a row that has one was
+//! written by a newer binary and is refused, because rewriting it would drop a lock.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::codec::DecodeError;
+use crate::command::ApiIndex;
+
+const FORMAT: u8 = 1;
+const SESSION_AT: usize = 1 + 4 * 8;
+const HEADER_BYTES: usize = SESSION_AT + 1;
+
+/// A key with all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvEntry {
+    /// The key.
+    pub key: Bytes,
+    /// The value; empty where only the entry's marks were asked for.
+    pub value: Bytes,
+    /// The client's own mark.
+    pub flags: u64,
+    /// The index at which the key came into being.
+    pub create_index: ApiIndex,
+    /// The index of its last change.
+    pub modify_index: ApiIndex,
+    /// How often the key was locked since it was last plainly written.
+    pub lock_index: u64,
+}
+
+impl KvEntry {
+    /// The same entry with an empty value.
+    #[must_use]
+    pub fn without_value(mut self) -> Self {
+        self.value = Bytes::new();
+        self
+    }
+
+    /// What `get-or-empty` answers for a missing key.
+    pub(crate) fn missing(key: Bytes) -> Self {
+        let none = ApiIndex::default();
+        Self { key, value: Bytes::new(), flags: 0, create_index: none, modify_index: none, lock_index: 0 }
+    }
+
+    pub(crate) fn to_row(&self) -> Bytes {
+        let mut row = BytesMut::with_capacity(HEADER_BYTES + self.value.len());
+        row.put_u8(FORMAT);
+        row.put_u64_le(self.flags);
+        row.put_u64_le(self.create_index.0);
+        row.put_u64_le(self.modify_index.0);
+        row.put_u64_le(self.lock_index);
+        row.put_u8(0);
+        row.put_slice(&self.value);
+        row.freeze()
+    }
+
+    /// The entry of a row; its value shares the row's memory.
+    pub(crate) fn from_row(key: Bytes, row: &Bytes) -> Result<Self, DecodeError> {
+        let head = Head::of(row)?;
+        Ok(Self {
+            key,
+            value: row.slice(HEADER_BYTES..),
+            flags: head.flags,
+            create_index: head.create_index,
+            modify_index: head.modify_index,
+            lock_index: head.lock_index,
+        })
+    }
+}
+
+/// A row without its value: enough for indexes and conditions.
+pub(crate) struct Head {
+    pub(crate) flags: u64,
+    pub(crate) create_index: ApiIndex,
+    pub(crate) modify_index: ApiIndex,
+    pub(crate) lock_index: u64,
+}
+
+impl Head {
+    pub(crate) fn of(row: &[u8]) -> Result<Self, DecodeError> {
+        let format = *row.first().ok_or(DecodeError::Truncated { what: "row format" })?;
+        if format > FORMAT {
+            return Err(DecodeError::NewerVersion { what: "key row", found: format, known: FORMAT });
+        }
+        if row.len() < HEADER_BYTES {
+            return Err(DecodeError::Truncated { what: "key row" });
+        }
+        if row[SESSION_AT] != 0 {
+            return Err(DecodeError::NewerVersion {
+                what: "key row with a session",
+                found: FORMAT + 1,
+                known: FORMAT,
+            });
+        }
+        let number = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&row[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        Ok(Self {
+            flags: number(1),
+            create_index: ApiIndex(number(9)),
+            modify_index: ApiIndex(number(17)),
+            lock_index: number(25),
+        })
+    }
+}
+
+/// A key as a message shows it: printable, and cut after 64 bytes.
+pub struct KeyText<'a>(pub &'a [u8]);
+
+impl fmt::Display for KeyText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN_BYTES_MAX: usize = 64;
+        let shown = &self.0[..self.0.len().min(SHOWN_BYTES_MAX)];
+        for chunk in shown.utf8_chunks() {
+            for letter in chunk.valid().chars() {
+                if letter.is_control() {
+                    write!(f, "{}", letter.escape_default())?
+                } else {
+                    write!(f, "{letter}")?
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        if self.0.len() > SHOWN_BYTES_MAX { write!(f, "…") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,68 @@
+//! Every limit of the state machine: value, reason, and what happens there.
+//!
+//! Limits on input are checked by [`Command::validate`](crate::Command::validate) before anything is
+//! proposed, and the caller gets an [`Invalid`](crate::Invalid) that names the limit. Limits on
+//! memory are enforced while applying, by position in the log only, so that every member decides alike.
+
+/// Longest key. Longer is refused. It keeps a row's key well inside one redb page and a tombstone cheap.
+pub const KEY_BYTES_MAX: usize = 4 * 1024;
+
+/// Longest value. Longer is refused. Consul's limit; clients chunk at exactly this size.
+pub const VALUE_BYTES_MAX: usize = 512 * 1024;
+
+/// Operations in one transaction. More are refused. Consul's limit.
+pub const TXN_OPS_MAX: usize = 128;
+
+/// Keys and values of one transaction, summed. More is refused: an entry must stay below 1 MiB (K25).
+pub const TXN_BYTES_MAX: usize = 768 * 1024;
+
+/// What one transaction may read back, summed over its results. Beyond it the transaction fails
+/// and nothing is applied: the result travels in one gRPC message of 4 MiB (K25) and is kept for retries (K20).
+pub const TXN_RESULT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Name of a member that registers for what it forwards (Raft ID and incarnation). Longer is refused.
+pub const OWNER_BYTES_MAX: usize = 128;
+
+/// Sequences a client may have open beyond what it has acknowledged (K20). Later ones are refused without effect.
+pub const CLIENT_WINDOW: u64 = 4_096;
+
+/// Registered clients (K20). One more evicts the one whose last entry lies furthest back in the log.
+pub const CLIENTS_MAX: usize = 64 * 1024;
+
+/// Bytes of all kept results together, bookkeeping included. Beyond it clients are evicted as at
+/// [`CLIENTS_MAX`], so that memory stays bounded whatever the results hold (K29).
+pub const CLIENT_RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What one kept result costs besides its bytes: a tree slot and the allocation's own header.
+pub const CLIENT_RESULT_OVERHEAD_BYTES: usize = 64;
+
+/// Recent writes held in memory before they are flushed (K29). At the limit the table is frozen; while one
+/// is being flushed and the next is full, the driver stops applying until the flush is done.
+pub const MEMTABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What one row of a memtable costs besides its key and value: two handles, a tree slot, two allocations.
+pub const MEMTABLE_ROW_OVERHEAD_BYTES: usize = 160;
+
+/// Tombstones kept. Beyond it the oldest are dropped and their index becomes a floor under all prefix
+/// indexes: an index never falls, a watcher of a prefix may wake once for nothing.
+pub const TOMBSTONES_MAX: u64 = 100_000;
+
+/// Tombstones dropped at a time, so that no single command does unbounded work.
+pub const TOMBSTONES_DROPPED_PER_COMMAND: usize = 256;
+
+const _: () = assert!(
+    VALUE_BYTES_MAX + KEY_BYTES_MAX < TXN_BYTES_MAX,
+    "the largest single write must also fit in a transaction"
+);
+const _: () = assert!(
+    TXN_BYTES_MAX + TXN_OPS_MAX * 64 < 1024 * 1024,
+    "an encoded transaction must fit in a log entry of 1 MiB (K25)"
+);
+const _: () = assert!(
+    TOMBSTONES_DROPPED_PER_COMMAND > TXN_OPS_MAX,
+    "one command must drop more tombstones than it can make"
+);
+const _: () = assert!(
+    TXN_RESULT_BYTES_MAX * 4 <= CLIENT_RESULT_BYTES_MAX,
+    "a single result must not evict every client"
+);

@@ -1,0 +1,188 @@
+//! What the state knows beside its rows: where it stands in the log, and the numbers that belong to that place.
+//!
+//! It is one row of the same flush as everything else, so a state file is always whole at one index (K4).
+//! The store reads it to learn `durable_applied` and the configuration.
+
+use bytes::Bytes;
+use quorate_autopilot::SettingsChange;
+
+use crate::base::{Base, Table};
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::command::{ApiIndex, Owner};
+
+/// A place in the log: the applied entry's index and term. The sidecar translates to and from Raft's own type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The log index; 0: nothing yet.
+    pub index: u64,
+    /// The term of the entry there.
+    pub term: u64,
+}
+
+/// A configuration entry that was applied. What a server is, the machine does not know: the
+/// bytes are the log's own encoding, kept for the start of the core (K4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedConfiguration {
+    /// The log index of the entry.
+    pub index: u64,
+    /// Its servers (both halves if joint), as owners of clients (K20).
+    pub owners: Vec<Owner>,
+    /// The configuration as the log writes it.
+    pub encoded: Bytes,
+}
+
+/// Autopilot's settings as stored: only what somebody set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AutopilotRecord {
+    /// The fields that were set.
+    pub settings: SettingsChange,
+    /// The index of the first change; 0: never changed.
+    pub create_index: ApiIndex,
+    /// The index of the last change; 0: never changed.
+    pub modify_index: ApiIndex,
+}
+
+/// The state's own numbers at one place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The last applied entry.
+    pub applied: Position,
+    /// The last configuration entry at or below it, if there was one.
+    pub configuration: Option<AppliedConfiguration>,
+    /// API index = log index + this (K17). Raised by a restore, so that API indexes never fall.
+    pub index_base: u64,
+    /// The index of the last change to any key, deletions included; 0: none yet.
+    pub keys_index: ApiIndex,
+    /// How many tombstones are kept.
+    pub tombstones: u64,
+    /// The highest index among the tombstones that were dropped: no prefix index is lower.
+    pub tombstone_floor: ApiIndex,
+    /// Autopilot's settings.
+    pub autopilot: AutopilotRecord,
+    /// The format version all members write (K24).
+    pub cluster_version: u32,
+    /// How often the cluster was recovered from a lost quorum (K18).
+    pub recovery_epoch: u64,
+    /// How often the state was restored from an archive (K17).
+    pub restore_epoch: u64,
+}
+
+impl Default for Meta {
+    fn default() -> Self {
+        Self {
+            applied: Position::default(),
+            configuration: None,
+            index_base: 0,
+            keys_index: ApiIndex::default(),
+            tombstones: 0,
+            tombstone_floor: ApiIndex::default(),
+            autopilot: AutopilotRecord::default(),
+            cluster_version: Self::CLUSTER_VERSION_FIRST,
+            recovery_epoch: 0,
+            restore_epoch: 0,
+        }
+    }
+}
+
+impl Meta {
+    /// The key of its row in [`Table::Meta`].
+    pub const KEY: &[u8] = b"meta";
+
+    /// The version a new cluster starts with.
+    pub const CLUSTER_VERSION_FIRST: u32 = 1;
+
+    const FORMAT: u8 = 1;
+
+    /// What `base` holds; the default for one that was never flushed to.
+    pub fn load<B: Base>(base: &B) -> Result<Self, LoadError<B::Error>> {
+        match base.get(Table::Meta, Self::KEY).map_err(LoadError::Base)? {
+            Some(row) => Ok(Self::decode(&row)?),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// The row's bytes.
+    pub fn encode(&self) -> Bytes {
+        let mut to = Writer::default();
+        to.byte(Self::FORMAT);
+        for number in
+            [self.applied.index, self.applied.term, self.index_base, self.keys_index.0, self.tombstones]
+        {
+            to.number(number);
+        }
+        to.number(self.tombstone_floor.0);
+        to.number(u64::from(self.cluster_version));
+        to.number(self.recovery_epoch);
+        to.number(self.restore_epoch);
+        to.number(self.autopilot.create_index.0);
+        to.number(self.autopilot.modify_index.0);
+        crate::settings_codec::encode(&mut to, &self.autopilot.settings);
+        match &self.configuration {
+            None => to.byte(0),
+            Some(configuration) => {
+                to.byte(1);
+                to.number(configuration.index);
+                to.count(configuration.owners.len());
+                for owner in &configuration.owners {
+                    to.bytes(owner.0.as_bytes());
+                }
+                to.bytes(&configuration.encoded);
+            }
+        }
+        to.finish()
+    }
+
+    /// Read a row's bytes.
+    pub fn decode(row: &Bytes) -> Result<Self, DecodeError> {
+        let mut from = Reader::new(row);
+        from.version("state meta row", Self::FORMAT)?;
+        let applied = Position { index: from.number("applied index")?, term: from.number("applied term")? };
+        let index_base = from.number("index base")?;
+        let keys_index = ApiIndex(from.number("keys index")?);
+        let tombstones = from.number("tombstones")?;
+        let tombstone_floor = ApiIndex(from.number("tombstone floor")?);
+        let cluster_version = from.number_u32("cluster version")?;
+        let recovery_epoch = from.number("recovery epoch")?;
+        let restore_epoch = from.number("restore epoch")?;
+        let create_index = ApiIndex(from.number("settings create index")?);
+        let modify_index = ApiIndex(from.number("settings modify index")?);
+        let settings = crate::settings_codec::decode(&mut from)?;
+        let configuration = if from.flag("configuration")? {
+            let index = from.number("configuration index")?;
+            let owners = from.list("configuration owner", |from| from.text("owner").map(Owner))?;
+            Some(AppliedConfiguration { index, owners, encoded: from.bytes("configuration")? })
+        } else {
+            None
+        };
+        from.end()?;
+        Ok(Self {
+            applied,
+            configuration,
+            index_base,
+            keys_index,
+            tombstones,
+            tombstone_floor,
+            autopilot: AutopilotRecord { settings, create_index, modify_index },
+            cluster_version,
+            recovery_epoch,
+            restore_epoch,
+        })
+    }
+
+    /// The API index of the entry at `index`.
+    pub fn api_index(&self, index: u64) -> ApiIndex {
+        ApiIndex(index + self.index_base)
+    }
+}
+
+/// Why the state could not be read or changed. Both end the process; what was flushed stays as it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError<E: std::error::Error> {
+    /// The state file failed.
+    #[error("the state cannot be read: {0}")]
+    Base(#[source] E),
+    /// The state file, or an entry of the log, is newer than this binary, or corrupt.
+    #[error(transparent)]
+    Format(#[from] DecodeError),
+}
