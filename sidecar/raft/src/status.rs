@@ -1,0 +1,108 @@
+//! What the core shows of itself: for status, metrics, the autopilot.
+
+use std::time::Duration;
+
+use crate::entry::IndexedConfiguration;
+use crate::types::{Address, Index, LogId, ServerId, Term};
+
+/// A picture of one member at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Who it is.
+    pub id: ServerId,
+    /// What it does.
+    pub role: Role,
+    /// Its current term.
+    pub term: Term,
+    /// The leader it hears, if any.
+    pub leader: Option<Leader>,
+    /// When it last heard a leader; zero if it leads; none if never since start.
+    pub last_contact: Option<Duration>,
+    /// Its place in the group.
+    pub membership: Membership,
+    /// The first entry of the log.
+    pub first: Index,
+    /// The last entry of the log.
+    pub last: LogId,
+    /// The last entry that storage has confirmed.
+    pub persisted: Index,
+    /// The commit index.
+    pub commit: Index,
+    /// The last entry the machine has applied.
+    pub applied: Index,
+    /// The last entry a synced flush holds (K3).
+    pub durable_applied: Index,
+    /// Bytes in the log, an estimate.
+    pub log_bytes: u64,
+    /// Whether the leader has committed in its own term: before that it changes and reads nothing.
+    pub is_ready: bool,
+    /// The configuration in effect; none before the first.
+    pub latest: Option<IndexedConfiguration>,
+    /// The newest committed configuration.
+    pub committed: Option<IndexedConfiguration>,
+    /// Whether leadership is being handed over.
+    pub is_transferring: bool,
+    /// The leader's view of the others; empty on followers.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// What a member does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It listens.
+    Follower,
+    /// It asks whether it would be elected.
+    PreCandidate,
+    /// It asks for votes.
+    Candidate,
+    /// It leads.
+    Leader,
+}
+
+/// A member's place in the group, as it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// In no configuration so far: newly made, or still catching up.
+    NotYet,
+    /// In the latest configuration without a vote.
+    NonVoter,
+    /// In the latest configuration with a vote.
+    Voter,
+    /// It was a member, and a committed configuration is without it (K19).
+    Removed,
+}
+
+/// Whom to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Who.
+    pub id: ServerId,
+    /// Where, as the configuration says; none if it is not (yet) in ours.
+    pub address: Option<Address>,
+}
+
+/// The leader's view of one peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Who.
+    pub id: ServerId,
+    /// The last entry known to be on its disk.
+    pub matched: Index,
+    /// The next entry to send.
+    pub next: Index,
+    /// Age of its last acknowledgement of any kind in this term; none before the first.
+    pub last_ack: Option<Duration>,
+    /// How it is supplied.
+    pub replication: ReplicationState,
+}
+
+/// How a peer is supplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicationState {
+    /// One message at a time, to find where the logs part.
+    Probe,
+    /// A pipeline.
+    Replicate,
+    /// By a snapshot; its last entry once known.
+    Snapshot(Option<LogId>),
+}
