@@ -1,0 +1,172 @@
+//! The CEL rules of the schema: one table of where, what, and what to do instead.
+//!
+//! CEL runs in the API server, on status writes too. A rule that walks a list needs the list bounded
+//! (`schema.rs`), or the server refuses the whole CRD as too costly.
+//! Not here: rules about other objects (a Service of the same name, an existing claim). The planner reports those.
+
+/// One validation: where it sits, what must hold, and what a user reads when it does not.
+pub(crate) struct Rule {
+    /// JSON path of the schema node below `openAPIV3Schema`, with `/` between property names and `*` for items.
+    pub(crate) at: &'static str,
+    pub(crate) must_hold: &'static str,
+    pub(crate) message: &'static str,
+}
+
+const fn rule(at: &'static str, must_hold: &'static str, message: &'static str) -> Rule {
+    Rule { at, must_hold, message }
+}
+
+/// Every rule, from the root inwards.
+pub(crate) const RULES: &[Rule] = &[
+    rule(
+        "",
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')",
+        "metadata.name must start with a letter, end with a letter or digit, hold only lower-case letters, digits \
+         and '-', and have at most 40 characters, because Pods and Secrets add a suffix: choose a shorter or plainer name",
+    ),
+    rule(
+        "",
+        "!has(oldSelf.status) || !has(oldSelf.status.raft) || (has(self.status) && has(self.status.raft))",
+        "status.raft cannot be dropped once a leader wrote it: write the leader's view with its term",
+    ),
+    rule(
+        "spec/replicas",
+        "self >= 1 && self <= 9",
+        "spec.replicas must be from 1 to 9: use 1, 3 or 5, and delete the RaftCluster to remove the last member",
+    ),
+    rule(
+        "spec/clusterDomain",
+        "self == oldSelf",
+        "spec.clusterDomain is part of every member's address and cannot change: create a new RaftCluster",
+    ),
+    rule(
+        "spec/clusterDomain",
+        "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+        "spec.clusterDomain must be a DNS name without a final dot, such as cluster.local",
+    ),
+    rule(
+        "spec/storage",
+        "self.size == oldSelf.size",
+        "spec.storage.size cannot change in this version: create a new RaftCluster with the size you need, or put the old size back",
+    ),
+    rule(
+        "spec/storage",
+        "has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+        "spec.storage.storageClassName cannot change, because a volume cannot move to another class: put the old class back, or create a new RaftCluster",
+    ),
+    rule(
+        "spec/storage/size",
+        "isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0",
+        "spec.storage.size must be a quantity of at least 1Gi, such as 10Gi: log, state and a snapshot must fit side by side",
+    ),
+    rule(
+        "spec/autopilot/lastContactThreshold",
+        "duration(self) >= duration('300ms') && duration(self) <= duration('1h')",
+        "spec.autopilot.lastContactThreshold must be from 300ms (three heartbeats) to 1h, such as 1s",
+    ),
+    rule(
+        "spec/autopilot/maxTrailingLogs",
+        "self >= 1 && self <= 1000000",
+        "spec.autopilot.maxTrailingLogs must be from 1 to 1000000, such as 250",
+    ),
+    rule(
+        "spec/autopilot/serverStabilizationTime",
+        "duration(self) <= duration('24h')",
+        "spec.autopilot.serverStabilizationTime must be at most 24h, such as 10s: until then a new member has no vote",
+    ),
+    rule(
+        "spec/sidecar/imagePullPolicy",
+        "self in ['Always', 'IfNotPresent', 'Never']",
+        "spec.sidecar.imagePullPolicy must be Always, IfNotPresent or Never, or left out",
+    ),
+    rule(
+        "spec/sidecar/image",
+        "size(self) > 0",
+        "spec.sidecar.image must name an image, or be left out to use the one the operator was installed with",
+    ),
+    rule(
+        "spec/template/metadata",
+        "!has(self.labels) || self.labels.all(k, !k.startsWith('quorate.dev/') && !k.startsWith('app.kubernetes.io/'))",
+        "spec.template.metadata.labels under quorate.dev/ and app.kubernetes.io/ are set by the operator: use a prefix of your own",
+    ),
+    rule(
+        "spec/template/metadata",
+        "!has(self.annotations) || self.annotations.all(k, !k.startsWith('quorate.dev/'))",
+        "spec.template.metadata.annotations under quorate.dev/ are set by the operator: use a prefix of your own",
+    ),
+    rule(
+        "spec/template/spec",
+        "size(self.containers) > 0",
+        "spec.template.spec.containers must name at least one container: leave spec.template.spec out to run the sidecar alone",
+    ),
+    rule(
+        "spec/template/spec",
+        "!has(self.hostNetwork) || !self.hostNetwork",
+        "spec.template.spec.hostNetwork is not supported, because members on one node would share ports: leave it out, and use a Service to be reached from outside",
+    ),
+    rule(
+        "spec/template/spec",
+        "!has(self.hostname)",
+        "spec.template.spec.hostname is set by the operator, because members find each other by it: leave it out",
+    ),
+    rule(
+        "spec/template/spec",
+        "!has(self.subdomain)",
+        "spec.template.spec.subdomain is set by the operator, because members find each other by it: leave it out",
+    ),
+    rule(
+        "spec/template/spec",
+        "!has(self.nodeName)",
+        "spec.template.spec.nodeName would put all members on one node: use nodeSelector or affinity",
+    ),
+    rule(
+        "spec/template/spec",
+        "!has(self.activeDeadlineSeconds)",
+        "spec.template.spec.activeDeadlineSeconds would end every member after a while: leave it out",
+    ),
+    rule(
+        "spec/template/spec",
+        "!has(self.restartPolicy) || self.restartPolicy == 'Always'",
+        "spec.template.spec.restartPolicy must be Always or left out: a member that stops has to come back",
+    ),
+    rule(
+        "spec/template/spec",
+        "!has(self.volumes) || self.volumes.all(v, !v.name.startsWith('quorate'))",
+        "spec.template.spec.volumes must not have names beginning with quorate, which belong to the sidecar: choose another name",
+    ),
+    rule(
+        "spec/template/spec",
+        "!has(self.volumes) || self.volumes.all(v, !has(v.persistentVolumeClaim) || !v.persistentVolumeClaim.claimName.startsWith('raft-'))",
+        "spec.template.spec.volumes must not mount claims beginning with raft-, which hold members' logs: use a claim of another name",
+    ),
+    rule("spec/template/spec/containers/*", CONTAINER_NAME, CONTAINER_NAME_MESSAGE),
+    rule("spec/template/spec/containers/*", CONTAINER_PORTS, CONTAINER_PORTS_MESSAGE),
+    rule("spec/template/spec/containers/*", CONTAINER_ENV, CONTAINER_ENV_MESSAGE),
+    rule("spec/template/spec/containers/*", CONTAINER_MOUNTS, CONTAINER_MOUNTS_MESSAGE),
+    rule("spec/template/spec/initContainers/*", CONTAINER_NAME, CONTAINER_NAME_MESSAGE),
+    rule("spec/template/spec/initContainers/*", CONTAINER_PORTS, CONTAINER_PORTS_MESSAGE),
+    rule("spec/template/spec/initContainers/*", CONTAINER_ENV, CONTAINER_ENV_MESSAGE),
+    rule("spec/template/spec/initContainers/*", CONTAINER_MOUNTS, CONTAINER_MOUNTS_MESSAGE),
+    rule(
+        "status/raft",
+        "!has(oldSelf.term) || (has(self.term) && ((has(self.recoveryEpoch) ? self.recoveryEpoch : 0) > (has(oldSelf.recoveryEpoch) ? oldSelf.recoveryEpoch : 0) || ((has(self.recoveryEpoch) ? self.recoveryEpoch : 0) == (has(oldSelf.recoveryEpoch) ? oldSelf.recoveryEpoch : 0) && self.term >= oldSelf.term)))",
+        "status.raft is stale: it was written by a deposed leader, and (recoveryEpoch, term) never falls",
+    ),
+    rule(
+        "status/raft",
+        // K18: the leader's epoch never exceeds the recorded one, and this version records none.
+        "!has(self.recoveryEpoch) || self.recoveryEpoch == 0",
+        "status.raft.recoveryEpoch is above the recovery epoch on record, which is 0",
+    ),
+];
+
+const CONTAINER_NAME: &str = "self.name != 'quorate-sidecar'";
+const CONTAINER_NAME_MESSAGE: &str = "the container name quorate-sidecar is taken by the sidecar: choose another name, and set the sidecar's image and resources under spec.sidecar";
+const CONTAINER_PORTS: &str = "!has(self.ports) || self.ports.all(p, !(p.containerPort in [7400, 7401, 7402, 8500]))";
+const CONTAINER_PORTS_MESSAGE: &str =
+    "containerPort 7400, 7401, 7402 and 8500 are the sidecar's in every Pod: let the application listen on another port";
+const CONTAINER_ENV: &str =
+    "!has(self.env) || self.env.all(e, !e.name.lowerAscii().startsWith('quorate') || e.name in ['QUORATE_GRPC_ADDR', 'QUORATE_MEMBER'])";
+const CONTAINER_ENV_MESSAGE: &str = "environment variables beginning with QUORATE are set by the operator (QUORATE_GRPC_ADDR and QUORATE_MEMBER may be overridden): choose another name";
+const CONTAINER_MOUNTS: &str = "!has(self.volumeMounts) || self.volumeMounts.all(m, !m.name.startsWith('quorate'))";
+const CONTAINER_MOUNTS_MESSAGE: &str = "volumes beginning with quorate hold the member's log and keys and are mounted by the sidecar only: mount a volume of your own";

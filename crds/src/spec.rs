@@ -1,0 +1,213 @@
+//! What a user asks for.
+//!
+//! Every field has a default except the optional ones, so that the smallest resource has an empty spec and
+//! `kubectl get -o yaml` shows what was assumed.
+
+use k8s_openapi::api::core::v1::{PodTemplateSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::status::RaftClusterStatus;
+
+/// What the cluster should be.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "quorate.dev",
+    version = "v1alpha1",
+    kind = "RaftCluster",
+    plural = "raftclusters",
+    singular = "raftcluster",
+    shortname = "raft",
+    category = "quorate",
+    namespaced,
+    status = "RaftClusterStatus",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "A Raft cluster beside an application: one Pod, one volume and one Raft member per replica.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Health",
+        type_ = "string",
+        json_path = ".status.health",
+        description = "Healthy, Degraded, Unavailable or Unknown."
+    ),
+    printcolumn(
+        name = "Voters",
+        type_ = "string",
+        json_path = ".status.voters",
+        description = "Healthy voters of all voters."
+    ),
+    printcolumn(
+        name = "Leader",
+        type_ = "string",
+        json_path = ".status.leader",
+        description = "The member that leads now."
+    ),
+    printcolumn(
+        name = "Tolerates",
+        type_ = "integer",
+        json_path = ".status.failureTolerance",
+        description = "How many healthy voters may fail before writes stop."
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Summary",
+        type_ = "string",
+        json_path = ".status.summary",
+        priority = 1,
+        description = "The whole state in one line."
+    )
+)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RaftClusterSpec {
+    /// Health and voting rights of new members.
+    pub autopilot: Autopilot,
+    /// The DNS domain of the Kubernetes cluster; part of every member's address and therefore fixed.
+    pub cluster_domain: String,
+    /// How many members the cluster has, 1 to 9. Odd numbers are advised: 4 tolerate no more failures than 3.
+    pub replicas: i32,
+    /// The sidecar container that runs the Raft member.
+    pub sidecar: Sidecar,
+    /// The volume each member keeps its log and state on.
+    pub storage: Storage,
+    /// The application's Pod; the sidecar is added to it. Without it the sidecar runs alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<PodTemplateSpec>,
+    /// How members spread over nodes and zones.
+    pub topology: Topology,
+}
+
+impl Default for RaftClusterSpec {
+    fn default() -> Self {
+        Self {
+            autopilot: Autopilot::default(),
+            cluster_domain: "cluster.local".to_owned(),
+            replicas: 3,
+            sidecar: Sidecar::default(),
+            storage: Storage::default(),
+            template: None,
+            topology: Topology::default(),
+        }
+    }
+}
+
+/// Health and voting rights of new members, as the leader's autopilot applies them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Autopilot {
+    /// A member the leader has not heard from for longer is unhealthy, such as "1s".
+    pub last_contact_threshold: String,
+    /// A member whose log trails the leader's by more entries for two seconds is unhealthy.
+    pub max_trailing_logs: i64,
+    /// A new member votes after it was healthy for this long without a break, such as "10s".
+    pub server_stabilization_time: String,
+}
+
+impl Default for Autopilot {
+    fn default() -> Self {
+        Self {
+            last_contact_threshold: "1s".to_owned(),
+            max_trailing_logs: 250,
+            server_stabilization_time: "10s".to_owned(),
+        }
+    }
+}
+
+/// The sidecar container that runs the Raft member.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Sidecar {
+    /// The sidecar's image; without it the one the operator was installed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Always, IfNotPresent or Never; as for any container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<String>,
+    /// Requests and limits of the sidecar. A CPU limit is not advised: a throttled member misses heartbeats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+}
+
+/// The volume each member keeps its log and state on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Storage {
+    /// What becomes of volumes that are no longer needed.
+    pub retention: Retention,
+    /// The size of each member's volume, at least 1Gi.
+    pub size: Quantity,
+    /// The storage class; without it the cluster's default class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class_name: Option<String>,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { retention: Retention::default(), size: Quantity("10Gi".to_owned()), storage_class_name: None }
+    }
+}
+
+/// What becomes of volumes that are no longer needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Retention {
+    /// When the RaftCluster is deleted.
+    pub when_deleted: ClaimPolicy,
+    /// When a member leaves because replicas was lowered.
+    pub when_scaled: ClaimPolicy,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { when_deleted: ClaimPolicy::Retain, when_scaled: ClaimPolicy::Delete }
+    }
+}
+
+/// Keep a volume claim or delete it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClaimPolicy {
+    /// The claim and its volume stay until someone deletes them.
+    Retain,
+    /// The claim is deleted.
+    Delete,
+}
+
+/// How members spread over nodes and zones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Topology {
+    /// Over zones first and nodes within them, or over nodes only.
+    pub spread: Spread,
+    /// What the scheduler does when members cannot be spread evenly.
+    pub when_unsatisfiable: Unsatisfiable,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self { spread: Spread::Zone, when_unsatisfiable: Unsatisfiable::ScheduleAnyway }
+    }
+}
+
+/// What members are spread over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Spread {
+    /// Zones, and the nodes in each.
+    Zone,
+    /// Nodes, wherever they are.
+    Node,
+}
+
+/// What the scheduler does when members cannot be spread evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Unsatisfiable {
+    /// Place the Pod all the same: two members may share a node.
+    ScheduleAnyway,
+    /// Leave the Pod pending until it can be placed apart.
+    DoNotSchedule,
+}
