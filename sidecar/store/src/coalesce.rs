@@ -24,7 +24,7 @@ use crate::limits::COALESCE_BYTES_MAX;
 
 /// See the module's page.
 #[derive(Debug)]
-pub struct Coalescing {
+pub(crate) struct Coalescing {
     file: DiskFile,
     held: Mutex<Held>,
 }
@@ -38,7 +38,7 @@ struct Held {
 
 impl Coalescing {
     /// Wraps a file.
-    pub fn new(file: DiskFile) -> Self {
+    pub(crate) fn new(file: DiskFile) -> Self {
         Self { file, held: Mutex::default() }
     }
 
@@ -53,7 +53,9 @@ impl Coalescing {
         let mut run: Option<(u64, Vec<u8>)> = None;
         for (offset, bytes) in std::mem::take(&mut held.writes) {
             match &mut run {
-                Some((start, merged)) if *start + merged.len() as u64 == offset => merged.extend_from_slice(&bytes),
+                Some((start, merged)) if *start + merged.len() as u64 == offset => {
+                    merged.extend_from_slice(&bytes)
+                }
                 _ => {
                     if let Some((start, merged)) = run.replace((offset, bytes)) {
                         self.file.write(start, &merged)?;

@@ -34,7 +34,11 @@ impl Kind {
 
 /// Creates an empty file, replacing one of that name. The caller writes the first transaction
 /// with [`write_format`] in it, and syncs the names.
-pub(crate) fn create(disk: &Arc<dyn Disk>, name: &str, cache_bytes: usize) -> Result<(Site, Database), StoreError> {
+pub(crate) fn create(
+    disk: &Arc<dyn Disk>,
+    name: &str,
+    cache_bytes: usize,
+) -> Result<(Site, Database), StoreError> {
     let site = Site::new(disk, name);
     let file = disk.create(name).map_err(|error| site.io("creating", error))?;
     let database = redb::Builder::new()
@@ -66,7 +70,11 @@ pub(crate) fn open(
 }
 
 /// Writes the format record into a new file's first transaction.
-pub(crate) fn write_format(site: &Site, transaction: &WriteTransaction, kind: Kind) -> Result<(), StoreError> {
+pub(crate) fn write_format(
+    site: &Site,
+    transaction: &WriteTransaction,
+    kind: Kind,
+) -> Result<(), StoreError> {
     let mut table = transaction.open_table(STORE).map_err(|error| site.redb("creating", error))?;
     let record = [kind.mark(), &FORMAT_VERSION.to_le_bytes()].concat();
     table.insert(FORMAT, record.as_slice()).map_err(|error| site.redb("creating", error))?;
@@ -87,11 +95,16 @@ pub(crate) fn record(site: &Site, database: &Database, key: &str) -> Result<Opti
 }
 
 fn check_format(site: &Site, database: &Database, kind: Kind) -> Result<(), StoreError> {
-    let record = record(site, database, FORMAT)?.ok_or_else(|| site.corrupt("it is no file of quorate (no format record)"))?;
+    let record = record(site, database, FORMAT)?
+        .ok_or_else(|| site.corrupt("it is no file of quorate (no format record)"))?;
     let version = record
         .strip_prefix(kind.mark())
         .and_then(|version| version.try_into().ok())
         .map(u32::from_le_bytes)
         .ok_or_else(|| site.corrupt("its format record is of another kind of file"))?;
-    if (FORMAT_VERSION_OLDEST..=FORMAT_VERSION).contains(&version) { Ok(()) } else { Err(site.version(version)) }
+    if (FORMAT_VERSION_OLDEST..=FORMAT_VERSION).contains(&version) {
+        Ok(())
+    } else {
+        Err(site.version(version))
+    }
 }

@@ -106,7 +106,9 @@ pub enum StoreError {
         minimum: RecoveryEpoch,
     },
     /// Another process uses the directory.
-    #[error("{directory} is in use by another process: stop it first; two processes on one log would lose data")]
+    #[error(
+        "{directory} is in use by another process: stop it first; two processes on one log would lose data"
+    )]
     Locked {
         /// The data directory.
         directory: String,
@@ -117,8 +119,21 @@ pub enum StoreError {
         /// The data directory.
         directory: String,
     },
+    /// The directory cannot be made or entered.
+    #[error(
+        "{directory} cannot be created: {source}; check that the volume is mounted and writable by this user"
+    )]
+    CannotCreate {
+        /// The data directory.
+        directory: String,
+        /// The operating system's error.
+        #[source]
+        source: io::Error,
+    },
     /// There is something here already.
-    #[error("{directory} cannot be created: it already holds {found}; open it instead, or mount an empty volume")]
+    #[error(
+        "{directory} cannot be created: it already holds {found}; open it instead, or mount an empty volume"
+    )]
     AlreadyExists {
         /// The data directory.
         directory: String,
@@ -139,7 +154,9 @@ pub enum StoreError {
         durable_applied: Index,
     },
     /// A flush was asked for before its entries are durable in the log (K4). Wait for the log, then retry.
-    #[error("state at {applied} cannot be flushed: the log is durable only up to {persisted}; retry when it has caught up")]
+    #[error(
+        "state at {applied} cannot be flushed: the log is durable only up to {persisted}; retry when it has caught up"
+    )]
     FlushAheadOfLog {
         /// Applied index of the flush.
         applied: Index,
@@ -171,7 +188,7 @@ impl StoreError {
         match self {
             Self::Corrupt { .. } | Self::Gap { .. } => EXIT_CORRUPT,
             Self::FormatVersion { .. } | Self::Locked { .. } | Self::Missing { .. } => EXIT_UNAVAILABLE,
-            Self::AlreadyExists { .. } => EXIT_CANNOT_CREATE,
+            Self::AlreadyExists { .. } | Self::CannotCreate { .. } => EXIT_CANNOT_CREATE,
             Self::WrongIdentity { .. } | Self::BeforeRecovery { .. } => EXIT_WRONG_IDENTITY,
             Self::NoSpace { .. }
             | Self::Io { .. }

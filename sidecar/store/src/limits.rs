@@ -74,5 +74,8 @@ pub const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 pub const FREE_PERCENT_MIN: u64 = 5;
 
 const _: () = assert!(ROW_BYTES_MAX < 32 * 1024, "a full row must fit a 32 KiB run of pages");
-const _: () = assert!(ENTRY_BYTES_MAX <= SNAPSHOT_RECORD_BYTES_MAX, "what one entry wrote must fit one snapshot record");
+const _: () = assert!(
+    ENTRY_BYTES_MAX <= SNAPSHOT_RECORD_BYTES_MAX as u64,
+    "what one entry wrote must fit one snapshot record"
+);
 const _: () = assert!(FORMAT_VERSION_OLDEST <= FORMAT_VERSION, "a build reads what it writes");

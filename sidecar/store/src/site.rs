@@ -27,7 +27,9 @@ impl Site {
             redb::Error::Corrupted(what) => self.corrupt(what),
             redb::Error::DatabaseAlreadyOpen => StoreError::Locked { directory: self.disk.location() },
             // redb's own file format: version 3 since its release 3.
-            redb::Error::UpgradeRequired(found) => self.corrupt(format!("redb file format {found} was never written by us")),
+            redb::Error::UpgradeRequired(found) => {
+                self.corrupt(format!("redb file format {found} was never written by us"))
+            }
             redb::Error::PreviousIo => StoreError::Stopped,
             other => self.corrupt(other.to_string()),
         }

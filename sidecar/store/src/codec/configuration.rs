@@ -9,7 +9,8 @@
 
 use bytes::Bytes;
 use quorate_raft::{
-    Address, Configuration, Incarnation, Index, IndexedConfiguration, Intent, RaftId, Server, ServerId, Suffrage,
+    Address, Configuration, Incarnation, Index, IndexedConfiguration, Intent, RaftId, Server, ServerId,
+    Suffrage,
 };
 
 use super::record::{DecodeError, Reader, Writer};
@@ -68,7 +69,8 @@ pub fn decode(bytes: &[u8]) -> Result<Configuration, DecodeError> {
         servers.push(read_server(&mut reader)?);
     }
     reader.end()?;
-    Configuration::new(servers).map_err(|invalid| DecodeError::damaged(format!("a configuration is invalid: {invalid}")))
+    Configuration::new(servers)
+        .map_err(|invalid| DecodeError::damaged(format!("a configuration is invalid: {invalid}")))
 }
 
 /// An index and a configuration, inside another record.
@@ -98,7 +100,8 @@ pub(crate) fn read_raft_id(reader: &mut Reader<'_>) -> Result<RaftId, DecodeErro
 
 fn read_server(reader: &mut Reader<'_>) -> Result<Server, DecodeError> {
     let id = read_server_id(reader)?;
-    let address = Address::new(reader.text()?).map_err(|invalid| DecodeError::damaged(invalid.to_string()))?;
+    let address =
+        Address::new(reader.text()?).map_err(|invalid| DecodeError::damaged(invalid.to_string()))?;
     let suffrage = match reader.u8()? {
         SUFFRAGE_VOTER => Suffrage::Voter,
         SUFFRAGE_NON_VOTER => Suffrage::NonVoter,

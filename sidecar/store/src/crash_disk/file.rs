@@ -14,7 +14,11 @@ pub(super) struct MemoryFile {
 }
 
 impl MemoryFile {
-    fn image<T>(&self, call: Option<Call>, work: impl FnOnce(&mut Inner, u64) -> io::Result<T>) -> io::Result<T> {
+    fn image<T>(
+        &self,
+        call: Option<Call>,
+        work: impl FnOnce(&mut Inner, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut inner = self.disk.inner();
         if inner.generation != self.generation {
             return Err(io::Error::other("this handle is from before a crash"));
