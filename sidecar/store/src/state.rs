@@ -221,10 +221,8 @@ impl StateFile {
 
 fn write_table(transaction: &WriteTransaction, flush: &Flush, table: Table) -> Result<(), redb::Error> {
     let mut rows = transaction.open_table(definition(table))?;
-    if table == Table::Keys {
-        for range in flush.cleared().filter(|range| !range.is_empty()) {
-            rows.retain_in::<&[u8], _>(range.bounds(), |_, _| false)?;
-        }
+    for range in flush.cleared(table).filter(|range| !range.is_empty()) {
+        rows.retain_in::<&[u8], _>(range.bounds(), |_, _| false)?;
     }
     for (key, value) in flush.rows(table) {
         match value {
