@@ -1,9 +1,31 @@
-//! Autopilot: the leader's housekeeping, as pure functions over plain structs.
+//! Autopilot: the leader's housekeeping, as a pure function over plain structs.
 //!
-//! Who is healthy, who gets a vote, and how much failure the cluster tolerates. Time enters as an argument; a
-//! runner in the sidecar owns the timers and carries out the actions.
+//! ```text
+//!   core's status ─┐                       ┌─▶ State: who is healthy, since when, what may fail, what is held back
+//!   progress ──────┼─▶ round(observer) ────┤
+//!   facts, time ───┘     ▲      │          └─▶ Vec<Action>: compare-and-sets for the core
+//!                        └──────┘ remembers, within one term
+//! ```
+//!
+//! Time enters as an argument; a runner in the sidecar owns the timers and carries out the actions. Nothing here can
+//! act by itself, and the core checks each action again (K13).
+//!
+//! Not here yet: removal of dead servers, replacement, zones, upgrades. They will be further [`Action`]s of the same round.
 
+mod action;
+mod health;
+mod input;
 pub mod limits;
+mod observer;
+mod promotion;
+mod round;
 mod settings;
+mod state;
 
+pub use action::{Action, ActionKind, Blocked, BlockedReason};
+pub use health::Unhealthy;
+pub use input::{Fact, Input, Membership, PodFact, SnapshotProgress, Stats};
+pub use observer::Observer;
+pub use round::{Round, round};
 pub use settings::{Defaults, InvalidSettings, Settings, SettingsChange, validate};
+pub use state::{Health, NodeStatus, ServerRole, ServerState, State, failure_tolerance, quorum};

@@ -51,21 +51,21 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// On Kubernetes (K27): a scheduler's pauses are longer than HashiCorp's 200 ms, and a lost
+    /// On Kubernetes (K27): a scheduler's pauses are longer than `HashiCorp`'s 200 ms, and a lost
     /// Pod is replaced in minutes.
     pub fn kubernetes(declared_replicas: u32) -> Self {
         Self {
             last_contact_threshold: Duration::from_secs(1),
-            dead_server_last_contact_threshold: Duration::from_secs(10 * 60),
+            dead_server_last_contact_threshold: Duration::from_mins(10),
             declared_replicas,
         }
     }
 
-    /// Elsewhere: HashiCorp's values (Consul's contact threshold, Vault's dead threshold).
+    /// Elsewhere: `HashiCorp`'s values (Consul's contact threshold, Vault's dead threshold).
     pub fn hashicorp(declared_replicas: u32) -> Self {
         Self {
             last_contact_threshold: Duration::from_millis(200),
-            dead_server_last_contact_threshold: Duration::from_secs(24 * 60 * 60),
+            dead_server_last_contact_threshold: Duration::from_hours(24),
             declared_replicas,
         }
     }

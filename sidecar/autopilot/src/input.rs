@@ -1,0 +1,98 @@
+//! What a round is given. Three sources, in this order of trust: the leader's own replication progress
+//! ([`Stats`]), then facts from the platform ([`Fact`]), then what the last round remembered ([`crate::Observer`]).
+//!
+//! What is not known is absent, never guessed: no statistics means "not heard", no fact means "nothing is known",
+//! and neither is ever a reason to remove anybody (A15, A16).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate_raft::{Configuration, Index, LogId, Now, ServerId, Term};
+
+/// Everything one round needs; nothing else is read.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The time of this round.
+    pub now: Now,
+    /// Who computes it.
+    pub own_id: ServerId,
+    /// The last entry of the own log.
+    pub own_last: LogId,
+    /// The group as Raft has it.
+    pub membership: Membership,
+    /// What is known of each server's progress. The leader's own may be left out.
+    pub stats: BTreeMap<ServerId, Stats>,
+    /// What the platform says, each the last report about that server.
+    pub facts: BTreeMap<ServerId, Fact>,
+}
+
+/// The group, from one status of the core, so that all of it belongs together.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// The present term.
+    pub term: Term,
+    /// Who leads it, if known.
+    pub leader: Option<ServerId>,
+    /// Whether that leader is the first one after bootstrap: only then are members that join at the start spared the
+    /// stabilization time (A8, K55). True only in the term that the bootstrapped server leads first.
+    pub is_first_leadership: bool,
+    /// The configuration in effect.
+    pub configuration: Configuration,
+    /// Its index: what an action expects to find.
+    pub configuration_index: Index,
+    /// Whether it, or another change, is not committed yet.
+    pub is_changing: bool,
+}
+
+impl Membership {
+    /// Whether `server` leads.
+    pub fn is_leader(&self, server: &ServerId) -> bool {
+        self.leader.as_ref() == Some(server)
+    }
+}
+
+/// One server's progress, as the leader's replication knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Age of its last acknowledgement at the leader; `None`: never heard.
+    pub last_contact: Option<Duration>,
+    /// Its last entry known to be on disk (the match index and that entry's term).
+    pub last: LogId,
+    /// The snapshot it is being sent, if any.
+    pub snapshot: Option<SnapshotProgress>,
+}
+
+/// A snapshot on its way to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotProgress {
+    /// Bytes the server has acknowledged.
+    pub sent_bytes: u64,
+    /// Bytes of the whole.
+    pub total_bytes: u64,
+}
+
+/// What the platform knows of a server (K15: re-sent every round of the operator, and to each new leader).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// Its Pod.
+    pub pod: PodFact,
+    /// It is meant to go: scaling in, its claim being deleted, or its replacement was asked for.
+    pub has_left: bool,
+    /// Its volume claim does not exist any more.
+    pub is_claim_gone: bool,
+    /// When this was observed, on this process's clock.
+    pub observed: Now,
+}
+
+/// What is known of a Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodFact {
+    /// It runs and is ready.
+    Ready,
+    /// It exists and is not ready.
+    NotReady,
+    /// It does not exist.
+    Gone,
+    /// The platform could not tell.
+    Unknown,
+}
