@@ -34,6 +34,16 @@ func build(p paths) error {
 		total += prog.usually
 	}
 	say("building %d programs into %s; from nothing on two cores this takes about %v", len(missing), filepath.Dir(p.bin("")), total.Round(time.Minute))
+	// What a build that was cut short left.
+	leftovers, err := filepath.Glob(filepath.Join(p.cache, "building-*"))
+	if err != nil {
+		return err
+	}
+	for _, leftover := range leftovers {
+		if err := os.RemoveAll(leftover); err != nil {
+			return err
+		}
+	}
 	for _, folder := range []string{"bin", "src", "log"} {
 		if err := os.MkdirAll(filepath.Join(p.cache, folder), 0o755); err != nil {
 			return err
@@ -76,10 +86,10 @@ func buildOne(p paths, prog program, position string) error {
 	}
 	defer os.RemoveAll(scratch)
 	built := filepath.Join(scratch, prog.name)
-	arguments := []string{"build", "-v", "-trimpath", "-ldflags=-s -w", "-o", built, prog.source}
+	arguments := []string{"build", "-v", "-trimpath", prog.linkerFlags(), "-o", built, prog.source}
 	if prog.installs != "" {
 		built = filepath.Join(scratch, prog.installs)
-		arguments = []string{"install", "-v", "-trimpath", "-ldflags=-s -w", prog.source}
+		arguments = []string{"install", "-v", "-trimpath", prog.linkerFlags(), prog.source}
 	}
 	logPath := filepath.Join(p.cache, "log", prog.name+".log")
 	log, err := os.Create(logPath)

@@ -58,7 +58,7 @@ func apiServerArguments(p paths) []string {
 		"--client-ca-file=" + p.pki("ca.crt"),
 		"--service-cluster-ip-range=" + serviceNetwork,
 		"--service-account-issuer=https://kubernetes.default.svc." + clusterDomain, "--api-audiences=https://kubernetes.default.svc." + clusterDomain,
-		"--service-account-key-file=" + p.pki("sa.key"), "--service-account-signing-key-file=" + p.pki("sa.key"),
+		"--service-account-key-file=" + p.pki("sa.pub"), "--service-account-signing-key-file=" + p.pki("sa.key"),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
 		// By address: nothing resolves the names of nodes.
 		"--kubelet-preferred-address-types=InternalIP",

@@ -124,31 +124,3 @@ func statusFields(pid int, key string) []string {
 	}
 	return nil
 }
-
-// cgroupOf is the parent of the cgroups of all containers of a host, in each hierarchy.
-func cgroupOf(h host) string { return "/quorate-bed/" + h.name }
-
-// removeCgroups removes what the containers of a dead host leave in the cgroup file systems. Only empty cgroups
-// can be removed, so this can harm nothing that runs.
-func removeCgroups(h host) error {
-	roots, _ := filepath.Glob("/sys/fs/cgroup/*" + cgroupOf(h)) // version 1: one hierarchy per controller
-	for _, root := range append(roots, "/sys/fs/cgroup"+cgroupOf(h)) {
-		var folders []string
-		_ = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
-			if err == nil && entry.IsDir() {
-				folders = append(folders, path)
-			}
-			return nil
-		})
-		slices.Reverse(folders) // children before parents
-		for _, folder := range folders {
-			if err := syscall.Rmdir(folder); err != nil && !errors.Is(err, syscall.ENOENT) {
-				return fmt.Errorf("cannot remove the cgroup %s: %w", folder, err)
-			}
-		}
-		if len(folders) > 0 {
-			_ = syscall.Rmdir(filepath.Dir(root)) // the last host takes /quorate-bed with it
-		}
-	}
-	return nil
-}

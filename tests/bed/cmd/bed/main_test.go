@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	bed "quorate.dev/tests/bed"
 )
 
 func TestAWrongCommandLineIsAUsageErrorThatNamesTheWayOut(t *testing.T) {
@@ -29,6 +31,16 @@ func TestAWrongCommandLineIsAUsageErrorThatNamesTheWayOut(t *testing.T) {
 func TestAnUnknownNodeIsRefusedWithTheNamesOfTheOthers(t *testing.T) {
 	if _, err := findNode("n7"); err == nil || !strings.Contains(err.Error(), "the nodes are n0, n1, n2, n3") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheVersionKubernetesReportsIsTheOneThatIsBuilt(t *testing.T) {
+	pinned, err := bed.Sources.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(pinned), "k8s.io/kubernetes v"+kubernetesVersion+"\n") {
+		t.Errorf("go.mod does not pin Kubernetes %s", kubernetesVersion)
 	}
 }
 

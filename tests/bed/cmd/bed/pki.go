@@ -127,6 +127,11 @@ func writePKI(p paths) error {
 	if files[p.pki("sa.key")], err = encodeKey(signer); err != nil {
 		return err
 	}
+	verifier, err := x509.MarshalPKIXPublicKey(signer.Public())
+	if err != nil {
+		return err
+	}
+	files[p.pki("sa.pub")] = encode("PUBLIC KEY", verifier)
 	issueServer := func(file, user string, groups []string, addresses []net.IP, names []string) error {
 		server, err := ca.issue(user, groups, addresses, names)
 		files[p.pki(file+".crt")], files[p.pki(file+".key")] = server.certificate, server.key

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -15,6 +16,9 @@ const restartDelay = time.Second
 
 // readyWait is how long a daemon may take to be ready before its host gives up on it.
 const readyWait = 2 * time.Minute
+
+// endsMax is how often a daemon may end before it was ready; then its configuration is wrong, and waiting is no use.
+const endsMax = 5
 
 // daemon is a program that runs on a host until the host ends.
 type daemon struct {
@@ -47,6 +51,9 @@ func runHost(p paths, h host) error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 		return err
 	}
+	if err := createCgroups(h); err != nil {
+		return err
+	}
 	s := &supervisor{logs: p.log(h), exits: map[int]chan syscall.WaitStatus{}}
 	go s.reap()
 	daemons := controlPlaneDaemons(p)
@@ -55,8 +62,9 @@ func runHost(p paths, h host) error {
 	}
 	for _, d := range daemons {
 		s.note("starting %s", d.name)
-		go s.keep(d)
-		if err := waitFor(d.name, readyWait, d.ready); err != nil {
+		var ends atomic.Int32
+		go s.keep(d, &ends)
+		if err := s.waitReady(d, &ends); err != nil {
 			return err
 		}
 		if d.then != nil {
@@ -93,9 +101,30 @@ func isolateMounts() error {
 	return nil
 }
 
-// keep runs a daemon for ever.
-func (s *supervisor) keep(d daemon) {
-	for {
+// waitReady waits until a daemon is ready, unless it cannot become so.
+func (s *supervisor) waitReady(d daemon, ends *atomic.Int32) error {
+	if d.ready == nil {
+		return nil
+	}
+	hopeless := false
+	err := waitFor(d.name, readyWait, func() error {
+		err := d.ready()
+		hopeless = err != nil && ends.Load() >= endsMax
+		if hopeless {
+			return nil
+		}
+		return err
+	})
+	if hopeless {
+		content, _ := os.ReadFile(filepath.Join(s.logs, d.name+".log"))
+		return fmt.Errorf("%s ended %d times before it was ready: %s", d.name, ends.Load(), lastLines(content, 1))
+	}
+	return err
+}
+
+// keep runs a daemon for ever, and counts how often it ended.
+func (s *supervisor) keep(d daemon, ends *atomic.Int32) {
+	for ; ; ends.Add(1) {
 		status, err := s.run(d.name, d.arguments)
 		if err != nil {
 			s.note("%s does not start: %v", d.name, err)
@@ -162,9 +191,6 @@ func (s *supervisor) note(format string, arguments ...any) {
 
 // waitFor asks until the answer is no error, or the time is over: then the last error is the reason.
 func waitFor(what string, limit time.Duration, ready func() error) error {
-	if ready == nil {
-		return nil
-	}
 	for deadline := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
 		err := ready()
 		if err == nil {
