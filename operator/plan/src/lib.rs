@@ -1,1 +1,22 @@
-//! The operator's judgement.
+//! The operator's judgement, as one pure function: `plan(&Observed, now) -> Plan`.
+//!
+//! ```text
+//!   Observed ──► rules in order ──► Plan {ensures, at most one step, facts, status, events}
+//!      ▲                              │
+//!      └── Kubernetes, Raft ◄── act ──┘
+//! ```
+//! Fetching and carrying out are elsewhere; here is no client, no clock, no randomness. What the planner must
+//! remember between rounds is in the API: status and claim annotations (K34).
+//!
+//! Invariants I1-I10 are properties of [`Plan`]; `tests/` holds each.
+
+pub mod limits;
+pub mod observed;
+pub mod plan;
+pub mod raft_view;
+pub mod reason;
+pub mod record;
+
+pub use observed::{Now, Observed, Ordinal};
+pub use plan::{Ensure, Plan, PlannedStep, Step};
+pub use raft_view::RaftView;

@@ -31,6 +31,9 @@ impl Table {
     pub const ALL: [Self; 5] =
         [Self::Keys, Self::Tombstones, Self::TombstoneOrder, Self::Clients, Self::Meta];
 
+    /// The tables a deleted prefix is taken from: the keys under it, and the tombstones it supersedes.
+    pub(crate) const CLEARED: [Self; 2] = [Self::Keys, Self::Tombstones];
+
     /// The table's name on disk; never changes.
     pub fn name(self) -> &'static str {
         match self {

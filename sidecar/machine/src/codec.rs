@@ -147,9 +147,13 @@ impl<'a> Reader<'a> {
         u32::try_from(self.number(what)?).map_err(|_| DecodeError::OutOfRange { what })
     }
 
+    pub(crate) fn size(&mut self, what: &'static str) -> Result<usize, DecodeError> {
+        usize::try_from(self.number(what)?).map_err(|_| DecodeError::OutOfRange { what })
+    }
+
     /// A byte string, sharing the input's memory.
     pub(crate) fn bytes(&mut self, what: &'static str) -> Result<Bytes, DecodeError> {
-        let length = usize::try_from(self.number(what)?).map_err(|_| DecodeError::OutOfRange { what })?;
+        let length = self.size(what)?;
         let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
         let end = end.ok_or(DecodeError::Truncated { what })?;
         let bytes = self.bytes.slice(self.at..end);
@@ -168,7 +172,7 @@ impl<'a> Reader<'a> {
         what: &'static str,
         mut item: impl FnMut(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
-        let count = usize::try_from(self.number(what)?).map_err(|_| DecodeError::OutOfRange { what })?;
+        let count = self.size(what)?;
         if count > self.bytes.len() - self.at {
             return Err(DecodeError::Truncated { what });
         }

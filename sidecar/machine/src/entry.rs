@@ -58,6 +58,11 @@ impl KvEntry {
         row.freeze()
     }
 
+    /// The value in a row this module wrote, sharing its memory.
+    pub(crate) fn value_of(row: &Bytes) -> Bytes {
+        row.slice(HEADER_BYTES..)
+    }
+
     /// The entry of a row; its value shares the row's memory.
     pub(crate) fn from_row(key: Bytes, row: &Bytes) -> Result<Self, DecodeError> {
         let head = Head::of(row)?;

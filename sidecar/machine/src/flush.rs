@@ -1,7 +1,7 @@
 //! A frozen memtable on its way to the disk: everything of K4 at one index.
 //!
-//! The store applies it inside one transaction, in this order: delete the ranges of [`Flush::cleared`] from
-//! [`Table::Keys`], then for each table the rows of [`Flush::rows`], in slices as it likes. When that
+//! The store applies it inside one transaction, in this order: for each table delete the ranges of
+//! [`Flush::cleared`], then write and delete the rows of [`Flush::rows`], in slices as it likes. When that
 //! transaction is synced it tells the machine ([`Machine::flushed`](crate::Machine::flushed)).
 //!
 //! Two rules of K4 are the store's: a flush begins only when [`Flush::applied`] is at or below the log's
@@ -37,9 +37,10 @@ impl Flush {
         &self.meta
     }
 
-    /// Ranges of [`Table::Keys`] to delete before any row is written. They do not overlap.
-    pub fn cleared(&self) -> impl Iterator<Item = KeyRange> + '_ {
-        self.layer.cleared().iter().map(|prefix| KeyRange::prefix(prefix))
+    /// Ranges of the table to delete before any of its rows is written. They do not overlap.
+    pub fn cleared(&self, table: Table) -> impl Iterator<Item = KeyRange> + '_ {
+        let affected = Table::CLEARED.contains(&table);
+        self.layer.cleared().iter().filter(move |_| affected).map(|prefix| KeyRange::prefix(prefix))
     }
 
     /// The rows to write (`Some`) and to delete (`None`), in key order.

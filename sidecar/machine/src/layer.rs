@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariants: `cleared` is prefix-free; clearing a prefix drops the layer's own rows under it, so a row that is
-//! present is always newer than every cleared prefix; only [`Table::Keys`] is ever cleared.
+//! present is always newer than every cleared prefix. Clearing takes the keys and the tombstones under the
+//! prefix, never a row of another table.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::ops::Bound;
@@ -21,6 +22,7 @@ use crate::base::{KeyRange, Table};
 use crate::limits::MEMTABLE_ROW_OVERHEAD_BYTES;
 
 pub(crate) type Rows = BTreeMap<Bytes, Option<Bytes>>;
+pub(crate) type RowsInRange<'a> = btree_map::Range<'a, Bytes, Option<Bytes>>;
 
 /// What a layer says of a key.
 pub(crate) enum Lookup<'a> {
@@ -54,7 +56,7 @@ impl Layer {
     pub(crate) fn covers(&self, table: Table, key: &[u8]) -> bool {
         // The set is prefix-free, so only the greatest element <= key can be a prefix of it: whatever
         // sorts between a prefix of the key and the key starts with that prefix too.
-        table == Table::Keys
+        Table::CLEARED.contains(&table)
             && self
                 .cleared
                 .range::<[u8], _>((Bound::Unbounded, Bound::Included(key)))
@@ -63,7 +65,7 @@ impl Layer {
     }
 
     /// The layer's own rows in `range`, in key order; `None` is a deletion.
-    pub(crate) fn range(&self, table: Table, range: &KeyRange) -> btree_map::Range<'_, Bytes, Option<Bytes>> {
+    pub(crate) fn range(&self, table: Table, range: &KeyRange) -> RowsInRange<'_> {
         let rows = &self.tables[table.slot()];
         if range.is_empty() {
             // An ordered map panics on a start beyond the end; an empty stretch at the start says the same.
@@ -90,14 +92,17 @@ impl Layer {
         self.bytes += cost;
     }
 
-    /// Delete every key that starts with `prefix`, here and below.
-    pub(crate) fn clear_keys(&mut self, prefix: Bytes) {
+    /// Delete every key and tombstone that starts with `prefix`, here and below.
+    pub(crate) fn clear(&mut self, prefix: Bytes) {
         let range = KeyRange::prefix(&prefix);
-        let rows = &mut self.tables[Table::Keys.slot()];
-        let doomed: Vec<Bytes> = rows.range::<[u8], _>(range.bounds()).map(|(key, _)| key.clone()).collect();
-        for key in doomed {
-            if let Some(row) = rows.remove(&key) {
-                self.bytes -= row_cost(&key, row.as_ref());
+        for table in Table::CLEARED {
+            let rows = &mut self.tables[table.slot()];
+            let doomed: Vec<Bytes> =
+                rows.range::<[u8], _>(range.bounds()).map(|(key, _)| key.clone()).collect();
+            for key in doomed {
+                if let Some(row) = rows.remove(&key) {
+                    self.bytes -= row_cost(&key, row.as_ref());
+                }
             }
         }
         if self.covers(Table::Keys, &prefix) {
@@ -115,7 +120,7 @@ impl Layer {
     /// Lay `newer` on top of this layer and make them one.
     pub(crate) fn absorb(&mut self, newer: Self) {
         for prefix in newer.cleared {
-            self.clear_keys(prefix);
+            self.clear(prefix);
         }
         for (table, rows) in Table::ALL.into_iter().zip(newer.tables) {
             for (key, row) in rows {

@@ -15,20 +15,35 @@
 //! rows and formats have room for them.
 
 mod base;
+mod clients;
 mod codec;
 mod command;
+mod command_codec;
+mod edit;
 mod entry;
 mod flush;
 mod layer;
 pub mod limits;
+mod machine;
 mod meta;
 mod outcome;
+mod outcome_codec;
+mod read;
 mod settings_codec;
+#[cfg(test)]
+mod tests;
+mod tombstones;
+mod txn;
+mod validate;
+mod view;
 
 pub use base::{Base, KeyRange, Table, Visit, prefix_end};
 pub use codec::DecodeError;
 pub use command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tag, Tagged, TxnOp};
 pub use entry::{KeyText, KvEntry};
 pub use flush::Flush;
-pub use meta::{AppliedConfiguration, AutopilotRecord, LoadError, Meta, Position};
+pub use machine::Machine;
+pub use meta::{AppliedConfiguration, AutopilotRecord, KeysMeta, Meta, Position, StateError};
 pub use outcome::{Outcome, Refusal, TxnFailure, TxnFailureReason};
+pub use read::{KeyRead, Keys, List, PageLimit};
+pub use validate::Invalid;

@@ -33,6 +33,10 @@ pub const CLIENTS_MAX: usize = 64 * 1024;
 /// [`CLIENTS_MAX`], so that memory stays bounded whatever the results hold (K29).
 pub const CLIENT_RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of one client's kept results. Beyond it the client's new commands are refused without effect until it
+/// acknowledges answers; this is what bounds members' own clients, which are never evicted.
+pub const CLIENT_OWN_RESULT_BYTES_MAX: usize = 1024 * 1024;
+
 /// What one kept result costs besides its bytes: a tree slot and the allocation's own header.
 pub const CLIENT_RESULT_OVERHEAD_BYTES: usize = 64;
 
@@ -59,10 +63,14 @@ const _: () = assert!(
     "an encoded transaction must fit in a log entry of 1 MiB (K25)"
 );
 const _: () = assert!(
+    CLIENT_OWN_RESULT_BYTES_MAX > 2 * CLIENT_WINDOW as usize * (CLIENT_RESULT_OVERHEAD_BYTES + 16),
+    "a full window of ordinary results must fit"
+);
+const _: () = assert!(
     TOMBSTONES_DROPPED_PER_COMMAND > TXN_OPS_MAX,
     "one command must drop more tombstones than it can make"
 );
 const _: () = assert!(
-    TXN_RESULT_BYTES_MAX * 4 <= CLIENT_RESULT_BYTES_MAX,
-    "a single result must not evict every client"
+    TXN_RESULT_BYTES_MAX + CLIENT_OWN_RESULT_BYTES_MAX < CLIENT_RESULT_BYTES_MAX / 4,
+    "a single client must not evict every other"
 );

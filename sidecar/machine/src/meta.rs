@@ -42,6 +42,30 @@ pub struct AutopilotRecord {
     pub modify_index: ApiIndex,
 }
 
+impl AutopilotRecord {
+    /// Settings equal to the stored ones keep their index, as a key does.
+    pub(crate) fn set(&mut self, index: ApiIndex, settings: SettingsChange) {
+        if self.modify_index == ApiIndex::MISSING {
+            self.create_index = index;
+        } else if self.settings == settings {
+            return;
+        }
+        self.settings = settings;
+        self.modify_index = index;
+    }
+}
+
+/// The keys as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeysMeta {
+    /// The index of the last change to any key, deletions included; 0: none yet.
+    pub index: ApiIndex,
+    /// Rows of [`Table::TombstoneOrder`].
+    pub tombstones: u64,
+    /// The highest index among the tombstones that were dropped: no prefix index is lower.
+    pub tombstone_floor: ApiIndex,
+}
+
 /// The state's own numbers at one place in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
@@ -51,12 +75,8 @@ pub struct Meta {
     pub configuration: Option<AppliedConfiguration>,
     /// API index = log index + this (K17). Raised by a restore, so that API indexes never fall.
     pub index_base: u64,
-    /// The index of the last change to any key, deletions included; 0: none yet.
-    pub keys_index: ApiIndex,
-    /// How many tombstones are kept.
-    pub tombstones: u64,
-    /// The highest index among the tombstones that were dropped: no prefix index is lower.
-    pub tombstone_floor: ApiIndex,
+    /// The numbers of the keys as a whole.
+    pub keys: KeysMeta,
     /// Autopilot's settings.
     pub autopilot: AutopilotRecord,
     /// The format version all members write (K24).
@@ -73,9 +93,7 @@ impl Default for Meta {
             applied: Position::default(),
             configuration: None,
             index_base: 0,
-            keys_index: ApiIndex::default(),
-            tombstones: 0,
-            tombstone_floor: ApiIndex::default(),
+            keys: KeysMeta::default(),
             autopilot: AutopilotRecord::default(),
             cluster_version: Self::CLUSTER_VERSION_FIRST,
             recovery_epoch: 0,
@@ -94,8 +112,8 @@ impl Meta {
     const FORMAT: u8 = 1;
 
     /// What `base` holds; the default for one that was never flushed to.
-    pub fn load<B: Base>(base: &B) -> Result<Self, LoadError<B::Error>> {
-        match base.get(Table::Meta, Self::KEY).map_err(LoadError::Base)? {
+    pub fn load<B: Base>(base: &B) -> Result<Self, StateError<B::Error>> {
+        match base.get(Table::Meta, Self::KEY).map_err(StateError::Base)? {
             Some(row) => Ok(Self::decode(&row)?),
             None => Ok(Self::default()),
         }
@@ -106,11 +124,11 @@ impl Meta {
         let mut to = Writer::default();
         to.byte(Self::FORMAT);
         for number in
-            [self.applied.index, self.applied.term, self.index_base, self.keys_index.0, self.tombstones]
+            [self.applied.index, self.applied.term, self.index_base, self.keys.index.0, self.keys.tombstones]
         {
             to.number(number);
         }
-        to.number(self.tombstone_floor.0);
+        to.number(self.keys.tombstone_floor.0);
         to.number(u64::from(self.cluster_version));
         to.number(self.recovery_epoch);
         to.number(self.restore_epoch);
@@ -138,9 +156,11 @@ impl Meta {
         from.version("state meta row", Self::FORMAT)?;
         let applied = Position { index: from.number("applied index")?, term: from.number("applied term")? };
         let index_base = from.number("index base")?;
-        let keys_index = ApiIndex(from.number("keys index")?);
-        let tombstones = from.number("tombstones")?;
-        let tombstone_floor = ApiIndex(from.number("tombstone floor")?);
+        let keys = KeysMeta {
+            index: ApiIndex(from.number("keys index")?),
+            tombstones: from.number("tombstones")?,
+            tombstone_floor: ApiIndex(from.number("tombstone floor")?),
+        };
         let cluster_version = from.number_u32("cluster version")?;
         let recovery_epoch = from.number("recovery epoch")?;
         let restore_epoch = from.number("restore epoch")?;
@@ -159,14 +179,17 @@ impl Meta {
             applied,
             configuration,
             index_base,
-            keys_index,
-            tombstones,
-            tombstone_floor,
+            keys,
             autopilot: AutopilotRecord { settings, create_index, modify_index },
             cluster_version,
             recovery_epoch,
             restore_epoch,
         })
+    }
+
+    /// The members of the applied configuration.
+    pub(crate) fn owners(&self) -> &[Owner] {
+        self.configuration.as_ref().map_or(&[], |configuration| &configuration.owners)
     }
 
     /// The API index of the entry at `index`.
@@ -178,7 +201,7 @@ impl Meta {
 /// Why the state could not be read or changed. Both end the process; what was flushed stays as it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LoadError<E: std::error::Error> {
+pub enum StateError<E: std::error::Error> {
     /// The state file failed.
     #[error("the state cannot be read: {0}")]
     Base(#[source] E),

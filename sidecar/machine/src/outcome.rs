@@ -138,6 +138,18 @@ pub enum Refusal {
         /// The window.
         window: u64,
     },
+    /// The results kept for the client are too many bytes.
+    #[error(
+        "{result_bytes} bytes of results are kept for client {client}, the limit is {limit} (CLIENT_OWN_RESULT_BYTES_MAX): raise acked_below; not applied"
+    )]
+    ResultsUnacknowledged {
+        /// The client.
+        client: ClientId,
+        /// What is kept.
+        result_bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// Every place is taken by a member's own client.
     #[error(
         "all {limit} client places (CLIENTS_MAX) belong to members of the cluster: not registered; remove members that are gone"

@@ -1,0 +1,324 @@
+//! What one round of the operator has read: the planner's only input beside the time.
+//!
+//! Fetched fresh each round; nothing is remembered between rounds but what is in the API (status, claim
+//! annotations). `None` means *not known* wherever a field's comment does not say otherwise: the planner never
+//! takes it for absence (K33).
+//!
+//! Not here: how any of it is read. Every field is what was answered, judged by nobody yet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate_crds::RaftCluster;
+
+use crate::raft_view::{MemberAnswer, RaftView};
+use crate::record::ClaimRecord;
+
+/// Seconds since the Unix epoch by the operator's clock. Used for the age of what the API server dated, never for
+/// safety: a wrong clock makes a wait longer or shorter, nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Now(pub u64);
+
+impl Now {
+    /// How long ago `earlier` was; zero if it lies in the future.
+    pub fn since(self, earlier: Now) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The place of a member: the number at the end of its Pod's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ordinal(pub u32);
+
+impl std::fmt::Display for Ordinal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Everything read this round.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// The resource as the API server holds it: spec, annotations, status with what earlier rounds recorded.
+    pub cluster: RaftCluster,
+    /// Every ordinal that has a claim or a Pod.
+    pub slots: BTreeMap<Ordinal, Slot>,
+    /// This round's answer of a leader, given after a ReadIndex round begun on this request (K32); none if no
+    /// member confirmed one. Of several, the greatest (recovery epoch, term).
+    pub raft: Option<RaftView>,
+    /// The quorum was already found missing by another look at least 3 s ago (K32: seen twice).
+    pub quorum_missing_before: bool,
+    /// The other children, as found.
+    pub children: Children,
+    /// What is known of storage classes.
+    pub storage: StorageFacts,
+    /// What this operator was installed with.
+    pub operator: OperatorFacts,
+}
+
+/// One ordinal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Slot {
+    /// `raft-<cluster>-<ordinal>`; none = there is no such claim.
+    pub claim: Option<Claim>,
+    /// `<cluster>-<ordinal>`; none = there is no such Pod.
+    pub pod: Option<Pod>,
+    /// The node of the Pod; none if not scheduled, or nodes may not be read (K52).
+    pub node: Option<Node>,
+    /// What the member's own sidecar answered on gRPC this round; none = no answer.
+    pub answer: Option<MemberAnswer>,
+    /// The API server's latest refusal to create this slot's claim, Pod or Secret, quoted: quota, Pod Security, a webhook (K51).
+    pub refused: Option<String>,
+}
+
+/// A volume claim.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its resource version.
+    pub resource_version: String,
+    /// Whether a volume is bound.
+    pub bound: bool,
+    /// Whether it has a deletion timestamp.
+    pub deleting: bool,
+    /// The UID of its controller, if it has one.
+    pub controller_uid: Option<String>,
+    /// The storage class named in it; none = none named (the default class, if there is one).
+    pub storage_class: Option<String>,
+    /// What the operator wrote onto it (K34).
+    pub record: ClaimRecord,
+    /// The newest warning about it, quoted: why no volume is bound.
+    pub obstacle: Option<String>,
+}
+
+/// A member Pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its resource version.
+    pub resource_version: String,
+    /// When it was created.
+    pub created: Now,
+    /// Pending, Running, Succeeded, Failed or Unknown.
+    pub phase: PodPhase,
+    /// Whether all its containers are ready.
+    pub ready: bool,
+    /// Whether it has a deletion timestamp.
+    pub deleting: bool,
+    /// The node it is bound to.
+    pub node: Option<String>,
+    /// The UID of its controller, if it has one.
+    pub controller_uid: Option<String>,
+    /// Annotation `quorate.dev/claim-uid`: the claim it was rendered for (K35).
+    pub claim_uid: Option<String>,
+    /// Annotation `quorate.dev/raft-id`.
+    pub raft_id: Option<String>,
+    /// Annotation `quorate.dev/template-hash`: what it was rendered from (K47).
+    pub template_hash: Option<String>,
+    /// Label `quorate.dev/voter` is `true`.
+    pub voter_label: bool,
+    /// Label `quorate.dev/role`.
+    pub role_label: Option<String>,
+    /// The container `quorate-sidecar` now.
+    pub sidecar: ContainerState,
+    /// How that container last ended; none = it never did.
+    pub last_exit: Option<Exit>,
+    /// Whether that container has ever run in this Pod.
+    pub sidecar_ran: bool,
+    /// The first obstacle to scheduling or starting it, quoted (K51).
+    pub obstacle: Option<Obstacle>,
+}
+
+/// A Pod's phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PodPhase {
+    /// Not all containers were created.
+    #[default]
+    Pending,
+    /// Bound, and containers are there.
+    Running,
+    /// All containers ended well.
+    Succeeded,
+    /// All containers ended, one badly; or the kubelet evicted it.
+    Failed,
+    /// The node does not report.
+    Unknown,
+}
+
+/// The sidecar's container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Not reported at all.
+    #[default]
+    NotStarted,
+    /// Waiting, with the kubelet's reason, such as `ImagePullBackOff`.
+    Waiting {
+        /// The reason.
+        reason: String,
+    },
+    /// Running.
+    Running {
+        /// Since when.
+        since: Now,
+    },
+    /// Ended.
+    Terminated(Exit),
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code.
+    pub code: i32,
+    /// Its termination message, quoted.
+    pub message: String,
+    /// When.
+    pub at: Now,
+}
+
+/// Why a Pod is not scheduled or not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// What kind.
+    pub kind: ObstacleKind,
+    /// Kubernetes' own words.
+    pub message: String,
+    /// Since when.
+    pub since: Now,
+}
+
+/// Kinds of obstacles that Kubernetes reports for a Pod that exists (K51).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObstacleKind {
+    /// No node fits.
+    Unschedulable,
+    /// An image cannot be pulled.
+    ImagePull,
+    /// A container's configuration is refused by the kubelet: a missing Secret, a wrong user.
+    Configuration,
+    /// The volume cannot be attached or mounted.
+    Volume,
+    /// A container ends again and again.
+    CrashLoop,
+}
+
+/// A node that a member runs on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Whether its kubelet reports ready.
+    pub ready: bool,
+    /// Since when it does not.
+    pub unreachable_since: Option<Now>,
+    /// It carries the out-of-service taint.
+    pub out_of_service: bool,
+    /// It takes no new Pods.
+    pub unschedulable: bool,
+    /// Its zone.
+    pub zone: Option<String>,
+}
+
+/// Whether a child exists and whose it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Child {
+    /// It does not exist.
+    #[default]
+    Missing,
+    /// It exists, and this resource controls it.
+    Ours,
+    /// It exists, and something else made it: never adopted (K45).
+    Foreign,
+}
+
+/// Children other than claims and Pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Children {
+    /// `<cluster>-members`.
+    pub members_service: Child,
+    /// `<cluster>-read`.
+    pub read_service: Child,
+    /// `<cluster>-leader`.
+    pub leader_service: Child,
+    /// `<cluster>-leader`.
+    pub leader_slice: Child,
+    /// `<cluster>-leader`.
+    pub leader_lease: Child,
+    /// `<cluster>-voters`; with its `minAvailable` if ours.
+    pub budget: Child,
+    /// `minAvailable` of the budget as found.
+    pub budget_min_available: Option<i32>,
+    /// ServiceAccount `<cluster>-member`.
+    pub service_account: Child,
+    /// Role `<cluster>-member`.
+    pub role: Child,
+    /// RoleBinding `<cluster>-member`.
+    pub role_binding: Child,
+    /// Secret `<cluster>-ca`.
+    pub ca_secret: Child,
+    /// Secrets `<cluster>-<n>-tls`.
+    pub certificates: BTreeMap<Ordinal, Certificate>,
+    /// `leader_service`'s ports as found, compared with the rendering.
+    pub leader_ports: Vec<(String, i32)>,
+}
+
+/// A member's certificate Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// Whose it is.
+    pub owner: Child,
+    /// The Raft ID in its URI SAN.
+    pub raft_id: Option<String>,
+    /// It is expired, past two thirds of its life, unreadable, or signed by another CA.
+    pub renewal_due: bool,
+}
+
+/// What is known of storage classes; none = may not be read (K52).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageFacts {
+    /// Whether a default class exists.
+    pub default_class: Option<bool>,
+    /// Whether the class named in the spec exists.
+    pub named_class: Option<bool>,
+    /// Whether the class in use is known to support `ReadWriteOncePod` (K28).
+    pub single_pod_volumes: bool,
+}
+
+/// What this operator was installed with, and this round's randomness.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperatorFacts {
+    /// The sidecar image used when a spec names none.
+    pub sidecar_image: String,
+    /// Its pull policy, if the installation set one.
+    pub sidecar_pull_policy: Option<String>,
+    /// A random cluster ID drawn this round, 32 hexadecimal digits; used only when status has none.
+    pub fresh_cluster_id: String,
+}
+
+impl Observed {
+    /// The resource's name.
+    pub fn name(&self) -> &str {
+        self.cluster.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The resource's namespace.
+    pub fn namespace(&self) -> &str {
+        self.cluster.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// The resource's UID.
+    pub fn uid(&self) -> &str {
+        self.cluster.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// An annotation of the resource.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.cluster.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+}

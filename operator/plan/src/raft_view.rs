@@ -1,0 +1,142 @@
+//! What Raft said this round: the leader's view, and each member's own answer (K32).
+
+use std::time::Duration;
+
+/// The leader's answer, given after a ReadIndex round begun on this request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RaftView {
+    /// The leader's Raft ID.
+    pub leader: String,
+    /// Its recovery epoch (K18).
+    pub recovery_epoch: u64,
+    /// Its term.
+    pub term: u64,
+    /// The index of its latest configuration: what a membership step is decided on (I3).
+    pub configuration_index: u64,
+    /// Whether that configuration is not committed yet.
+    pub change_in_flight: bool,
+    /// Raft IDs of the newest committed configuration, both halves if joint; equal to `servers` when nothing is in flight.
+    pub committed: Vec<String>,
+    /// The servers of the latest configuration, both halves if joint.
+    pub servers: Vec<ServerView>,
+    /// Healthy voters less the quorum, floored at zero, as autopilot computes it.
+    pub failure_tolerance: u32,
+    /// The autopilot settings in force.
+    pub settings: AutopilotSettings,
+    /// The leader is short of disk space (K8): nobody's lag is then held against him.
+    pub short_of_space: bool,
+}
+
+/// A server of the configuration as its leader sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerView {
+    /// Names its data directory.
+    pub raft_id: String,
+    /// 32 hexadecimal digits (K1).
+    pub incarnation: String,
+    /// As in the configuration.
+    pub address: String,
+    /// Whether it votes.
+    pub is_voter: bool,
+    /// What it is meant to be.
+    pub intent: Intent,
+    /// Autopilot's verdict.
+    pub is_healthy: bool,
+    /// Why not, in autopilot's words; empty if healthy.
+    pub unhealthy_because: String,
+    /// Age of its last acknowledgement at the leader; none before the first in this term.
+    pub last_contact: Option<Duration>,
+    /// The last entry known to be on its disk.
+    pub match_index: u64,
+    /// How many entries its log trails the leader's.
+    pub trailing: u64,
+    /// How far a snapshot on its way to it has come, in bytes.
+    pub snapshot_offset_bytes: Option<u64>,
+    /// How long it has been healthy without a break.
+    pub healthy_for: Duration,
+    /// Its peers refuse it because its directory has another incarnation (K1): its volume was emptied or swapped.
+    pub is_volume_lost: bool,
+}
+
+/// What a server is meant to be (K15).
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Intent {
+    /// Votes once stable.
+    #[default]
+    Voter,
+    /// Takes the place of an old server.
+    ReplacementFor {
+        /// The old server's Raft ID.
+        raft_id: String,
+        /// And its incarnation.
+        incarnation: String,
+    },
+    /// Never votes.
+    ReadReplica,
+}
+
+/// Autopilot settings that the resource carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AutopilotSettings {
+    /// Longer without an acknowledgement is unhealthy.
+    pub last_contact_threshold: Duration,
+    /// Trailing by more entries is unhealthy.
+    pub max_trailing_logs: u64,
+    /// Unbroken health needed for a vote.
+    pub server_stabilization_time: Duration,
+    /// Declared replicas (K27).
+    pub min_quorum: u32,
+}
+
+/// What one member said of itself this round.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberAnswer {
+    /// Its Raft ID.
+    pub raft_id: String,
+    /// Its directory's incarnation, 32 hexadecimal digits.
+    pub incarnation: String,
+    /// Its cluster ID; none = the directory is empty (K2).
+    pub cluster_id: Option<String>,
+    /// It knows a committed configuration without it (K19).
+    pub is_removed: bool,
+    /// The leader it hears, by Raft ID.
+    pub leader: Option<String>,
+    /// Its term.
+    pub term: u64,
+    /// Its recovery epoch.
+    pub recovery_epoch: u64,
+    /// What it can't do, in its own words (`PublishingBlocked`, a refusal by its peers); empty if nothing.
+    pub trouble: String,
+}
+
+impl RaftView {
+    /// The server of this Raft ID.
+    pub fn server(&self, raft_id: &str) -> Option<&ServerView> {
+        self.servers.iter().find(|server| server.raft_id == raft_id)
+    }
+
+    /// Whether this ID is in the latest or in the committed configuration: until neither holds it, it is not gone.
+    pub fn holds(&self, raft_id: &str) -> bool {
+        self.server(raft_id).is_some() || self.committed.iter().any(|id| id == raft_id)
+    }
+
+    /// The servers that vote.
+    pub fn voters(&self) -> impl Iterator<Item = &ServerView> {
+        self.servers.iter().filter(|server| server.is_voter)
+    }
+
+    /// How many servers vote.
+    pub fn voter_count(&self) -> usize {
+        self.voters().count()
+    }
+
+    /// How many of them are healthy.
+    pub fn healthy_voter_count(&self) -> usize {
+        self.voters().filter(|server| server.is_healthy).count()
+    }
+}
+
+/// A majority of so many voters.
+pub const fn quorum(voters: usize) -> usize {
+    voters / 2 + 1
+}

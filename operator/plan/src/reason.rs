@@ -1,0 +1,104 @@
+//! The reasons of conditions, events and blocked entries: one CamelCase word each, the same word everywhere.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A reason. `docs/concepts.md` lists them with what to do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// Every reason with its meaning.
+            pub const ALL: &[(Reason, &str)] = &[$((Reason::$name, concat!($($doc),+))),+];
+
+            /// The word.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Reason::$name => stringify!($name),)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Every voter is healthy and the cluster has the size asked for.
+    QuorumHealthy,
+    /// So many voters answered "no leader", or are known not to run, that the rest is no quorum.
+    QuorumLost,
+    /// Members answer, and none of them leads.
+    NoLeader,
+    /// No member could be asked.
+    MembersUnreachable,
+    /// A leader answered after confirming its majority.
+    LeaderConfirmed,
+    /// No claim of any member is left; the cluster is never bootstrapped again.
+    AllMembersLost,
+    /// The first member is being made.
+    Bootstrapping,
+    /// The first member's volume was lost before the cluster began.
+    BootstrapVolumeLost,
+    /// Claims of this name carry different cluster IDs.
+    ForeignVolumes,
+    /// An object of a name we need exists and is not ours.
+    NameConflict,
+    /// A Pod is being started.
+    StartingMember,
+    /// A Pod mounts another claim than the slot's.
+    StaleVolume,
+    /// A Pod that cannot start is replaced by one of the current template.
+    FixingTemplate,
+    /// A membership change is not committed yet.
+    ConfigurationChanging,
+    /// A member's volume is gone or was emptied.
+    VolumeLost,
+    /// A member's claim is being deleted.
+    VolumeBeingDeleted,
+    /// A member is added.
+    ScalingUp,
+    /// A server is added without a vote.
+    AddingMember,
+    /// A new member waits for its vote.
+    Stabilizing,
+    /// A member trails the leader.
+    MemberLagging,
+    /// A member made no progress for too long.
+    DeadlineExceeded,
+    /// A member is removed.
+    ScalingDown,
+    /// The leader hands over before it is removed.
+    TransferringLeadership,
+    /// Pods still run an older template; rolling them is not automatic yet.
+    RolloutPending,
+    /// A step waits for more voters to be healthy.
+    WaitingForQuorum,
+    /// A voter is not healthy.
+    MemberUnhealthy,
+    /// The claim is not bound, and Kubernetes says why.
+    VolumePending,
+    /// No node fits the Pod.
+    Unschedulable,
+    /// An image cannot be pulled.
+    ImagePull,
+    /// A container ends again and again, or is refused by the kubelet.
+    NotStarting,
+    /// The API server refused to create an object.
+    CreationRefused,
+    /// An even number of voters tolerates no more than one fewer.
+    EvenVoters,
+    /// Annotation `quorate.dev/paused` is set.
+    Paused,
+    /// The resource is being deleted.
+    Deleting,
+    /// Nothing is pending.
+    Settled,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

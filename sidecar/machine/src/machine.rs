@@ -1,0 +1,209 @@
+//! The machine: applies committed entries in order, and freezes what it wrote for the store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::base::{Base, Table};
+use crate::clients::{Admission, Clients};
+use crate::codec::DecodeError;
+use crate::command::{ApiIndex, Command, Owner, SettingsMode, Tagged};
+use crate::edit::Edit;
+use crate::flush::Flush;
+use crate::layer::Layer;
+use crate::limits::MEMTABLE_BYTES_MAX;
+use crate::meta::{AppliedConfiguration, Meta, Position, StateError};
+use crate::outcome::{Outcome, Refusal};
+use crate::txn;
+use crate::view::View;
+
+/// The replicated state: memtable over base. One owner; reads go through `&self`.
+#[derive(Debug)]
+pub struct Machine<B> {
+    base: B,
+    /// Writes since the last freeze.
+    active: Layer,
+    /// Writes on their way to the base; they answer before it does until the flush is reported done.
+    frozen: Option<Frozen>,
+    meta: Meta,
+    clients: Clients,
+    /// Where the last freeze stood, or the base when it was opened.
+    frozen_upto: Position,
+}
+
+#[derive(Debug)]
+struct Frozen {
+    layer: Arc<Layer>,
+    upto: Position,
+}
+
+impl<B: Base> Machine<B> {
+    /// The state in `base`. The log's entries after [`Machine::applied`] are applied next, in order.
+    pub fn open(base: B) -> Result<Self, StateError<B::Error>> {
+        let meta = Meta::load(&base)?;
+        let clients = Clients::load(&base)?;
+        let frozen_upto = meta.applied;
+        Ok(Self { base, active: Layer::default(), frozen: None, meta, clients, frozen_upto })
+    }
+
+    /// The last applied entry.
+    pub fn applied(&self) -> Position {
+        self.meta.applied
+    }
+
+    /// The state's own numbers: configuration, settings, epochs, index base.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The flushed state under the memtable.
+    pub fn base(&self) -> &B {
+        &self.base
+    }
+
+    /// Apply the command in the entry at `at`, which must be the next one.
+    ///
+    /// Every member computes the same outcome. An error ends the process: the disk failed, or the entry was written by a
+    /// newer binary and applying what follows would make this member differ from the others.
+    pub fn apply(&mut self, at: Position, command: &Bytes) -> Result<Outcome, StateError<B::Error>> {
+        self.advance(at);
+        let tagged = match Tagged::decode(command) {
+            Ok(tagged) => tagged,
+            Err(error @ DecodeError::NewerVersion { .. }) => return Err(error.into()),
+            // Bytes that are no command of a version every member knows are refused by every member alike.
+            Err(error) => return Ok(Outcome::Refused(Refusal::Unreadable { reason: error.to_string() })),
+        };
+        let Some(tag) = tagged.tag else {
+            return self.run(at, tagged.command);
+        };
+        match self.clients.admit(at.index, tag) {
+            Admission::Refuse(refusal) => Ok(Outcome::Refused(refusal)),
+            Admission::Repeat(outcome) => Ok(Outcome::decode(&outcome)?),
+            Admission::Apply => {
+                let outcome = self.run(at, tagged.command)?;
+                let present = self.meta.owners();
+                self.clients.keep(tag, outcome.encode(), present);
+                Ok(outcome)
+            }
+        }
+    }
+
+    /// Pass an entry that changes nothing here (a leader's first entry, a barrier).
+    pub fn apply_empty(&mut self, at: Position) {
+        self.advance(at);
+    }
+
+    /// Remember a configuration entry (K4): at the next start it is the latest one at or below the applied index.
+    pub fn apply_configuration(&mut self, at: Position, owners: Vec<Owner>, encoded: Bytes) {
+        self.advance(at);
+        self.meta.configuration = Some(AppliedConfiguration { index: at.index, owners, encoded });
+    }
+
+    /// Whether the memtable should be frozen because of its size. (The driver also freezes by time.)
+    pub fn is_full(&self) -> bool {
+        self.active.bytes() >= MEMTABLE_BYTES_MAX
+    }
+
+    /// Whether applying must wait for [`Machine::flushed`]: one memtable is being flushed and the next is full (K29).
+    pub fn must_wait(&self) -> bool {
+        self.is_full() && self.frozen.is_some()
+    }
+
+    /// Freeze what was applied since the last freeze and hand it to the store. `None` while a flush is under way,
+    /// or when nothing was applied since the last one.
+    pub fn freeze(&mut self) -> Option<Flush> {
+        if self.frozen.is_some() || self.frozen_upto == self.meta.applied {
+            return None;
+        }
+        self.clients.drain_into(&mut self.active);
+        self.active.set(Table::Meta, Bytes::from_static(Meta::KEY), Some(self.meta.encode()));
+        let layer = Arc::new(std::mem::take(&mut self.active));
+        let upto = self.meta.applied;
+        self.frozen = Some(Frozen { layer: Arc::clone(&layer), upto });
+        self.frozen_upto = upto;
+        Some(Flush::new(layer, self.meta.clone()))
+    }
+
+    /// The flush that stands at `upto` is synced in the base; its memory is freed.
+    pub fn flushed(&mut self, upto: Position) {
+        let frozen = self.frozen.take();
+        assert_eq!(frozen.map(|frozen| frozen.upto), Some(upto), "only the flush under way can be done");
+    }
+
+    /// Bytes held in memory by layers.
+    pub fn memtable_bytes(&self) -> usize {
+        self.active.bytes() + self.frozen.as_ref().map_or(0, |frozen| frozen.layer.bytes())
+    }
+
+    pub(crate) fn view(&self) -> View<'_, B> {
+        let [active, frozen] = self.layers();
+        View::new([active, frozen, None], &self.base)
+    }
+
+    /// The newest first.
+    pub(crate) fn layers(&self) -> [Option<&Layer>; 2] {
+        [Some(&self.active), self.frozen.as_ref().map(|frozen| &*frozen.layer)]
+    }
+
+    fn advance(&mut self, at: Position) {
+        let applied = self.meta.applied;
+        assert_eq!(at.index, applied.index + 1, "entries are applied in order, each once");
+        assert!(at.term >= applied.term, "terms never fall along the log: {at:?} after {applied:?}");
+        self.meta.applied = at;
+    }
+
+    fn edit(&mut self, index: ApiIndex) -> Edit<'_, B> {
+        Edit {
+            target: &mut self.active,
+            below: [self.frozen.as_ref().map(|frozen| &*frozen.layer), None],
+            base: &self.base,
+            keys: &mut self.meta.keys,
+            index,
+        }
+    }
+
+    fn run(&mut self, at: Position, command: Command) -> Result<Outcome, StateError<B::Error>> {
+        let index = self.meta.api_index(at.index);
+        let mut edit = self.edit(index);
+        Ok(match command {
+            Command::Put { key, value, flags } => {
+                Outcome::Written { modify_index: edit.put(&key, &value, flags)?.modify_index }
+            }
+            Command::CompareAndSet { key, value, flags, expected } => {
+                let modify_index = edit.modify_index(&key)?;
+                if modify_index.unwrap_or(ApiIndex::MISSING) == expected {
+                    Outcome::Written { modify_index: edit.put(&key, &value, flags)?.modify_index }
+                } else {
+                    Outcome::Mismatch { modify_index }
+                }
+            }
+            Command::Delete { key, expected } => match (edit.modify_index(&key)?, expected) {
+                (Some(actual), Some(expected)) if actual != expected => {
+                    Outcome::Mismatch { modify_index: Some(actual) }
+                }
+                _ => Outcome::Deleted { existed: edit.delete(&key)? },
+            },
+            Command::DeletePrefix { prefix } => Outcome::Deleted { existed: edit.delete_prefix(&prefix)? },
+            Command::Txn(ops) => txn::run(&mut edit, &ops)?,
+            Command::RegisterClient { owner } => {
+                match self.clients.register(at.index, owner, self.meta.owners()) {
+                    Ok(client) => Outcome::Registered { client },
+                    Err(refusal) => Outcome::Refused(refusal),
+                }
+            }
+            Command::SetAutopilot { change, mode, expected } => {
+                let record = &mut self.meta.autopilot;
+                if expected.is_some_and(|expected| expected != record.modify_index) {
+                    let present = (record.modify_index != ApiIndex::MISSING).then_some(record.modify_index);
+                    return Ok(Outcome::Mismatch { modify_index: present });
+                }
+                let settings = match mode {
+                    SettingsMode::Merge => record.settings.merged(&change),
+                    SettingsMode::Replace => change,
+                };
+                record.set(index, settings);
+                Outcome::Written { modify_index: record.modify_index }
+            }
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! Random commands and outcomes for the properties of this crate, over few keys so that they meet.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use quorate_autopilot::SettingsChange;
+
+use crate::command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tag, Tagged, TxnOp};
+use crate::entry::KvEntry;
+use crate::outcome::{Outcome, Refusal, TxnFailure, TxnFailureReason};
+
+pub(crate) fn tagged() -> impl Strategy<Value = Tagged> {
+    (option::of(tag()), command()).prop_map(|(tag, command)| Tagged { tag, command })
+}
+
+pub(crate) fn command() -> impl Strategy<Value = Command> {
+    let write = || (key(), value(), 0_u64..3);
+    prop_oneof![
+        4 => write().prop_map(|(key, value, flags)| Command::Put { key, value, flags }),
+        2 => (write(), index()).prop_map(|((key, value, flags), expected)| {
+            Command::CompareAndSet { key, value, flags, expected }
+        }),
+        3 => (key(), option::of(index())).prop_map(|(key, expected)| Command::Delete { key, expected }),
+        1 => prefix().prop_map(|prefix| Command::DeletePrefix { prefix }),
+        3 => vec(op(), 0..6).prop_map(Command::Txn),
+        1 => option::of(owner()).prop_map(|owner| Command::RegisterClient { owner }),
+        1 => (settings(), any::<bool>(), option::of(index())).prop_map(|(change, merge, expected)| {
+            let mode = if merge { SettingsMode::Merge } else { SettingsMode::Replace };
+            Command::SetAutopilot { change, mode, expected }
+        }),
+    ]
+}
+
+pub(crate) fn op() -> impl Strategy<Value = TxnOp> {
+    let write = || (key(), value(), 0_u64..3);
+    prop_oneof![
+        3 => write().prop_map(|(key, value, flags)| TxnOp::Set { key, value, flags }),
+        2 => (write(), index())
+            .prop_map(|((key, value, flags), expected)| TxnOp::Cas { key, value, flags, expected }),
+        2 => key().prop_map(|key| TxnOp::Get { key }),
+        2 => key().prop_map(|key| TxnOp::GetOrEmpty { key }),
+        1 => prefix().prop_map(|prefix| TxnOp::GetTree { prefix }),
+        2 => key().prop_map(|key| TxnOp::Delete { key }),
+        1 => prefix().prop_map(|prefix| TxnOp::DeleteTree { prefix }),
+        1 => (key(), index()).prop_map(|(key, expected)| TxnOp::DeleteCas { key, expected }),
+        1 => (key(), index()).prop_map(|(key, expected)| TxnOp::CheckIndex { key, expected }),
+        1 => key().prop_map(|key| TxnOp::CheckNotExists { key }),
+    ]
+}
+
+pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
+    let failure = (any::<u32>(), reason()).prop_map(|(op_index, reason)| TxnFailure { op_index, reason });
+    let found = option::of(1_u64..).prop_map(|index| index.map(ApiIndex));
+    prop_oneof![
+        index().prop_map(|modify_index| Outcome::Written { modify_index }),
+        found.prop_map(|modify_index| Outcome::Mismatch { modify_index }),
+        any::<bool>().prop_map(|existed| Outcome::Deleted { existed }),
+        vec(entry(), 0..4).prop_map(Outcome::Txn),
+        vec(failure, 0..4).prop_map(Outcome::TxnFailed),
+        client().prop_map(|client| Outcome::Registered { client }),
+        refusal().prop_map(Outcome::Refused),
+    ]
+}
+
+fn reason() -> impl Strategy<Value = TxnFailureReason> {
+    prop_oneof![
+        key().prop_map(|key| TxnFailureReason::Missing { key }),
+        key().prop_map(|key| TxnFailureReason::SetStale { key }),
+        key().prop_map(|key| TxnFailureReason::DeleteStale { key }),
+        key().prop_map(|key| TxnFailureReason::CheckMissing { key }),
+        (key(), index(), index()).prop_map(|(key, actual, expected)| TxnFailureReason::CheckStale {
+            key,
+            actual,
+            expected
+        }),
+        key().prop_map(|key| TxnFailureReason::Exists { key }),
+        any::<usize>().prop_map(|limit| TxnFailureReason::ResultTooLarge { limit }),
+    ]
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    prop_oneof![
+        client().prop_map(|client| Refusal::SessionExpired { client }),
+        (client(), any::<u64>(), any::<u64>()).prop_map(|(client, sequence, acked_below)| {
+            Refusal::SequenceAcknowledged { client, sequence, acked_below }
+        }),
+        (client(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
+            |(client, sequence, acked_below, window)| {
+                Refusal::WindowExceeded { client, sequence, acked_below, window }
+            }
+        ),
+        (client(), any::<usize>(), any::<usize>()).prop_map(|(client, result_bytes, limit)| {
+            Refusal::ResultsUnacknowledged { client, result_bytes, limit }
+        }),
+        any::<usize>().prop_map(|limit| Refusal::TooManyClients { limit }),
+        "[a-z ]{0,20}".prop_map(|reason| Refusal::Unreadable { reason }),
+    ]
+}
+
+pub(crate) fn tag() -> impl Strategy<Value = Tag> {
+    (client(), 0_u64..12, 0_u64..6).prop_map(|(client, sequence, acked_below)| Tag {
+        client,
+        sequence,
+        acked_below,
+    })
+}
+
+fn entry() -> impl Strategy<Value = KvEntry> {
+    (key(), value(), any::<u64>(), index(), index(), any::<u64>()).prop_map(
+        |(key, value, flags, create_index, modify_index, lock_index)| KvEntry {
+            key,
+            value,
+            flags,
+            create_index,
+            modify_index,
+            lock_index,
+        },
+    )
+}
+
+fn settings() -> impl Strategy<Value = SettingsChange> {
+    let seconds = || option::of((0_u64..100).prop_map(Duration::from_secs));
+    (option::of(any::<bool>()), seconds(), seconds(), option::of(0_u64..9), option::of(0_u32..9), seconds())
+        .prop_map(|(cleanup, contact, dead, trailing, quorum, stabilization)| SettingsChange {
+            cleanup_dead_servers: cleanup,
+            last_contact_threshold: contact,
+            dead_server_last_contact_threshold: dead,
+            max_trailing_logs: trailing,
+            min_quorum: quorum,
+            server_stabilization_time: stabilization,
+        })
+}
+
+/// Short keys over a small alphabet: prefixes of each other, and the byte that has no successor.
+pub(crate) fn key() -> impl Strategy<Value = Bytes> {
+    vec(prop_oneof![4 => Just(b'a'), 2 => Just(b'b'), 3 => Just(b'/'), 1 => Just(0xff)], 1..5)
+        .prop_map(Bytes::from)
+}
+
+pub(crate) fn prefix() -> impl Strategy<Value = Bytes> {
+    prop_oneof![1 => Just(Bytes::new()), 4 => key()]
+}
+
+fn value() -> impl Strategy<Value = Bytes> {
+    vec(prop_oneof![Just(b'x'), Just(b'y')], 0..3).prop_map(Bytes::from)
+}
+
+fn owner() -> impl Strategy<Value = Owner> {
+    "m[0-2]".prop_map(Owner)
+}
+
+pub(crate) fn client() -> impl Strategy<Value = ClientId> {
+    (1_u64..40).prop_map(ClientId)
+}
+
+/// Small, so that it is sometimes the right one.
+fn index() -> impl Strategy<Value = ApiIndex> {
+    (0_u64..40).prop_map(ApiIndex)
+}

@@ -1,0 +1,208 @@
+//! What may be proposed: the limits of `limits`, checked before a command becomes an entry.
+//!
+//! A refusal names the key, the limit and the way out, and nothing was changed (P10).
+
+use bytes::Bytes;
+
+use crate::command::{Command, TxnOp};
+use crate::entry::KeyText;
+use crate::limits::{KEY_BYTES_MAX, OWNER_BYTES_MAX, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX};
+
+/// Why a command may not be proposed. It was not applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// No key.
+    #[error("the key is empty: name one; not applied")]
+    KeyEmpty,
+    /// The key, or the prefix, is too long.
+    #[error(
+        "key {key} is {bytes} bytes, the limit is {limit} (KEY_BYTES_MAX): use a shorter key; not applied",
+        limit = KEY_BYTES_MAX
+    )]
+    KeyTooLong {
+        /// Its beginning.
+        key: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The value is too long.
+    #[error(
+        "value of key {key} is {bytes} bytes, the limit is {limit} (VALUE_BYTES_MAX): store the blob elsewhere and keep a reference here; not applied",
+        limit = VALUE_BYTES_MAX
+    )]
+    ValueTooLarge {
+        /// The key.
+        key: String,
+        /// The value's length.
+        bytes: usize,
+    },
+    /// Too many operations.
+    #[error(
+        "the transaction has {ops} operations, the limit is {limit} (TXN_OPS_MAX): split it; not applied",
+        limit = TXN_OPS_MAX
+    )]
+    TooManyOps {
+        /// How many.
+        ops: usize,
+    },
+    /// Keys and values together are too long.
+    #[error(
+        "the transaction's keys and values are {bytes} bytes, the limit is {limit} (TXN_BYTES_MAX): split it; not applied",
+        limit = TXN_BYTES_MAX
+    )]
+    TxnTooLarge {
+        /// The sum.
+        bytes: usize,
+    },
+    /// A member's name is too long.
+    #[error(
+        "the owner's name is {bytes} bytes, the limit is {limit} (OWNER_BYTES_MAX): not registered",
+        limit = OWNER_BYTES_MAX
+    )]
+    OwnerTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+impl Command {
+    /// Whether it may be proposed. (Autopilot's settings have their own
+    /// [`validate`](quorate_autopilot::validate), which needs the stored ones.)
+    pub fn validate(&self) -> Result<(), Invalid> {
+        match self {
+            Self::Put { key, value, .. } | Self::CompareAndSet { key, value, .. } => {
+                check_key(key)?;
+                check_value(key, value)
+            }
+            Self::Delete { key, .. } => check_key(key),
+            Self::DeletePrefix { prefix } => check_length(prefix),
+            Self::Txn(ops) => {
+                if ops.len() > TXN_OPS_MAX {
+                    return Err(Invalid::TooManyOps { ops: ops.len() });
+                }
+                ops.iter().try_for_each(TxnOp::validate)?;
+                match self.payload_bytes() {
+                    bytes if bytes > TXN_BYTES_MAX => Err(Invalid::TxnTooLarge { bytes }),
+                    _ => Ok(()),
+                }
+            }
+            Self::RegisterClient { owner } => match owner.as_ref().map_or(0, |owner| owner.0.len()) {
+                bytes if bytes > OWNER_BYTES_MAX => Err(Invalid::OwnerTooLong { bytes }),
+                _ => Ok(()),
+            },
+            Self::SetAutopilot { .. } => Ok(()),
+        }
+    }
+
+    /// Its keys and values, summed.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Put { key, value, .. } | Self::CompareAndSet { key, value, .. } => key.len() + value.len(),
+            Self::Delete { key, .. } => key.len(),
+            Self::DeletePrefix { prefix } => prefix.len(),
+            Self::Txn(ops) => ops.iter().map(|op| op.key().len() + op.value().map_or(0, Bytes::len)).sum(),
+            Self::RegisterClient { owner } => owner.as_ref().map_or(0, |owner| owner.0.len()),
+            Self::SetAutopilot { .. } => 0,
+        }
+    }
+}
+
+impl TxnOp {
+    /// Whether it may be part of a transaction; a caller that reports every bad operation asks each.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        match self {
+            Self::DeleteTree { prefix } => check_length(prefix)?,
+            _ => check_key(self.key())?,
+        }
+        self.value().map_or(Ok(()), |value| check_value(self.key(), value))
+    }
+
+    fn value(&self) -> Option<&Bytes> {
+        match self {
+            Self::Set { value, .. } | Self::Cas { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<(), Invalid> {
+    if key.is_empty() {
+        return Err(Invalid::KeyEmpty);
+    }
+    check_length(key)
+}
+
+fn check_length(key: &[u8]) -> Result<(), Invalid> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(Invalid::KeyTooLong { key: KeyText(key).to_string(), bytes: key.len() });
+    }
+    Ok(())
+}
+
+fn check_value(key: &[u8], value: &[u8]) -> Result<(), Invalid> {
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(Invalid::ValueTooLarge { key: KeyText(key).to_string(), bytes: value.len() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Owner;
+
+    fn put(key_bytes: usize, value_bytes: usize) -> Command {
+        Command::Put { key: vec![b'k'; key_bytes].into(), value: vec![0; value_bytes].into(), flags: 0 }
+    }
+
+    /// P10, vector 22 of the HTTP page: the limit itself is allowed, one byte more is not.
+    #[test]
+    fn a_value_of_exactly_the_limit_is_accepted_and_one_byte_more_is_refused() {
+        assert_eq!(put(1, VALUE_BYTES_MAX).validate(), Ok(()));
+        assert_eq!(
+            put(1, VALUE_BYTES_MAX + 1).validate().unwrap_err().to_string(),
+            "value of key k is 524289 bytes, the limit is 524288 (VALUE_BYTES_MAX): store the blob elsewhere and keep a reference here; not applied"
+        );
+    }
+
+    /// P10.
+    #[test]
+    fn keys_are_one_byte_to_the_limit() {
+        assert_eq!(put(0, 1).validate(), Err(Invalid::KeyEmpty));
+        assert_eq!(put(KEY_BYTES_MAX, 1).validate(), Ok(()));
+        let text = put(KEY_BYTES_MAX + 1, 1).validate().unwrap_err().to_string();
+        assert!(text.contains("is 4097 bytes, the limit is 4096 (KEY_BYTES_MAX)"), "{text}");
+        assert!(text.len() < 200, "a message must not repeat the whole key: {text}");
+        assert_eq!(
+            Command::DeletePrefix { prefix: Bytes::new() }.validate(),
+            Ok(()),
+            "the empty prefix is everything"
+        );
+    }
+
+    /// P10, vectors 65, 66 and 71 of the HTTP page.
+    #[test]
+    fn transactions_are_bounded_in_operations_and_bytes() {
+        let get = |key: &'static str| TxnOp::Get { key: key.into() };
+        assert_eq!(Command::Txn(vec![get("k"); TXN_OPS_MAX]).validate(), Ok(()));
+        assert_eq!(
+            Command::Txn(vec![get("k"); TXN_OPS_MAX + 1]).validate(),
+            Err(Invalid::TooManyOps { ops: 129 })
+        );
+        assert_eq!(Command::Txn(vec![get("k"), get("")]).validate(), Err(Invalid::KeyEmpty));
+        assert_eq!(TxnOp::GetTree { prefix: Bytes::new() }.validate(), Err(Invalid::KeyEmpty));
+        assert_eq!(TxnOp::DeleteTree { prefix: Bytes::new() }.validate(), Ok(()));
+        let set = TxnOp::Set { key: "k".into(), value: vec![0; VALUE_BYTES_MAX / 2].into(), flags: 0 };
+        assert_eq!(Command::Txn(vec![set.clone(); 2]).validate(), Ok(()));
+        assert!(matches!(Command::Txn(vec![set; 4]).validate(), Err(Invalid::TxnTooLarge { .. })));
+    }
+
+    /// P10.
+    #[test]
+    fn an_owner_is_a_short_name() {
+        let register = |bytes| Command::RegisterClient { owner: Some(Owner("x".repeat(bytes))) }.validate();
+        assert_eq!(register(OWNER_BYTES_MAX), Ok(()));
+        assert_eq!(register(OWNER_BYTES_MAX + 1), Err(Invalid::OwnerTooLong { bytes: OWNER_BYTES_MAX + 1 }));
+    }
+}

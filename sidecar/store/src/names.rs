@@ -1,0 +1,34 @@
+//! Names of the files in a data directory, and what each may mean at start.
+
+use quorate_raft::LogId;
+
+/// The log under construction: a directory exists once this is renamed to `log.redb`.
+pub(crate) const LOG_NEW_NAME: &str = "log.redb.new";
+
+/// The state file a directory begins with.
+pub(crate) const STATE_FIRST_NAME: &str = "state.redb";
+
+/// The state file made from the snapshot that ends at `last` (K5).
+pub(crate) fn state_name(last: LogId) -> String {
+    format!("state-{}-{}.redb", last.index, last.term)
+}
+
+/// The file a snapshot is materialised into for its receivers (K7).
+pub(crate) fn snapshot_name(last: LogId) -> String {
+    format!("snapshot-{}-{}.snap", last.index, last.term)
+}
+
+/// The file a snapshot is received into.
+pub(crate) fn receiving_name(last: LogId) -> String {
+    format!("receiving-{}-{}.snap", last.index, last.term)
+}
+
+/// Whether a file is one of a transfer: none of these survives a restart.
+pub(crate) fn is_of_a_transfer(name: &str) -> bool {
+    (name.starts_with("snapshot-") || name.starts_with("receiving-")) && name.ends_with(".snap")
+}
+
+/// Whether a file is a state file.
+pub(crate) fn is_state(name: &str) -> bool {
+    name == STATE_FIRST_NAME || name.starts_with("state-") && name.ends_with(".redb")
+}
