@@ -58,7 +58,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_the_way_out() {
-        for text in ["", "10", "s", "-1s", "1.5s", "10 s", "1d", "99999999999999999999s", "18446744073709551615h"] {
+        for text in
+            ["", "10", "s", "-1s", "1.5s", "10 s", "1d", "99999999999999999999s", "18446744073709551615h"]
+        {
             let error = parse_duration(text).expect_err(text).to_string();
             assert!(error.contains("such as 500ms, 10s or 1m30s"), "{error}");
         }

@@ -162,11 +162,11 @@ pub(crate) const RULES: &[Rule] = &[
 
 const CONTAINER_NAME: &str = "self.name != 'quorate-sidecar'";
 const CONTAINER_NAME_MESSAGE: &str = "the container name quorate-sidecar is taken by the sidecar: choose another name, and set the sidecar's image and resources under spec.sidecar";
-const CONTAINER_PORTS: &str = "!has(self.ports) || self.ports.all(p, !(p.containerPort in [7400, 7401, 7402, 8500]))";
-const CONTAINER_PORTS_MESSAGE: &str =
-    "containerPort 7400, 7401, 7402 and 8500 are the sidecar's in every Pod: let the application listen on another port";
-const CONTAINER_ENV: &str =
-    "!has(self.env) || self.env.all(e, !e.name.lowerAscii().startsWith('quorate') || e.name in ['QUORATE_GRPC_ADDR', 'QUORATE_MEMBER'])";
+const CONTAINER_PORTS: &str =
+    "!has(self.ports) || self.ports.all(p, !(p.containerPort in [7400, 7401, 7402, 8500]))";
+const CONTAINER_PORTS_MESSAGE: &str = "containerPort 7400, 7401, 7402 and 8500 are the sidecar's in every Pod: let the application listen on another port";
+const CONTAINER_ENV: &str = "!has(self.env) || self.env.all(e, !e.name.lowerAscii().startsWith('quorate') || e.name in ['QUORATE_GRPC_ADDR', 'QUORATE_MEMBER'])";
 const CONTAINER_ENV_MESSAGE: &str = "environment variables beginning with QUORATE are set by the operator (QUORATE_GRPC_ADDR and QUORATE_MEMBER may be overridden): choose another name";
-const CONTAINER_MOUNTS: &str = "!has(self.volumeMounts) || self.volumeMounts.all(m, !m.name.startsWith('quorate'))";
+const CONTAINER_MOUNTS: &str =
+    "!has(self.volumeMounts) || self.volumeMounts.all(m, !m.name.startsWith('quorate'))";
 const CONTAINER_MOUNTS_MESSAGE: &str = "volumes beginning with quorate hold the member's log and keys and are mounted by the sidecar only: mount a volume of your own";

@@ -88,9 +88,13 @@ fn remove_descriptions(node: &mut Value) {
     schema.remove("description");
     for (key, value) in schema.iter_mut() {
         match (key.as_str(), value) {
-            ("properties", Value::Object(properties)) => properties.values_mut().for_each(remove_descriptions),
+            ("properties", Value::Object(properties)) => {
+                properties.values_mut().for_each(remove_descriptions)
+            }
             ("items" | "additionalProperties" | "not", child) => remove_descriptions(child),
-            ("anyOf" | "allOf" | "oneOf", Value::Array(children)) => children.iter_mut().for_each(remove_descriptions),
+            ("anyOf" | "allOf" | "oneOf", Value::Array(children)) => {
+                children.iter_mut().for_each(remove_descriptions)
+            }
             _ => {}
         }
     }
@@ -102,7 +106,11 @@ fn bound(schema: &mut Value) {
         ("spec/template/spec/initContainers", "maxItems", limits::CONTAINERS_MAX),
         ("spec/template/spec/volumes", "maxItems", limits::VOLUMES_MAX),
         ("spec/template/spec/volumes/*/name", "maxLength", limits::NAME_CHARS_MAX),
-        ("spec/template/spec/volumes/*/persistentVolumeClaim/claimName", "maxLength", limits::DNS_NAME_CHARS_MAX),
+        (
+            "spec/template/spec/volumes/*/persistentVolumeClaim/claimName",
+            "maxLength",
+            limits::DNS_NAME_CHARS_MAX,
+        ),
         ("spec/clusterDomain", "maxLength", limits::DNS_NAME_CHARS_MAX),
         ("spec/storage/size", "maxLength", limits::QUANTITY_CHARS_MAX),
         ("spec/storage/storageClassName", "maxLength", limits::DNS_NAME_CHARS_MAX),

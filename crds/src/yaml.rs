@@ -2,7 +2,8 @@
 
 use crate::schema::crd;
 
-const HEADER: &str = "# Generated from the types in crds/src by `make crds`; a test holds it equal. Do not edit.\n";
+const HEADER: &str =
+    "# Generated from the types in crds/src by `make crds`; a test holds it equal. Do not edit.\n";
 
 /// The text of `crds/raftclusters.yaml`.
 ///

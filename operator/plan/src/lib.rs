@@ -10,6 +10,7 @@
 //!
 //! Invariants I1-I10 are properties of [`Plan`]; `tests/` holds each.
 
+pub mod children;
 pub mod limits;
 pub mod observed;
 pub mod plan;

@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAcc
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use quorate_crds::{Blocked, RaftClusterStatus};
 
 use crate::observed::{Now, Ordinal};
@@ -216,6 +217,17 @@ pub enum Ensure {
         resource_version: String,
         /// Keys to set.
         set: BTreeMap<String, String>,
+    },
+    /// Set or drop the claim's owner, as `whenDeleted` says (K41), with its UID and resource version.
+    OwnClaim {
+        /// Its name.
+        claim: String,
+        /// Its UID.
+        uid: String,
+        /// Its resource version.
+        resource_version: String,
+        /// The owner it should have.
+        owner: Option<OwnerReference>,
     },
     /// POST; a Pod is never applied (K35).
     CreatePod(Box<Pod>),
