@@ -44,7 +44,7 @@ pub struct Opened {
     /// `log.redb`, for the storage thread.
     pub log: Log,
     /// The state file that belongs to it, for the machine.
-    pub state: Arc<StateFile>,
+    pub state: StateFile,
     /// What the core is started with.
     pub stored: Stored,
 }
@@ -123,7 +123,7 @@ impl Directory {
             return Err(StoreError::WrongIdentity { found: identity.raft_id, expected: raft_id.clone() });
         }
         remove_leftovers(disk, log.state_name())?;
-        let state = Arc::new(open_state(disk, log.state_name(), &watermarks)?);
+        let state = open_state(disk, log.state_name(), &watermarks)?;
         let durable_applied = state.durable_applied().index;
         check_gap(disk, log.first(), durable_applied)?;
         let stored = log.stored(&state)?;

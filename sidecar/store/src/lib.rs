@@ -28,6 +28,7 @@ mod names;
 mod os_disk;
 mod site;
 mod state;
+mod thread;
 mod watermarks;
 
 pub use codec::configuration::{decode as decode_configuration, encode as encode_configuration};
@@ -42,3 +43,4 @@ pub use error::{
 pub use log::{Committed, Log, LogReader};
 pub use os_disk::OsDisk;
 pub use state::StateFile;
+pub use thread::{LogThread, Rejected, Report, Request};

@@ -33,9 +33,14 @@ pub(crate) fn definition(table: Table) -> TableDefinition<'static, &'static [u8]
     TableDefinition::new(table.name())
 }
 
-/// One state file, open. Flushed by one thread, read by any.
-#[derive(Debug)]
+/// One state file, open. Flushed by one thread, read by any; clones are the same file.
+#[derive(Debug, Clone)]
 pub struct StateFile {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     site: Site,
     database: Database,
     view: RwLock<Arc<View>>,
@@ -150,7 +155,9 @@ impl StateFile {
         let view = View::open(&site, &database)?;
         watermarks.raise_durable_applied(view.applied().index);
         let view = RwLock::new(Arc::new(view));
-        Ok(Self { site, database, view, watermarks, is_stopped: AtomicBool::new(false) })
+        Ok(Self {
+            shared: Arc::new(Shared { site, database, view, watermarks, is_stopped: AtomicBool::new(false) }),
+        })
     }
 
     /// The last entry in the last synced flush (K3).
@@ -165,17 +172,17 @@ impl StateFile {
 
     /// The file's name inside the data directory.
     pub fn name(&self) -> &str {
-        &self.site.file
+        &self.shared.site.file
     }
 
     pub(crate) fn site(&self) -> &Site {
-        &self.site
+        &self.shared.site
     }
 
     /// One consistent picture; it keeps its pages from being reused, so it should not live long.
     pub(crate) fn view(&self) -> Arc<View> {
         // The lock guards one pointer, which is whole even if a holder panicked.
-        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.shared.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Writes a frozen memtable: one transaction, synced, at one index (K4).
@@ -184,7 +191,7 @@ impl StateFile {
     /// Any other error stops this file for good.
     pub fn flush(&self, flush: &Flush) -> Result<LogId, StoreError> {
         let applied = LogId::new(Term(flush.applied().term), Index(flush.applied().index));
-        let persisted = self.watermarks.persisted();
+        let persisted = self.shared.watermarks.persisted();
         if applied.index > persisted {
             return Err(StoreError::FlushAheadOfLog { applied: applied.index, persisted });
         }
@@ -196,19 +203,19 @@ impl StateFile {
             );
             return Err(StoreError::Refused { doing: "flushing the state", why });
         }
-        if self.is_stopped.swap(true, Ordering::AcqRel) {
+        if self.shared.is_stopped.swap(true, Ordering::AcqRel) {
             return Err(StoreError::Stopped);
         }
-        self.write(flush).map_err(|error| self.site.redb("flushing the state", error))?;
-        let view = View::open(&self.site, &self.database)?;
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
-        self.watermarks.raise_durable_applied(applied.index);
-        self.is_stopped.store(false, Ordering::Release);
+        self.write(flush).map_err(|error| self.shared.site.redb("flushing the state", error))?;
+        let view = View::open(&self.shared.site, &self.shared.database)?;
+        *self.shared.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        self.shared.watermarks.raise_durable_applied(applied.index);
+        self.shared.is_stopped.store(false, Ordering::Release);
         Ok(applied)
     }
 
     fn write(&self, flush: &Flush) -> Result<(), redb::Error> {
-        let mut transaction = self.database.begin_write()?;
+        let mut transaction = self.shared.database.begin_write()?;
         // Flushes are rare: two syncs instead of one buy an open in under a millisecond after a crash.
         transaction.set_quick_repair(true);
         for table in Table::ALL {

@@ -116,11 +116,6 @@ impl<'a> Reader<'a> {
         Ok(Self { rest })
     }
 
-    /// Stands at bytes that are covered by another checksum.
-    pub(crate) fn bare(rest: &'a [u8]) -> Self {
-        Self { rest }
-    }
-
     fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self
             .rest

@@ -25,12 +25,6 @@ impl Terms {
         Some(self.runs.get(after.checked_sub(1)?)?.term)
     }
 
-    /// The beginning of the run that holds `index`.
-    pub(super) fn run_of(&self, index: Index) -> Option<Index> {
-        let after = self.runs.partition_point(|run| run.first <= index);
-        Some(self.runs.get(after.checked_sub(1)?)?.first)
-    }
-
     pub(super) fn append(&mut self, index: Index, term: Term) {
         if self.runs.last().is_none_or(|run| run.term < term) {
             self.runs.push(TermRun { first: index, term });

@@ -23,6 +23,8 @@ type Entries<'t> = Table<'t, u64, &'static [u8]>;
 #[derive(Debug, Clone, Copy)]
 struct Cut {
     first: Index,
+    /// Whether anything was removed.
+    moved: bool,
     pending: bool,
 }
 
@@ -65,7 +67,7 @@ impl Log {
             draft.fold(persist).map_err(|why| StoreError::Refused { doing: "committing to the log", why })?;
         }
         let identity = DirectoryIdentity { cluster_id: draft.cluster_id, ..self.identity.clone() };
-        let named = draft.install.map(state_name);
+        let named = draft.install.map(|last| self.check_install(last)).transpose()?;
         let transaction = self.begin()?;
         let compacted = self.write_entries(&transaction, &mut draft, compact_upto)?;
         self.write_terms(&transaction, &draft, compacted.is_some()).map_err(|error| self.failed(error))?;
@@ -89,6 +91,23 @@ impl Log {
             compacted: compacted.map(|cut| cut.first),
             compaction_pending: compacted.is_some_and(|cut| cut.pending),
         })
+    }
+
+    /// K5: the file must be there before the log names it, and newer than what it replaces.
+    fn check_install(&self, last: LogId) -> Result<String, StoreError> {
+        let doing = "installing a snapshot";
+        let name = state_name(last);
+        let durable_applied = self.watermarks.durable_applied();
+        if last.index <= durable_applied {
+            let why =
+                format!("the state is at {durable_applied} already, the snapshot ends at {}", last.index);
+            return Err(StoreError::Refused { doing, why });
+        }
+        let names = self.site.disk.names().map_err(|error| self.site.io(doing, error))?;
+        if !names.contains(&name) {
+            return Err(StoreError::Refused { doing, why: format!("{name} was never received") });
+        }
+        Ok(name)
     }
 
     fn begin(&self) -> Result<WriteTransaction, StoreError> {
@@ -122,14 +141,7 @@ impl Log {
         append(&mut table, &rows).map_err(|error| self.failed(error))?;
         // K3: what the synced state does not hold is never forgotten, whoever asks.
         let upto = compact_upto.map(|upto| upto.min(self.watermarks.durable_applied()));
-        let Some(cut) = upto
-            .map(|upto| compact(&mut table, draft, upto))
-            .transpose()
-            .map_err(|error| self.failed(error))?
-        else {
-            return Ok(None);
-        };
-        Ok(cut)
+        upto.map(|upto| compact(&mut table, draft, upto)).transpose().map_err(|error| self.failed(error))
     }
 
     fn write_terms(
@@ -261,7 +273,7 @@ fn append(table: &mut Entries<'_>, rows: &[(Index, Vec<u8>)]) -> Result<(), redb
 }
 
 /// Removes up to [`COMPACT_ROWS_MAX`] rows that lie wholly at or below `upto`.
-fn compact(table: &mut Entries<'_>, draft: &mut Draft, upto: Index) -> Result<Option<Cut>, redb::Error> {
+fn compact(table: &mut Entries<'_>, draft: &mut Draft, upto: Index) -> Result<Cut, redb::Error> {
     let upto = upto.min(draft.head.last.index);
     // A row can go if the next one begins at or below `upto` + 1.
     let mut first_kept = draft.head.first();
@@ -274,12 +286,13 @@ fn compact(table: &mut Entries<'_>, draft: &mut Draft, upto: Index) -> Result<Op
     if !pending && upto == draft.head.last.index {
         first_kept = upto.next();
     }
-    if first_kept <= draft.head.first() {
-        return Ok(None);
-    }
     let previous = first_kept.previous();
+    let unchanged = Cut { first: draft.head.first(), moved: false, pending: false };
+    if first_kept <= draft.head.first() {
+        return Ok(unchanged);
+    }
     // The entry is in the log or in what this transaction appended, so its term is known.
-    let Some(term) = draft.terms.at(previous) else { return Ok(None) };
+    let Some(term) = draft.terms.at(previous) else { return Ok(unchanged) };
     let mut bytes = 0;
     table.retain_in(..first_kept.0, |_, row| {
         bytes += row.len() as u64;
@@ -292,5 +305,5 @@ fn compact(table: &mut Entries<'_>, draft: &mut Draft, upto: Index) -> Result<Op
     } else {
         draft.terms.compact(first_kept);
     }
-    Ok(Some(Cut { first: first_kept, pending }))
+    Ok(Cut { first: first_kept, moved: true, pending })
 }
