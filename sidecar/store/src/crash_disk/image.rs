@@ -6,6 +6,15 @@ use rand::rngs::SmallRng;
 /// What a disk writes as a whole: a sector is old or new after a power loss, never a mix.
 const SECTOR_BYTES: usize = 512;
 
+/// What a power loss does to writes that were not synced. A coin for each sector alone would hardly
+/// ever keep a whole commit, which is just what a disk often does.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Survival {
+    Nothing,
+    Everything,
+    SomeSectors,
+}
+
 /// A file's two images.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Image {
@@ -50,28 +59,37 @@ impl Image {
         self.unsynced.clear();
     }
 
-    /// Power is lost: of what was not synced, each sector is kept or lost by a coin toss.
+    /// Power is lost: what was not synced is lost, kept, or kept and lost sector by sector.
     ///
     /// Changes of length are kept up to a random point: file systems journal them in order.
-    pub(super) fn crash(&mut self, rng: &mut SmallRng) {
-        let lengths_kept = rng.random_range(0..=self.unsynced.len());
+    pub(super) fn crash(&mut self, survival: Survival, rng: &mut SmallRng) {
+        let lengths_kept = match survival {
+            Survival::Nothing => 0,
+            Survival::Everything => self.unsynced.len(),
+            Survival::SomeSectors => rng.random_range(0..=self.unsynced.len()),
+        };
         for (position, change) in std::mem::take(&mut self.unsynced).into_iter().enumerate() {
             match change {
                 Change::Length(len) if position < lengths_kept => self.durable.resize(len, 0),
                 Change::Length(_) => {}
-                Change::Write { offset, bytes } => self.keep_some_sectors(offset, &bytes, rng),
+                Change::Write { offset, bytes } => self.keep(offset, &bytes, survival, rng),
             }
         }
         self.live.clone_from(&self.durable);
     }
 
-    fn keep_some_sectors(&mut self, offset: usize, bytes: &[u8], rng: &mut SmallRng) {
+    fn keep(&mut self, offset: usize, bytes: &[u8], survival: Survival, rng: &mut SmallRng) {
         let mut at = 0;
         while at < bytes.len() {
             let to_boundary = SECTOR_BYTES - (offset + at) % SECTOR_BYTES;
             let end = bytes.len().min(at + to_boundary);
+            let is_kept = match survival {
+                Survival::Nothing => false,
+                Survival::Everything => true,
+                Survival::SomeSectors => rng.random(),
+            };
             // A sector beyond the end the file has kept belongs to no file.
-            if rng.random::<bool>() && offset + end <= self.durable.len() {
+            if is_kept && offset + end <= self.durable.len() {
                 put(&mut self.durable, offset + at, &bytes[at..end]);
             }
             at = end;

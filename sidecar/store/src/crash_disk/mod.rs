@@ -1,7 +1,7 @@
 //! A data directory in memory that loses power, fills up and fails on command.
 //!
 //! The whole store runs on it, redb included, in tests and in the simulator. It is stricter than
-//! most disks: what was not synced is kept or lost sector by sector, names not synced are rolled
+//! most disks: what was not synced is lost, kept, or torn sector by sector, names not synced are rolled
 //! back, and after a failed sync the pages count as clean.
 //!
 //! ```text
@@ -26,7 +26,7 @@ use rand::rngs::SmallRng;
 
 use crate::disk::{DirectoryLock, Disk, DiskFile, Space};
 use file::MemoryFile;
-use image::Image;
+use image::{Image, Survival};
 
 /// Kinds of calls that are counted and can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +131,12 @@ impl CrashDisk {
         let mut inner = self.inner();
         let inner = &mut *inner;
         for image in inner.files.values_mut() {
-            image.crash(rng);
+            let survival = match rng.random_range(0..4) {
+                0 => Survival::Nothing,
+                1 => Survival::Everything,
+                _ => Survival::SomeSectors,
+            };
+            image.crash(survival, rng);
         }
         let states = std::mem::take(&mut inner.unsynced_names);
         let kept = rng.random_range(0..=states.len());

@@ -1,0 +1,106 @@
+//! A full disk, a failing disk, a decaying disk: clear errors, and nothing acknowledged is lost.
+
+mod fixture;
+
+use fixture::{Member, append, command, commands, frozen, machine_at, persist};
+use quorate_machine::{Base, Table};
+use quorate_raft::Index;
+use quorate_store::{Call, EXIT_CORRUPT, EXIT_IO, Fault, StoreError};
+
+/// K8, K39: a full volume says so, with directory, free space and way out; it is exit 74 and not corruption,
+/// and after a restart with more space everything acknowledged is there.
+#[test]
+fn a_full_volume_is_named_and_loses_nothing() {
+    let member = Member::new();
+    let mut log = member.open().log;
+    member.disk.set_capacity(Some(3 * 1024 * 1024));
+    let big = "z".repeat(100_000);
+    let mut acknowledged = 0;
+    let error = loop {
+        let index = acknowledged + 1;
+        match log.commit(&[append(index, vec![command(1, index, &big)])]) {
+            Ok(_) => acknowledged = index,
+            Err(error) => break error,
+        }
+        assert!(index < 100, "3 MiB hold no 100 entries of 100 KB");
+    };
+    assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
+    assert_eq!(error.exit_code(), EXIT_IO);
+    let text = error.to_string();
+    assert!(text.starts_with("no space left in memory while committing to the log ("), "{text}");
+    assert!(text.contains("grow the volume claim"), "{text}");
+    assert!(
+        matches!(log.commit(&[persist(1)]), Err(StoreError::Stopped)),
+        "nothing is acknowledged after it"
+    );
+    drop(log);
+    member.disk.set_capacity(None);
+    assert_eq!(member.crash_and_open(1).log.last().index, Index(acknowledged));
+}
+
+/// A failed fsync is never retried: the page cache calls the pages clean, and a second fsync would lie.
+#[test]
+fn after_a_failed_fsync_nothing_is_acknowledged() {
+    for call in [Call::Sync, Call::Write] {
+        let member = Member::new();
+        let mut log = member.open().log;
+        log.commit(&[append(1, commands(1, 1, 3))]).unwrap();
+        member.disk.fail_after(call, 0, Fault::Io);
+        let error = log.commit(&[append(2, commands(1, 4, 6))]).unwrap_err();
+        assert!(matches!(error, StoreError::Io { .. }), "{error}");
+        assert_eq!(error.exit_code(), EXIT_IO);
+        assert!(error.to_string().contains("memory/log.redb"), "{error}");
+        let syncs = member.disk.count(Call::Sync);
+        assert!(matches!(log.commit(&[append(3, commands(1, 7, 9))]), Err(StoreError::Stopped)));
+        assert_eq!(member.disk.count(Call::Sync), syncs, "no second fsync");
+        drop(log);
+        assert_eq!(member.crash_and_open(1).stored.tail, commands(1, 1, 3), "{call:?}");
+    }
+}
+
+/// K4: a failed flush leaves the state at the flush before it, and the file stopped.
+#[test]
+fn a_failed_flush_leaves_the_flush_before_it() {
+    for call in [Call::Sync, Call::Write] {
+        let member = Member::new();
+        let opened = member.open();
+        let mut log = opened.log;
+        log.commit(&[append(1, commands(1, 1, 20))]).unwrap();
+        let mut machine = machine_at(&opened.state, 1, 5);
+        let flush = frozen(&mut machine);
+        opened.state.flush(&flush).unwrap();
+        machine.flushed(flush.applied());
+        fixture::put(&mut machine, 1, 6);
+        let flush = frozen(&mut machine);
+        member.disk.fail_after(call, 0, Fault::NoSpace);
+        let error = opened.state.flush(&flush).unwrap_err();
+        assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
+        assert!(matches!(opened.state.flush(&flush), Err(StoreError::Stopped)));
+        assert_eq!(opened.state.durable_applied().index, Index(5));
+        drop((log, machine, opened.state, opened.directory));
+        let state = member.crash_and_open(2).state;
+        assert_eq!(state.durable_applied().index, Index(5));
+        assert_eq!(state.get(Table::Keys, b"k6").unwrap(), None);
+    }
+}
+
+/// K39: a flipped bit in an entry is found by its row's checksum; the error is exit 65 and says what to do.
+#[test]
+fn a_flipped_bit_in_an_entry_is_found() {
+    let member = Member::new();
+    let mut log = member.open().log;
+    log.commit(&[append(1, vec![command(1, 1, "a very recognisable payload"), command(1, 2, "other")])])
+        .unwrap();
+    let file = member.disk.bytes("log.redb").unwrap();
+    let needle = b"recognisable";
+    let found: Vec<_> = (0..file.len() - needle.len()).filter(|&at| file[at..].starts_with(needle)).collect();
+    assert!(!found.is_empty());
+    drop(log);
+    for at in found {
+        member.disk.flip_bit("log.redb", at);
+    }
+    let error = member.try_open().unwrap_err();
+    assert_eq!(error.exit_code(), EXIT_CORRUPT, "{error}");
+    assert!(error.to_string().contains("memory/log.redb is damaged"), "{error}");
+    assert!(error.to_string().contains("rejoins empty under a new Raft ID"), "{error}");
+}
