@@ -82,6 +82,8 @@ pub enum Body {
         epoch: Epoch,
         /// Echoed.
         round: Round,
+        /// The follower's commit index: a leader tells it again if the news was lost.
+        commit: Index,
     },
     /// Campaign now, without a pre-vote (S18). Only the current leader's counts (N4).
     TimeoutNow,
