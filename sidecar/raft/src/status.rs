@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::entry::IndexedConfiguration;
+use crate::raft::{Raft, RoleState};
 use crate::types::{Address, Index, LogId, ServerId, Term};
 
 /// A picture of one member at one moment.
@@ -105,4 +106,59 @@ pub enum ReplicationState {
     Replicate,
     /// By a snapshot; its last entry once known.
     Snapshot(Option<LogId>),
+}
+
+impl Raft {
+    /// A picture of this moment; cheap enough for every request that asks.
+    pub fn status(&self) -> Status {
+        let latest = self.configurations.latest();
+        let leader = self.leader.clone().map(|id| {
+            let server = latest.and_then(|latest| latest.configuration.get(&id));
+            let address = server.map(|server| server.address.clone());
+            Leader { id, address }
+        });
+        Status {
+            id: self.id().clone(),
+            role: self.role(),
+            term: self.hard.term,
+            leader,
+            last_contact: self.contact_age(),
+            membership: self.membership(),
+            first: self.log.first(),
+            last: self.log.last(),
+            persisted: self.log.persisted(),
+            commit: self.commit,
+            applied: self.applier.index(),
+            durable_applied: self.durable_applied,
+            log_bytes: self.log.bytes(),
+            is_ready: self.is_ready(),
+            latest: latest.cloned(),
+            committed: self.configurations.committed().cloned(),
+            is_transferring: matches!(&self.role, RoleState::Leader(lead) if lead.transfer.is_some()),
+            peers: self.peer_statuses(),
+        }
+    }
+
+    /// What this member does.
+    pub fn role(&self) -> Role {
+        match &self.role {
+            RoleState::Follower => Role::Follower,
+            RoleState::PreCandidate { .. } => Role::PreCandidate,
+            RoleState::Candidate { .. } => Role::Candidate,
+            RoleState::Leader(_) => Role::Leader,
+        }
+    }
+
+    fn peer_statuses(&self) -> Vec<PeerStatus> {
+        let RoleState::Leader(lead) = &self.role else { return Vec::new() };
+        let present = lead.peers.iter().filter(|(_, peer)| peer.departing.is_none());
+        let status = |(id, peer): (&ServerId, &crate::progress::Progress)| PeerStatus {
+            id: id.clone(),
+            matched: peer.matched,
+            next: peer.next,
+            last_ack: peer.last_ack.map(|ack| self.now.since(ack)),
+            replication: peer.replication(),
+        };
+        present.map(status).collect()
+    }
 }

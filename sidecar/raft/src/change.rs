@@ -1,0 +1,152 @@
+//! Membership changes: when one may be appended (S7, K13, K33).
+//!
+//! Whoever asks, the same checks run at the moment of the append, on what the leader knows then:
+//! one change at a time, none before the term's first commit, decided on the configuration in
+//! effect, a quorum of the *new* configuration answering, and whoever gets a vote caught up and
+//! stable under this very leader. There is no force flag: a change that would lose the quorum is
+//! never the way out of an outage, recovery is (K18).
+//! Not here: Replace in joint form (K14).
+
+use crate::entry::Payload;
+use crate::limits::{CAUGHT_UP_ENTRIES_MAX, CHANGES_HELD_MAX, VOLUME_LOST_SILENCE};
+use crate::membership::{Change, Configuration, InvalidChange, RemoveReason};
+use crate::quorum::majority;
+use crate::raft::{Raft, RoleState};
+use crate::refusal::Refusal;
+use crate::status::ReplicationState;
+use crate::types::{Index, Now, ServerId, Term, Ticket};
+
+/// A change that came before the term's first commit.
+pub(crate) struct HeldChange {
+    pub(crate) ticket: Ticket,
+    expected: Index,
+    change: Change,
+    pub(crate) deadline: Now,
+}
+
+impl Raft {
+    pub(crate) fn change_membership(&mut self, ticket: Ticket, expected: Index, change: Change) {
+        if let Err(refusal) = self.check_leading(expected) {
+            self.answer(ticket, Err(refusal));
+            return;
+        }
+        if self.is_ready() {
+            self.append_change(ticket, expected, &change);
+            return;
+        }
+        let deadline = self.now.plus(self.settings.election_timeout);
+        let RoleState::Leader(lead) = &mut self.role else { return };
+        if lead.held_changes.len() < CHANGES_HELD_MAX {
+            lead.held_changes.push_back(HeldChange { ticket, expected, change, deadline });
+        } else {
+            self.answer(ticket, Err(Refusal::Busy { what: "the number of membership changes waiting" }));
+        }
+    }
+
+    /// The term's first entry is committed: the held changes run, in order (K13).
+    pub(crate) fn release_held_changes(&mut self) {
+        if !self.is_ready() {
+            return;
+        }
+        loop {
+            let RoleState::Leader(lead) = &mut self.role else { return };
+            let Some(held) = lead.held_changes.pop_front() else { return };
+            self.append_change(held.ticket, held.expected, &held.change);
+        }
+    }
+
+    pub(crate) fn expire_held_changes(&mut self) {
+        let (now, waited) = (self.now, self.settings.election_timeout);
+        loop {
+            let RoleState::Leader(lead) = &mut self.role else { return };
+            let Some(held) = lead.held_changes.pop_front_if(|held| now >= held.deadline) else { return };
+            self.answer(held.ticket, Err(Refusal::NotReady { waited }));
+        }
+    }
+
+    fn append_change(&mut self, ticket: Ticket, expected: Index, change: &Change) {
+        match self.check_change(expected, change) {
+            Ok(configuration) => {
+                let index = self.append_own(Payload::Configuration(configuration));
+                if let RoleState::Leader(lead) = &mut self.role {
+                    lead.change = Some((index, ticket));
+                }
+            }
+            Err(refusal) => self.answer(ticket, Err(refusal)),
+        }
+    }
+
+    /// What refuses at once, ready or not.
+    fn check_leading(&self, expected: Index) -> Result<(), Refusal> {
+        if let Some(refusal) = self.why_no_entry() {
+            return Err(refusal);
+        }
+        let actual = self.configurations.latest().map_or(Index(0), |latest| latest.index);
+        if !self.configurations.is_settled() {
+            return Err(Refusal::ConfigurationChanging { index: actual });
+        }
+        if expected != actual {
+            return Err(Refusal::ConfigurationMismatch { expected, actual });
+        }
+        Ok(())
+    }
+
+    /// Everything K13 asks for, at the moment of the append.
+    fn check_change(&self, expected: Index, change: &Change) -> Result<Configuration, Refusal> {
+        self.check_leading(expected)?;
+        let Some(latest) = self.configurations.latest() else { return Err(self.not_leader()) };
+        let next = latest.configuration.after(change)?;
+        match change {
+            Change::Promote { id, stable_in_term } => self.check_promotion(id, *stable_in_term)?,
+            Change::Remove { id, reason: RemoveReason::VolumeLost } => self.check_volume_lost(id)?,
+            Change::Remove { .. }
+            | Change::AddNonVoter { .. }
+            | Change::Demote { .. }
+            | Change::SetAddress { .. } => {}
+        }
+        self.check_reachable(&next)?;
+        Ok(next)
+    }
+
+    /// A quorum of the new configuration answered within the last election timeout (K13).
+    fn check_reachable(&self, next: &Configuration) -> Result<(), Refusal> {
+        for voters in next.majorities() {
+            let reachable = voters.iter().filter(|id| self.answers(id)).count();
+            let (voters, needed) = (voters.len(), majority(voters.len()));
+            if reachable < needed {
+                return Err(Refusal::WouldLoseQuorum { voters, reachable, needed });
+            }
+        }
+        Ok(())
+    }
+
+    fn answers(&self, id: &ServerId) -> bool {
+        let RoleState::Leader(lead) = &self.role else { return false };
+        let window = self.settings.election_timeout;
+        id == self.id() || lead.peers.get(id).is_some_and(|peer| peer.answered_within(window, self.now))
+    }
+
+    /// Who gets a vote holds the log, and is stable in this term's autopilot state (K13).
+    fn check_promotion(&self, id: &ServerId, stable_in_term: Term) -> Result<(), Refusal> {
+        if stable_in_term != self.hard.term {
+            return Err(Refusal::NotStable { id: id.clone() });
+        }
+        let RoleState::Leader(lead) = &self.role else { return Err(self.not_leader()) };
+        let Some(peer) = lead.peers.get(id) else { return Err(InvalidChange::NotMember(id.clone()).into()) };
+        let behind = self.commit.0.saturating_sub(peer.matched.0);
+        if behind > CAUGHT_UP_ENTRIES_MAX || peer.replication() != ReplicationState::Replicate {
+            return Err(Refusal::NotCaughtUp { id: id.clone(), behind });
+        }
+        Ok(())
+    }
+
+    /// A server that answers under its incarnation has its volume (K33).
+    fn check_volume_lost(&self, id: &ServerId) -> Result<(), Refusal> {
+        let RoleState::Leader(lead) = &self.role else { return Err(self.not_leader()) };
+        let ago = lead.peers.get(id).and_then(|peer| peer.last_ack).map(|ack| self.now.since(ack));
+        match ago.filter(|ago| *ago < VOLUME_LOST_SILENCE) {
+            Some(ago) => Err(Refusal::StillAlive { id: id.clone(), ago }),
+            None => Ok(()),
+        }
+    }
+}

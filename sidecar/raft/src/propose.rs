@@ -1,0 +1,110 @@
+//! Requests that become entries: commands, barriers, and the first configuration (S17, S20, K2, K25).
+
+use bytes::Bytes;
+
+use crate::entry::{Entry, Payload};
+use crate::limits::{ENTRY_BYTES_MAX, UNCOMMITTED_BYTES_MAX};
+use crate::membership::{Configuration, Intent, Server, Suffrage};
+use crate::outbox::Promises;
+use crate::output::{Answer, Output};
+use crate::raft::{Raft, RoleState};
+use crate::refusal::Refusal;
+use crate::status::Membership;
+use crate::types::{Address, ClusterId, Index, LogId, ServerId, Term, Ticket};
+
+impl Raft {
+    pub(crate) fn propose_command(&mut self, ticket: Ticket, command: Bytes) {
+        let bytes = command.len() as u64;
+        if bytes > ENTRY_BYTES_MAX {
+            self.answer(ticket, Err(Refusal::TooLarge { bytes, bytes_max: ENTRY_BYTES_MAX }));
+        } else {
+            self.propose(ticket, Payload::Command(command));
+        }
+    }
+
+    pub(crate) fn propose_barrier(&mut self, ticket: Ticket) {
+        self.propose(ticket, Payload::Barrier);
+    }
+
+    fn propose(&mut self, ticket: Ticket, payload: Payload) {
+        if let Some(refusal) = self.why_no_entry() {
+            self.answer(ticket, Err(refusal));
+        } else {
+            let index = self.append_own(payload);
+            self.tickets.insert(index, ticket);
+        }
+    }
+
+    /// Why this member takes no entry from a client now, if it does not.
+    pub(crate) fn why_no_entry(&self) -> Option<Refusal> {
+        match &self.role {
+            RoleState::Leader(lead) if lead.transfer.is_some() => Some(Refusal::TransferInProgress),
+            RoleState::Leader(lead) if lead.uncommitted_bytes >= UNCOMMITTED_BYTES_MAX => {
+                Some(Refusal::Busy { what: "what is written but not yet committed" })
+            }
+            RoleState::Leader(_) => None,
+            RoleState::Follower | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => {
+                Some(self.not_leader())
+            }
+        }
+    }
+
+    /// What everybody who is not the leader says.
+    pub(crate) fn not_leader(&self) -> Refusal {
+        if self.membership() == Membership::Removed {
+            Refusal::Removed
+        } else {
+            Refusal::NotLeader { leader: self.leader.clone() }
+        }
+    }
+
+    /// Makes this empty directory the one voter of a new cluster (K2, S26, B12).
+    pub(crate) fn bootstrap(
+        &mut self,
+        ticket: Ticket,
+        cluster_id: ClusterId,
+        server: &ServerId,
+        address: Address,
+    ) {
+        if cluster_id != self.identity.cluster_id || server != self.id() {
+            let (actual, cluster_id) = (self.id().clone(), self.identity.cluster_id);
+            self.answer(ticket, Err(Refusal::WrongIdentity { actual, cluster_id }));
+            return;
+        }
+        let is_empty = self.cluster_id.is_none()
+            && self.hard.term == Term(0)
+            && self.hard.vote.is_none()
+            && self.log.last() == LogId::default();
+        if is_empty {
+            self.write_first_configuration(address);
+        } else if !self.is_of_this_cluster() {
+            self.answer(ticket, Err(Refusal::NotEmpty { cluster_id: self.cluster_id }));
+            return;
+        }
+        let configuration_index = self.configurations.latest().map_or(Index(0), |latest| latest.index);
+        let result = Ok(Answer::Bootstrapped { configuration_index });
+        // It is bootstrapped once that is on disk, and not before.
+        self.outbox.push_after(Promises::Log, Output::Answer { ticket, result });
+    }
+
+    /// The same call again finds its own work done.
+    fn is_of_this_cluster(&self) -> bool {
+        let latest = self.configurations.latest();
+        self.hard.was_member && latest.is_some_and(|latest| latest.configuration.contains(self.id()))
+    }
+
+    fn write_first_configuration(&mut self, address: Address) {
+        let id = self.id().clone();
+        let server = Server { id, address, suffrage: Suffrage::Voter, intent: Intent::Voter };
+        let Ok(configuration) = Configuration::new(vec![server]) else { return };
+        let first = LogId::new(Term(1), Index(1));
+        self.set_term(first.term);
+        self.append_entry(Entry {
+            term: first.term,
+            index: first.index,
+            payload: Payload::Configuration(configuration),
+        });
+        // Nobody else can lead: there is nothing to wait for.
+        self.election_deadline = self.now;
+    }
+}

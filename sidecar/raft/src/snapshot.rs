@@ -1,0 +1,144 @@
+//! Snapshots and compaction: what is sent, received and forgotten (S15, S23, S24, K3, K5, K7, N3).
+//!
+//! The bytes travel outside; here only decisions. A received snapshot
+//! ```text
+//! at or below the commit index         changes nothing: we hold all of it (N3);
+//! whose last entry is in our log       only commits: the tail and its configuration stay (K5);
+//! otherwise                            replaces log and configurations, in one write that names it.
+//! ```
+//! The last case is the only one that installs: a diverging tail goes in one step (O3).
+
+use crate::compaction::Need;
+use crate::entry::SnapshotMeta;
+use crate::limits::NUMBER_MAX;
+use crate::output::{Event, InvalidMessage, Output};
+use crate::progress::Supply;
+use crate::raft::{Raft, RoleState};
+use crate::refusal::Refusal;
+use crate::status::Membership;
+use crate::types::{Epoch, Index, LogId, Now, ServerId, Term};
+
+impl Raft {
+    /// A leader's snapshot is here, whole and verified.
+    pub(crate) fn snapshot_received(
+        &mut self,
+        from: &ServerId,
+        term: Term,
+        epoch: Epoch,
+        meta: SnapshotMeta,
+    ) {
+        let last = meta.last;
+        let is_sane = last.index.0 <= NUMBER_MAX
+            && term.0 <= NUMBER_MAX
+            && last.term <= term
+            && meta.configuration.index <= last.index
+            && from != self.id();
+        if !is_sane {
+            let problem = InvalidMessage::NumberTooBig;
+            self.event(Event::InvalidMessage { from: from.clone(), problem });
+        }
+        if !is_sane || term < self.hard.term || !self.accept_leader(from, term) {
+            // An old leader learns of our term by its heartbeats.
+            self.outbox.push(Output::DiscardSnapshot { last });
+            return;
+        }
+        self.contact();
+        if last.index <= self.commit {
+            self.outbox.push(Output::DiscardSnapshot { last });
+            self.accept(from.clone(), epoch, self.commit);
+        } else if self.log.matches(last) {
+            self.outbox.push(Output::DiscardSnapshot { last });
+            self.commit_to(last.index);
+            self.accept(from.clone(), epoch, last.index);
+        } else {
+            self.install(meta);
+            self.accept(from.clone(), epoch, last.index);
+        }
+    }
+
+    /// The snapshot becomes our state; what the log held goes, both configurations are its own (K5).
+    fn install(&mut self, meta: SnapshotMeta) {
+        let last = meta.last;
+        self.log.reset(last);
+        self.outbox.mark_log();
+        // Entries of ours that were committed but not applied: the snapshot holds their effect,
+        // and nobody will say what they answered.
+        for (index, ticket) in std::mem::take(&mut self.tickets) {
+            self.answer(ticket, Err(Refusal::LeadershipLost { index }));
+        }
+        self.remember_membership(meta.configuration.configuration.contains(self.id()));
+        let index = meta.configuration.index;
+        self.configurations.reset(meta.configuration.clone(), last.index);
+        self.commit = last.index;
+        self.commit_deadline = None;
+        self.applier.reset(last.index);
+        self.durable_applied = last.index;
+        self.install = Some(meta);
+        self.event(Event::ConfigurationChanged { index });
+        self.event(Event::ConfigurationCommitted { index });
+        self.event(Event::SnapshotInstalled { last });
+        if self.membership() == Membership::Removed {
+            self.event(Event::Removed { index });
+        }
+    }
+
+    pub(crate) fn snapshot_progress(&mut self, to: &ServerId, epoch: Epoch, last: LogId) {
+        let now = self.now;
+        if let Some(peer) = self.peer_in_epoch(to, epoch)
+            && let Supply::Snapshot { last: sending, moved } = &mut peer.supply
+        {
+            *sending = Some(last);
+            *moved = now;
+        }
+    }
+
+    pub(crate) fn snapshot_sent(&mut self, to: &ServerId, epoch: Epoch, delivered: Option<LogId>) {
+        if let Some(last) = delivered {
+            // The receiver answers once it is installed; until then nothing else is sent.
+            self.snapshot_progress(to, epoch, last);
+            return;
+        }
+        let (now, settings) = (self.now, self.settings);
+        if let Some(peer) = self.peer_in_epoch(to, epoch)
+            && matches!(peer.supply, Supply::Snapshot { .. })
+        {
+            peer.probe_after_pause(now, &settings);
+        }
+    }
+
+    /// A flush is synced: the log may forget what it holds (K3).
+    pub(crate) fn flushed(&mut self, applied: LogId) {
+        // Of a file that an install has replaced since, or never ours.
+        if applied.index <= self.durable_applied
+            || applied.index > self.applier.index()
+            || !self.log.matches(applied)
+        {
+            return;
+        }
+        self.durable_applied = applied.index;
+        if self.is_compacting || self.install.is_some() || self.installing.is_some() {
+            return;
+        }
+        let need = Need { durable_applied: self.durable_applied, slowest: self.slowest_needed() };
+        if let Some(upto) = self.log.compactable(&self.settings, need) {
+            self.log.compact(upto);
+            self.is_compacting = true;
+            self.outbox.push(Output::Compact { upto });
+        }
+    }
+
+    /// The last entry that every live peer has, or will have by the snapshot it is being sent (K7).
+    fn slowest_needed(&self) -> Option<Index> {
+        let RoleState::Leader(lead) = &self.role else { return None };
+        let (window, now): (_, Now) = (self.settings.election_timeout, self.now);
+        lead.peers
+            .values()
+            .filter(|peer| peer.departing.is_none() && peer.answered_within(window, now))
+            .map(|peer| match &peer.supply {
+                Supply::Snapshot { last: Some(last), .. } => last.index,
+                Supply::Snapshot { last: None, .. } => self.durable_applied,
+                Supply::Probe { .. } | Supply::Replicate(_) => peer.matched,
+            })
+            .min()
+    }
+}
