@@ -1,0 +1,63 @@
+# Quorate's verbs, in the order one needs them. `make` lists them.
+#
+# Everything built or downloaded is kept under $(CACHE); an empty cache only costs time.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quorate
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+SUITE = cargo run --quiet --profile bed -p quorate-suite --bin suite --
+
+.PHONY: help
+help: ## list the verbs
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: prerequisites bed ## the main job on a real Kubernetes, from nothing, narrated (root)
+	cargo run --profile bed -p quorate-suite --bin demo
+
+.PHONY: demo-down
+demo-down: bed-down ## remove everything the demo made
+
+.PHONY: dev
+dev: ## three members in one process on localhost
+	cargo run --profile bed -p quorate-sidecar -- dev
+
+.PHONY: check
+check: ## format, lints, pure crates alone, fast tests; writes nothing
+	$(SUITE) check
+
+.PHONY: fix
+fix: ## format, and apply the lints' own suggestions
+	cargo fmt --all
+	cargo clippy --profile bed --workspace --all-targets --fix --allow-dirty --allow-staged
+
+.PHONY: test
+test: prerequisites bed ## everything: checks, all crates, simulation, a real Kubernetes
+	$(SUITE) all
+
+.PHONY: crds
+crds: ## regenerate the CRD and the chart's copy
+	cargo run --profile bed -p quorate-crds > crds/raftclusters.yaml.new
+	mv crds/raftclusters.yaml.new crds/raftclusters.yaml
+	cp crds/raftclusters.yaml charts/quorate/files/raftclusters.yaml
+	git diff --stat
+
+.PHONY: golden
+golden: ## rewrite golden files; read the diff
+	REWRITE=1 cargo test --profile bed -p quorate-plan -p quorate-raft
+	REWRITE=1 cargo test --profile bed -p quorate-suite --test tidy
+	git diff --stat
+
+.PHONY: release
+release: ## the shipped binaries, in $(CARGO_TARGET_DIR)/release
+	cargo build --release -p quorate-operator -p quorate-sidecar
+
+.PHONY: prerequisites
+prerequisites:
+	@command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs, then run make again"; exit 1; }
+	@command -v go >/dev/null || { echo "Go is missing: install go 1.25 or newer from https://go.dev/dl, then run make again"; exit 1; }
+	@command -v cc >/dev/null || { echo "a C linker is missing: run 'apt-get install -y gcc libc6-dev', then make again"; exit 1; }
+
+include tests/bed/bed.mk

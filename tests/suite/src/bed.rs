@@ -1,0 +1,24 @@
+//! The Kubernetes test bed, through its tool (`tests/bed`).
+
+use anyhow::Result;
+
+use crate::command::{output, repository, run};
+
+/// The bed tool's path; make builds it before any of our programs is started.
+pub fn tool() -> String {
+    repository().join("target/bed/bed").to_string_lossy().into_owned()
+}
+
+/// Runs a verb of the bed with its output shown.
+pub fn bed(words: &[&str]) -> Result<()> {
+    run(&with_tool(&tool(), words))
+}
+
+/// Runs a verb of the bed and returns what it printed.
+pub fn bed_output(words: &[&str]) -> Result<String> {
+    output(&with_tool(&tool(), words))
+}
+
+fn with_tool<'a>(tool: &'a str, words: &[&'a str]) -> Vec<&'a str> {
+    std::iter::once(tool).chain(words.iter().copied()).collect()
+}

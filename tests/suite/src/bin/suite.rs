@@ -1,0 +1,163 @@
+//! `suite all|check`: runs the suites one after another, goes on after a failure, and ends with one line
+//! `N passed, N failed` summed over all of them.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use quorate_suite::bed::{bed, tool};
+use quorate_suite::command::{command, part, run, run_counted, say};
+use quorate_suite::count::Count;
+use quorate_suite::images;
+
+/// The crates that must know nothing of tokio, a Kubernetes client, tonic, redb, a clock or randomness.
+const PURE_CRATES: [&str; 4] = ["quorate-raft", "quorate-autopilot", "quorate-machine", "quorate-plan"];
+/// What none of them may have in reach.
+const IMPURE: [&str; 6] = ["tokio", "tonic", "redb", "hyper", "kube-client", "kube-runtime"];
+/// What the bed says when it can't run here (not root), as sysexits' neighbour that test tools know as "skip".
+const SKIPPED: i32 = 77;
+/// How long the simulator searches seeds in a full run.
+const SIMULATION_SECONDS: &str = "120";
+
+fn main() -> ExitCode {
+    let scope = std::env::args().nth(1).unwrap_or_default();
+    let count = match scope.as_str() {
+        "check" => check(),
+        "all" => all(),
+        _ => {
+            eprintln!("usage: suite all | check");
+            return ExitCode::from(64);
+        }
+    };
+    println!("\n{count}");
+    if count.failed == 0 && count.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What takes under a minute and writes nothing.
+fn check() -> Count {
+    let mut count = Count::default();
+    count += part("format", || passes(&["cargo", "fmt", "--all", "--check"]));
+    count += part("lints", || {
+        passes(&[
+            "cargo",
+            "clippy",
+            "--profile",
+            "bed",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    });
+    count += part("pure crates stay pure", purity);
+    let mut pure = vec!["cargo", "test", "--profile", "bed"];
+    for name in PURE_CRATES {
+        pure.extend(["-p", name]);
+    }
+    pure.extend(["-p", "quorate-suite"]);
+    count += part("pure crates' tests and tidiness", || run_counted(&pure));
+    count
+}
+
+/// Everything.
+fn all() -> Count {
+    let mut count = Count::default();
+    count += part("format", || passes(&["cargo", "fmt", "--all", "--check"]));
+    count += part("lints", || {
+        passes(&[
+            "cargo",
+            "clippy",
+            "--profile",
+            "bed",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    });
+    count += part("pure crates stay pure", purity);
+    count += part("crates", || run_counted(&["cargo", "test", "--profile", "bed", "--workspace"]));
+    count += part("test bed's own tests", || run_counted(&["go", "-C", "tests/bed", "test", "-v", "./..."]));
+    count += part("simulation", || {
+        passes(&[
+            "cargo",
+            "run",
+            "--profile",
+            "bed",
+            "-p",
+            "quorate-tests",
+            "--bin",
+            "sim",
+            "--",
+            "--seconds",
+            SIMULATION_SECONDS,
+        ])
+    });
+    count += part("Kubernetes", kubernetes);
+    count
+}
+
+fn passes(words: &[&str]) -> Result<Count> {
+    run(words)?;
+    Ok(Count::one(true))
+}
+
+/// Purity is by what a crate can link. A workspace build unifies features, so each is looked at alone.
+fn purity() -> Result<Count> {
+    for name in PURE_CRATES {
+        let tree = quorate_suite::command::output(&[
+            "cargo",
+            "tree",
+            "--package",
+            name,
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])?;
+        if let Some(found) = tree.lines().filter_map(|l| l.split(' ').next()).find(|n| IMPURE.contains(n)) {
+            bail!("{name} is pure, but {found} is in reach: `cargo tree -p {name} -i {found}` shows why");
+        }
+    }
+    Ok(Count::one(true))
+}
+
+/// The tests on a real Kubernetes. Where the bed can't run they are skipped with the reason; in CI that fails.
+fn kubernetes() -> Result<Count> {
+    command(&[&tool(), "missing", "--install"]).status()?;
+    let up = command(&[&tool(), "up"]).status()?;
+    if up.code() == Some(SKIPPED) {
+        let in_ci = std::env::var_os("CI").is_some();
+        return Ok(if in_ci { Count::one(false) } else { Count { skipped: 1, ..Count::default() } });
+    }
+    if !up.success() {
+        bail!("the bed did not come up: {up}");
+    }
+    images::load("bed")?;
+    say("tests on the bed, a namespace each");
+    let count = run_counted(&[
+        &tool(),
+        "exec",
+        "cargo",
+        "test",
+        "--profile",
+        "bed",
+        "-p",
+        "quorate-tests",
+        "--test",
+        "kubernetes",
+        "--",
+        "--nocapture",
+        "--test-threads",
+        "4",
+    ])?;
+    if count.failed == 0 {
+        bed(&["down"])?;
+    } else {
+        println!("the bed is left up to look around in: `make bed-status`; `make bed-down` removes it");
+    }
+    Ok(count)
+}

@@ -1,0 +1,98 @@
+//! Counts of passed, failed and skipped tests, read off what the runners print.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// How many tests ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Tests that passed.
+    pub passed: u32,
+    /// Tests that failed.
+    pub failed: u32,
+    /// Tests that could not run here; the reason was printed.
+    pub skipped: u32,
+}
+
+impl Count {
+    /// One check that stands for itself, such as the formatter.
+    pub fn one(passed: bool) -> Self {
+        Self { passed: u32::from(passed), failed: u32::from(!passed), skipped: 0 }
+    }
+
+    /// What one line of a runner's output adds: `cargo test` sums up per binary, `go test -v` says it per test.
+    pub fn of_line(line: &str) -> Self {
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            return Self::of_cargo(rest);
+        }
+        // Subtests are indented by go and belong to the test above them.
+        Self {
+            passed: u32::from(line.starts_with("--- PASS: ")),
+            failed: u32::from(line.starts_with("--- FAIL: ")),
+            skipped: u32::from(line.starts_with("--- SKIP: ")),
+        }
+    }
+
+    /// `ok. 12 passed; 0 failed; 1 ignored; ...`
+    fn of_cargo(rest: &str) -> Self {
+        let number_before = |word: &str| {
+            rest.split([';', '.'])
+                .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        Self {
+            passed: number_before("passed"),
+            failed: number_before("failed"),
+            skipped: number_before("ignored"),
+        }
+    }
+
+    /// Whether nothing ran at all: a suite that ran nothing has shown nothing.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_and_go_lines_are_counted_and_others_are_not() {
+        let of = Count::of_line;
+        let cargo = "test result: FAILED. 12 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.1s";
+        assert_eq!(of(cargo), Count { passed: 12, failed: 2, skipped: 1 });
+        assert_eq!(of("--- PASS: TestImage (0.00s)").passed, 1);
+        assert_eq!(of("--- FAIL: TestImage (0.00s)").failed, 1);
+        assert_eq!(of("--- SKIP: TestBed (0.00s)").skipped, 1);
+        assert!(of("    --- PASS: TestImage/layers (0.00s)").is_empty());
+        assert!(of("test a ... ok").is_empty());
+    }
+
+    #[test]
+    fn the_sum_is_the_plain_line_that_ci_reads() {
+        let mut sum = Count::one(true);
+        sum += Count { passed: 2, failed: 1, skipped: 0 };
+        assert_eq!(sum.to_string(), "3 passed, 1 failed");
+        sum += Count { skipped: 4, ..Count::default() };
+        assert_eq!(sum.to_string(), "3 passed, 1 failed, 4 skipped");
+    }
+}
