@@ -46,6 +46,9 @@ func controlPlaneDaemons(p paths) []daemon {
 			"--config=" + filepath.Join(state, "volumes.json"), "--provisioner-name=" + provisionerName,
 			"--namespace=" + storageNamespace, "--configmap-name=" + storageScripts,
 			"--helper-image=" + busyboxImage, "--helper-pod-file=" + filepath.Join(state, "helper-pod.yaml")}},
+		// Makes Services answer beside the API server, for tests and webhooks. A proxy speaks for a node; which one
+		// matters only to Services with a local traffic policy.
+		proxyDaemon(p, nodes[0]),
 	}
 }
 

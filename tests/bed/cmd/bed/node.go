@@ -20,14 +20,9 @@ const (
 func nodeDaemons(p paths, h host) []daemon {
 	state := p.host(h)
 	return []daemon{
-		{name: "containerd", ready: dials("unix", containerdSocket), then: importBaseImages(p), arguments: []string{find("containerd"),
+		{name: "containerd", ready: dials("unix", containerdSocket), then: readyForPods(p), arguments: []string{find("containerd"),
 			"--config", filepath.Join(state, "containerd.toml")}},
-		{name: "kube-proxy", ready: apiReady(p), arguments: []string{p.bin("kube-proxy"),
-			"--kubeconfig=" + p.kubeconfig("proxy"), "--hostname-override=" + h.name,
-			"--proxy-mode=iptables", "--cluster-cidr=" + podNetwork,
-			// Neither scores below 0 nor conntrack's system-wide settings can be written without full privileges.
-			"--oom-score-adj=0", "--conntrack-max-per-core=0",
-			"--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s"}},
+		proxyDaemon(p, h),
 		{name: "kubelet", arguments: []string{p.bin("kubelet"),
 			"--config=" + filepath.Join(state, "kubelet.yaml"), "--kubeconfig=" + p.kubeconfig(h.name),
 			"--hostname-override=" + h.name, "--node-ip=" + h.address(),
@@ -36,8 +31,17 @@ func nodeDaemons(p paths, h host) []daemon {
 	}
 }
 
-// importBaseImages gives a node the two images that the bed itself needs.
-func importBaseImages(p paths) func(*supervisor) error {
+func proxyDaemon(p paths, speaksFor host) daemon {
+	return daemon{name: "kube-proxy", arguments: []string{p.bin("kube-proxy"),
+		"--kubeconfig=" + p.kubeconfig("proxy"), "--hostname-override=" + speaksFor.name,
+		"--proxy-mode=iptables", "--cluster-cidr=" + podNetwork,
+		// Neither scores below 0 nor conntrack's system-wide settings can be written without full privileges.
+		"--oom-score-adj=0", "--conntrack-max-per-core=0",
+		"--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s"}}
+}
+
+// readyForPods gives a node the two images that the bed itself needs, and waits for the API server.
+func readyForPods(p paths) func(*supervisor) error {
 	return func(s *supervisor) error {
 		for _, name := range []string{"pause.tar", "busybox.tar"} {
 			status, err := s.run("images", ctrArguments("images", "import", filepath.Join(p.images(), name)))
@@ -48,7 +52,7 @@ func importBaseImages(p paths) func(*supervisor) error {
 				return fmt.Errorf("cannot import %s (exit code %d): see images.log", name, status.ExitStatus())
 			}
 		}
-		return nil
+		return waitFor("the API server", readyWait, apiReady(p))
 	}
 }
 

@@ -135,7 +135,7 @@ func waitWhole(p paths) error {
 			return err
 		}
 	}
-	ready := map[string]bool{}
+	awaited := map[string]bool{}
 	return waitFor("the cluster", nodesWait, func() error {
 		states, err := nodeStates(p)
 		if err != nil {
@@ -143,12 +143,11 @@ func waitWhole(p paths) error {
 		}
 		var waiting []string
 		for _, node := range nodes {
-			switch {
-			case states[node.name] != "True":
+			if states[node.name] != "True" {
 				waiting = append(waiting, node.name)
-				delete(ready, node.name)
-			case !ready[node.name]:
-				ready[node.name] = true
+				awaited[node.name] = true
+			} else if awaited[node.name] {
+				delete(awaited, node.name)
 				say("node %s is Ready", node.name)
 			}
 		}
