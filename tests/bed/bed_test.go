@@ -79,7 +79,13 @@ func TestBedRunsWhatAClusterNeedsSurvivesItsFaultsAndLeavesNothing(t *testing.T)
 	if _, err := b.try("status"); err == nil {
 		t.Fatal("a bed is up, perhaps somebody works on it: `bed down` first")
 	}
-	t.Cleanup(func() { _, _ = b.try("down") })
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("the bed stays up for you to look at; `bed down` when done")
+			return
+		}
+		_, _ = b.try("down")
+	})
 
 	b.step("an up that was killed in the middle is cleaned up by the next", killedUp)
 	b.step("up on a running bed does nothing", func(b tool) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -30,11 +31,37 @@ func cgroupHierarchies() []string {
 // createCgroups makes a host's part of each tree before anything runs in it: the kubelet looks for it when it starts.
 func createCgroups(h host) error {
 	for _, hierarchy := range cgroupHierarchies() {
-		if err := os.MkdirAll(hierarchy+cgroupOf(h), 0o755); err != nil {
-			return fmt.Errorf("cannot make a cgroup for host %s: %w", h.name, err)
+		parent := hierarchy
+		for _, name := range strings.Split(strings.Trim(cgroupOf(h), "/"), "/") {
+			folder := filepath.Join(parent, name)
+			if err := os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+				return fmt.Errorf("cannot make a cgroup for host %s: %w", h.name, err)
+			}
+			// In version 1 a new cpuset allows no processor and no memory node, and so would its children.
+			for _, file := range []string{"cpuset.mems", "cpuset.cpus"} {
+				if err := inheritCpuset(parent, folder, file); err != nil {
+					return err
+				}
+			}
+			parent = folder
 		}
 	}
 	return nil
+}
+
+func inheritCpuset(parent, folder, file string) error {
+	content, err := os.ReadFile(filepath.Join(parent, file))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // Another controller's tree, or version 2.
+	}
+	if err != nil {
+		return err
+	}
+	own, err := os.ReadFile(filepath.Join(folder, file))
+	if err != nil || len(strings.TrimSpace(string(own))) > 0 {
+		return err
+	}
+	return os.WriteFile(filepath.Join(folder, file), content, 0o644)
 }
 
 // removeCgroups removes what the containers of a dead host leave in the cgroup file systems. Only empty cgroups

@@ -44,7 +44,7 @@ func controlPlaneDaemons(p paths) []daemon {
 		{name: "local-path-provisioner", arguments: []string{p.bin("local-path-provisioner"), "start",
 			"--kubeconfig=" + p.kubeconfig("provisioner"),
 			"--config=" + filepath.Join(state, "volumes.json"), "--provisioner-name=" + provisionerName,
-			"--namespace=" + storageNamespace, "--configmap-name=" + storageScripts,
+			"--namespace=" + storageNamespace, "--configmap-name=" + storageScripts, "--service-account-name=default",
 			"--helper-image=" + busyboxImage, "--helper-pod-file=" + filepath.Join(state, "helper-pod.yaml")}},
 		// Makes Services answer beside the API server, for tests and webhooks. A proxy speaks for a node; which one
 		// matters only to Services with a local traffic policy.

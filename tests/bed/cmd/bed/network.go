@@ -32,6 +32,8 @@ func createHost(h host) error {
 		"-n " + fabric + " link set " + h.link() + " master br0 up",
 		in + "addr add " + h.address() + "/24 dev eth0",
 		in + "link set eth0 up",
+		// Where to does not matter, kube-proxy rewrites the destination; but without a route nothing is ever sent.
+		in + "route add " + serviceNetwork + " dev eth0",
 	}
 	for _, node := range nodes {
 		if node != h {
