@@ -231,7 +231,7 @@ func pauseAndKill(b tool) {
 
 func reboot(b tool) {
 	node := nodeOf(b, "web-2")
-	page := []string{"exec", "busybox", "wget", "-q", "-T", "2", "-O", "-", "http://web-2.web.bed-test.svc.cluster.local:8080/"}
+	page := []string{"exec", "timeout", "3", "busybox", "wget", "-q", "-O", "-", "http://web-2.web.bed-test.svc.cluster.local:8080/"}
 	b.run("kubectl", "-n", "bed-test", "exec", "web-2", "-c", "web", "--", "/bin/busybox", "sh", "-c", "echo kept > /data/index.html")
 	b.run("kill-node", node)
 	if output, err := b.try(page...); err == nil {
