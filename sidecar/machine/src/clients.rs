@@ -9,8 +9,8 @@
 //!   to it │ the same outcome    │
 //! ```
 //!
-//! Invariants: `by_age` holds each client once, by the log index of its last entry, and evicting goes by that
-//! order alone, so every member evicts the same client at the same entry. The newest client of a member that
+//! Invariants: `by_age` holds each client once, by the log index of its last entry, `holding` those of them that
+//! have results; evicting goes by these orders alone, so every member evicts the same client at the same entry. The newest client of a member that
 //! is in the configuration is never evicted: its own forwarding must not lose its memory to strangers.
 //!
 //! The whole table is in memory: it is bounded (see `limits`), and a lookup per write must cost no disk read.
@@ -58,6 +58,8 @@ struct Client {
 pub(crate) struct Clients {
     by_id: BTreeMap<ClientId, Client>,
     by_age: BTreeSet<(u64, ClientId)>,
+    /// Those with results: evicting the others would free nothing.
+    holding: BTreeSet<(u64, ClientId)>,
     /// The last registration of each owner.
     newest: BTreeMap<Owner, ClientId>,
     result_bytes: usize,
@@ -90,8 +92,9 @@ impl Clients {
         owner: Option<Owner>,
         present: &[Owner],
     ) -> Result<ClientId, Refusal> {
-        if self.by_id.len() >= CLIENTS_MAX && !self.evict_oldest(present, owner.as_ref()) {
-            return Err(Refusal::TooManyClients { limit: CLIENTS_MAX });
+        if self.by_id.len() >= CLIENTS_MAX {
+            let oldest = self.oldest(&self.by_age, present, owner.as_ref());
+            self.evict(oldest.ok_or(Refusal::TooManyClients { limit: CLIENTS_MAX })?);
         }
         let id = ClientId(at);
         let client =
@@ -111,9 +114,13 @@ impl Clients {
             return Admission::Refuse(refusal);
         }
         self.result_bytes -= client.acknowledge(acked_below);
-        self.by_age.remove(&(client.last_entry, tag.client));
-        client.last_entry = at;
+        let before = std::mem::replace(&mut client.last_entry, at);
+        self.by_age.remove(&(before, tag.client));
         self.by_age.insert((at, tag.client));
+        self.holding.remove(&(before, tag.client));
+        if !client.results.is_empty() {
+            self.holding.insert((at, tag.client));
+        }
         self.dirty.insert(tag.client);
         match client.results.get(&tag.sequence) {
             Some(outcome) => Admission::Repeat(outcome.clone()),
@@ -128,8 +135,12 @@ impl Clients {
             client.results.insert(tag.sequence, outcome);
             client.result_bytes += cost;
             self.result_bytes += cost;
+            self.holding.insert((client.last_entry, tag.client));
         }
-        while self.result_bytes > CLIENT_RESULT_BYTES_MAX && self.evict_oldest(present, None) {}
+        while self.result_bytes > CLIENT_RESULT_BYTES_MAX {
+            let Some(oldest) = self.oldest(&self.holding, present, None) else { break };
+            self.evict(oldest);
+        }
     }
 
     /// Write what changed into a layer that is about to be frozen.
@@ -142,6 +153,9 @@ impl Clients {
 
     fn insert(&mut self, id: ClientId, client: Client) {
         self.by_age.insert((client.last_entry, id));
+        if !client.results.is_empty() {
+            self.holding.insert((client.last_entry, id));
+        }
         self.result_bytes += client.result_bytes;
         if let Some(owner) = &client.owner {
             let newest = self.newest.entry(owner.clone()).or_insert(id);
@@ -150,9 +164,14 @@ impl Clients {
         self.by_id.insert(id, client);
     }
 
-    /// Evict the client whose last entry lies furthest back; false if every client belongs to a member.
-    /// A member that registers anew (`registering`) gives up its earlier client.
-    fn evict_oldest(&mut self, present: &[Owner], registering: Option<&Owner>) -> bool {
+    /// The first in an order of age that may be evicted; none if all belong to members. A member that registers
+    /// anew (`registering`) gives up its earlier client.
+    fn oldest(
+        &self,
+        order: &BTreeSet<(u64, ClientId)>,
+        present: &[Owner],
+        registering: Option<&Owner>,
+    ) -> Option<ClientId> {
         let is_kept = |id: &ClientId| {
             let owner = self.by_id.get(id).and_then(|client| client.owner.as_ref());
             owner.is_some_and(|owner| {
@@ -160,20 +179,20 @@ impl Clients {
             })
         };
         // Few are skipped: at most one for each member of the configuration.
-        let Some((age, id)) = self.by_age.iter().find(|(_, id)| !is_kept(id)).copied() else {
-            return false;
-        };
-        self.by_age.remove(&(age, id));
-        if let Some(client) = self.by_id.remove(&id) {
-            self.result_bytes -= client.result_bytes;
-            if let Some(owner) = &client.owner
-                && self.newest.get(owner) == Some(&id)
-            {
-                self.newest.remove(owner);
-            }
+        order.iter().map(|(_, id)| *id).find(|id| !is_kept(id))
+    }
+
+    fn evict(&mut self, id: ClientId) {
+        let Some(client) = self.by_id.remove(&id) else { return };
+        self.by_age.remove(&(client.last_entry, id));
+        self.holding.remove(&(client.last_entry, id));
+        self.result_bytes -= client.result_bytes;
+        if let Some(owner) = &client.owner
+            && self.newest.get(owner) == Some(&id)
+        {
+            self.newest.remove(owner);
         }
         self.dirty.insert(id);
-        true
     }
 }
 

@@ -71,12 +71,14 @@ impl Writer {
     }
 
     pub(crate) fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            // The mask keeps the cast exact.
-            self.bytes.put_u8((number & 0x7f) as u8 | 0x80);
+        loop {
+            let [low, ..] = number.to_le_bytes();
             number >>= 7;
+            if number == 0 {
+                return self.bytes.put_u8(low);
+            }
+            self.bytes.put_u8(low | 0x80);
         }
-        self.bytes.put_u8(number as u8);
     }
 
     pub(crate) fn count(&mut self, count: usize) {

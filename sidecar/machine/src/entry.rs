@@ -125,9 +125,9 @@ impl fmt::Display for KeyText<'_> {
         for chunk in shown.utf8_chunks() {
             for letter in chunk.valid().chars() {
                 if letter.is_control() {
-                    write!(f, "{}", letter.escape_default())?
+                    write!(f, "{}", letter.escape_default())?;
                 } else {
-                    write!(f, "{letter}")?
+                    write!(f, "{letter}")?;
                 }
             }
             for byte in chunk.invalid() {

@@ -63,7 +63,7 @@ const _: () = assert!(
     "an encoded transaction must fit in a log entry of 1 MiB (K25)"
 );
 const _: () = assert!(
-    CLIENT_OWN_RESULT_BYTES_MAX > 2 * CLIENT_WINDOW as usize * (CLIENT_RESULT_OVERHEAD_BYTES + 16),
+    CLIENT_OWN_RESULT_BYTES_MAX as u64 > 2 * CLIENT_WINDOW * (CLIENT_RESULT_OVERHEAD_BYTES as u64 + 16),
     "a full window of ordinary results must fit"
 );
 const _: () = assert!(

@@ -84,8 +84,8 @@ impl<'a, B: Base> View<'a, B> {
 }
 
 /// Visit the overlay's rows below `end` (all of them without an end).
-fn drain_below<'a>(
-    overlay: &mut Peekable<Overlay<'a>>,
+fn drain_below(
+    overlay: &mut Peekable<Overlay<'_>>,
     end: Option<&[u8]>,
     visit: &mut Visit<'_>,
 ) -> ControlFlow<()> {
