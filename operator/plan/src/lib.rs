@@ -8,16 +8,26 @@
 //! Fetching and carrying out are elsewhere; here is no client, no clock, no randomness. What the planner must
 //! remember between rounds is in the API: status and claim annotations (K34).
 //!
-//! Invariants I1-I10 are properties of [`Plan`]; `tests/` holds each.
+//! Invariants I1-I10 are properties of [`plan()`]; `tests/` holds each.
 
 pub mod children;
+mod conditions;
+mod display;
+mod events;
 pub mod limits;
 pub mod observed;
+mod obstacle;
 pub mod plan;
+mod planner;
 pub mod raft_view;
 pub mod reason;
 pub mod record;
+mod round;
+mod rules;
+mod status;
+mod upkeep;
 
 pub use observed::{Now, Observed, Ordinal};
 pub use plan::{Ensure, Plan, PlannedStep, Step};
+pub use planner::plan;
 pub use raft_view::RaftView;

@@ -48,8 +48,13 @@ pub struct Observed {
     pub raft: Option<RaftView>,
     /// The quorum was already found missing by another look at least 3 s ago (K32: seen twice).
     pub quorum_missing_before: bool,
+    /// Age of the status Lease's last renewal, on the operator's own clock; none = never seen renewed.
+    pub leader_heard: Option<Duration>,
     /// The other children, as found.
     pub children: Children,
+    /// This process has not applied this resource's children yet: they are applied whatever was found, for this
+    /// version may render them differently than the last.
+    pub is_first_round: bool,
     /// What is known of storage classes.
     pub storage: StorageFacts,
     /// What this operator was installed with.
@@ -250,7 +255,7 @@ pub struct Children {
     pub leader_slice: Child,
     /// `<cluster>-leader`.
     pub leader_lease: Child,
-    /// `<cluster>-voters`; with its `minAvailable` if ours.
+    /// `<cluster>-voters`.
     pub budget: Child,
     /// `minAvailable` of the budget as found.
     pub budget_min_available: Option<i32>,
@@ -262,10 +267,12 @@ pub struct Children {
     pub role_binding: Child,
     /// Secret `<cluster>-ca`.
     pub ca_secret: Child,
+    /// The accounts the binding binds.
+    pub bound_accounts: Vec<String>,
+    /// Names and numbers of the leader Service's ports; the read Service has the same.
+    pub leader_ports: Vec<(String, i32)>,
     /// Secrets `<cluster>-<n>-tls`.
     pub certificates: BTreeMap<Ordinal, Certificate>,
-    /// `leader_service`'s ports as found, compared with the rendering.
-    pub leader_ports: Vec<(String, i32)>,
 }
 
 /// A member's certificate Secret.

@@ -44,6 +44,9 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// What changed since the last status, for people.
     pub events: Vec<Event>,
+    /// So many voters say "no leader", or are known not to run, that the rest is no quorum. The operator hands it
+    /// back as `Observed::quorum_missing_before` in rounds at least 3 s later (K32).
+    pub is_quorum_missing: bool,
     /// When to look again if nothing changes before.
     pub look_again: Duration,
 }
@@ -288,8 +291,6 @@ pub enum FactKind {
     Left,
     /// Its volume is gone or emptied.
     VolumeLost,
-    /// Its claim is there, its Pod is not.
-    PodGone,
 }
 
 /// Something that changed, for people.

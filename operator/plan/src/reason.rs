@@ -67,6 +67,8 @@ reasons! {
     MemberLagging,
     /// A member made no progress for too long.
     DeadlineExceeded,
+    /// A member whose directory is past use is replaced by a new one.
+    ReplacingMember,
     /// A member is removed.
     ScalingDown,
     /// The leader hands over before it is removed.

@@ -1,0 +1,318 @@
+//! The five conditions and when each is what (K50, K32).
+//!
+//! | type | True | False | Unknown |
+//! |---|---|---|---|
+//! | Ready | as asked for, all healthy, no Pod outdated | anything else that is known | no view |
+//! | Available | a majority confirmed a leader | the quorum is lost, or there is no cluster yet or any more | nobody could be asked |
+//! | Progressing | a step is pending or waited for | settled, held back or paused | |
+//! | Degraded | a wanted member is unhealthy, lost or blocked for over a minute | none is | no view |
+//! | Stalled | only a person can help | | |
+
+use std::time::Duration;
+
+use crate::children::names;
+use crate::limits::DEGRADED_AFTER;
+use crate::observed::{ContainerState, Slot};
+use crate::raft_view::{RaftView, quorum};
+use crate::reason::Reason;
+use crate::round::{Round, member_of};
+use crate::rules::lost::lost_ids;
+use crate::status::{failures, quorum_text};
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// None = Unknown.
+    pub(crate) status: Option<bool>,
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
+
+fn verdict(status: impl Into<Option<bool>>, reason: Reason, message: impl Into<String>) -> Verdict {
+    Verdict { status: status.into(), reason, message: message.into() }
+}
+
+/// All five.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdicts {
+    pub(crate) ready: Verdict,
+    pub(crate) available: Verdict,
+    pub(crate) progressing: Verdict,
+    pub(crate) degraded: Verdict,
+    pub(crate) stalled: Verdict,
+}
+
+impl Verdicts {
+    pub(crate) fn each(&self) -> [(&'static str, &Verdict); 5] {
+        [
+            ("Ready", &self.ready),
+            ("Available", &self.available),
+            ("Progressing", &self.progressing),
+            ("Degraded", &self.degraded),
+            ("Stalled", &self.stalled),
+        ]
+    }
+}
+
+/// All five, from one round.
+pub(crate) fn judge(round: &Round<'_>, outdated: &[String], quorum_missing: Option<&str>) -> Verdicts {
+    let available = available(round, quorum_missing);
+    let stalled = stalled(round);
+    let degraded = degraded(round);
+    let progressing = progressing(round);
+    let ready = ready(round, outdated, &available, &stalled, &degraded);
+    Verdicts { ready, available, progressing, degraded, stalled }
+}
+
+fn ready(
+    round: &Round<'_>,
+    outdated: &[String],
+    available: &Verdict,
+    stalled: &Verdict,
+    degraded: &Verdict,
+) -> Verdict {
+    let Some(view) = round.view().filter(|_| available.status == Some(true)) else {
+        let status = if round.view().is_none() && available.status.is_none() { None } else { Some(false) };
+        return verdict(status, available.reason, available.message.clone());
+    };
+    if stalled.status == Some(true) {
+        return verdict(false, stalled.reason, stalled.message.clone());
+    }
+    if let Some(why) = round.stopped.as_ref().filter(|why| why.reason == Reason::Paused) {
+        return verdict(false, why.reason, why.text.clone());
+    }
+    if let Some(server) = view.servers.iter().find(|server| server.is_voter && !server.is_healthy) {
+        let member = member_of(&server.raft_id);
+        let text = format!(
+            "{member} is unhealthy: {}; {}, so {} more can be tolerated",
+            server.unhealthy_because,
+            quorum_text(view),
+            failures(view.failure_tolerance)
+        );
+        return verdict(false, Reason::MemberUnhealthy, text);
+    }
+    if let Some(why) = round.pending.first() {
+        return verdict(false, why.reason, why.text.clone());
+    }
+    if degraded.status == Some(true) {
+        return verdict(false, degraded.reason, degraded.message.clone());
+    }
+    if view.voter_count() != round.replicas() {
+        let text = format!("{} voters, {} asked for", view.voter_count(), round.replicas());
+        let reason =
+            if view.voter_count() < round.replicas() { Reason::ScalingUp } else { Reason::ScalingDown };
+        return verdict(false, reason, text);
+    }
+    if !outdated.is_empty() {
+        let text = format!(
+            "{} still run an older template; rolling is not automatic in this version: delete one of these Pods, wait until all voters are healthy, then the next",
+            outdated.join(", ")
+        );
+        return verdict(false, Reason::RolloutPending, text);
+    }
+    if let Some(entry) = round.blocked.first() {
+        return verdict(false, Reason::WaitingForQuorum, entry.message.clone());
+    }
+    let voters = view.voter_count();
+    let mut text = format!("all {voters} voters are healthy, tolerates {}", failures(view.failure_tolerance));
+    if voters.is_multiple_of(2) {
+        text.push_str(&format!(", the same as {} voters would: an odd number is better", voters - 1));
+    }
+    verdict(true, Reason::QuorumHealthy, text)
+}
+
+fn available(round: &Round<'_>, quorum_missing: Option<&str>) -> Verdict {
+    if let Some(why) = &round.stopped {
+        match why.reason {
+            Reason::AllMembersLost
+            | Reason::Bootstrapping
+            | Reason::BootstrapVolumeLost
+            | Reason::ForeignVolumes => return verdict(false, why.reason, why.text.clone()),
+            _ => {}
+        }
+    }
+    if let Some(view) = round.view() {
+        let text =
+            format!("{} leads in term {} and a majority confirmed it", member_of(&view.leader), view.term);
+        return verdict(true, Reason::LeaderConfirmed, text);
+    }
+    match quorum_missing {
+        // Seen twice, so that a brief election is not called a loss (K32).
+        Some(text) if round.observed.quorum_missing_before => verdict(false, Reason::QuorumLost, text),
+        _ if !round.is_bootstrapped() => {
+            verdict(false, Reason::Bootstrapping, "the cluster has not begun yet")
+        }
+        _ => {
+            let lease = match round.observed.leader_heard {
+                Some(age) if age < Duration::from_secs(20) => {
+                    "; a leader renewed its lease within the last 20 s"
+                }
+                _ => "",
+            };
+            verdict(
+                None,
+                Reason::MembersUnreachable,
+                format!("no member confirmed a leader this round{lease}"),
+            )
+        }
+    }
+}
+
+/// The voters that deny a leader or are known not to run, if the rest is no quorum (K32).
+pub(crate) fn quorum_missing(round: &Round<'_>) -> Option<String> {
+    if round.view().is_some() || !round.is_bootstrapped() {
+        return None;
+    }
+    let voters = known_voters(round);
+    let against: Vec<&str> = voters.iter().filter(|name| is_out(round, name)).map(String::as_str).collect();
+    let needed = quorum(voters.len());
+    (!voters.is_empty() && voters.len() - against.len() < needed).then(|| {
+        format!(
+            "{} of {} voters are down or hear no leader ({}), and a write needs {needed}: bring them back",
+            against.len(),
+            voters.len(),
+            against.join(", ")
+        )
+    })
+}
+
+/// The voters of the leader's last report, else all members on record.
+fn known_voters(round: &Round<'_>) -> Vec<String> {
+    let raft = round.observed.cluster.status.as_ref().and_then(|status| status.raft.as_ref());
+    let votes = |role: &str| role == "Leader" || role == "Voter";
+    let reported: Vec<_> = raft
+        .into_iter()
+        .flat_map(|raft| raft.members.iter())
+        .filter(|member| member.role.as_deref().is_some_and(votes))
+        .map(|member| member.name.clone())
+        .collect();
+    if reported.is_empty() {
+        round.live().map(|(ordinal, _, _)| round.pod_name(ordinal)).collect()
+    } else {
+        reported
+    }
+}
+
+/// Answered "no leader", or known not to run.
+fn is_out(round: &Round<'_>, member: &str) -> bool {
+    let slot =
+        names::ordinal_of_pod(round.observed.name(), member).and_then(|o| round.observed.slots.get(&o));
+    let Some(Slot { pod: Some(pod), answer, node, .. }) = slot else { return true };
+    if let Some(answer) = answer {
+        return answer.leader.is_none();
+    }
+    // A silent node may still run its Pods: only a Ready one's report counts.
+    let is_reported = pod.node.is_none() || node.as_ref().is_some_and(|node| node.ready);
+    is_reported && !matches!(pod.sidecar, ContainerState::Running { .. })
+}
+
+fn progressing(round: &Round<'_>) -> Verdict {
+    if let Some(why) = round.stopped.as_ref().filter(|why| is_final(why.reason)) {
+        return verdict(false, why.reason, why.text.clone());
+    }
+    match round.pending.first() {
+        Some(why) => verdict(true, why.reason, why.text.clone()),
+        None => verdict(false, Reason::Settled, "nothing is pending"),
+    }
+}
+
+/// Nothing goes on by itself after these.
+fn is_final(reason: Reason) -> bool {
+    matches!(reason, Reason::Paused | Reason::Deleting) || needs_a_person(reason)
+}
+
+fn needs_a_person(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::AllMembersLost
+            | Reason::BootstrapVolumeLost
+            | Reason::ForeignVolumes
+            | Reason::NameConflict
+            | Reason::CreationRefused
+            | Reason::DeadlineExceeded
+            | Reason::VolumeBeingDeleted
+    )
+}
+
+fn stalled(round: &Round<'_>) -> Verdict {
+    if let Some(why) = round.stopped.as_ref().filter(|why| needs_a_person(why.reason)) {
+        return verdict(true, why.reason, why.text.clone());
+    }
+    for entry in &round.blocked {
+        let Some(reason) = Reason::ALL.iter().map(|(reason, _)| *reason).find(|r| r.as_str() == entry.reason)
+        else {
+            continue;
+        };
+        let is_old = obstacle_age(round, &entry.member).is_some_and(|age| age >= DEGRADED_AFTER);
+        let lasts =
+            matches!(reason, Reason::ImagePull | Reason::Unschedulable | Reason::NotStarting) && is_old;
+        let no_class = reason == Reason::VolumePending && round.observed.storage.default_class == Some(false);
+        if needs_a_person(reason) || lasts || no_class {
+            return verdict(true, reason, entry.message.clone());
+        }
+    }
+    verdict(false, Reason::Settled, "nothing waits for a person")
+}
+
+fn degraded(round: &Round<'_>) -> Verdict {
+    if let Some(why) = round.stopped.as_ref().filter(|why| why.reason == Reason::AllMembersLost) {
+        return verdict(true, why.reason, why.text.clone());
+    }
+    if let Some(lost) = lost_ids(round).first() {
+        return verdict(
+            true,
+            Reason::VolumeLost,
+            format!("the volume of {lost} is lost; it leaves and another joins"),
+        );
+    }
+    if let Some(entry) =
+        round.blocked.iter().find(|entry| entry.reason == Reason::VolumeBeingDeleted.as_str())
+    {
+        return verdict(true, Reason::VolumeBeingDeleted, entry.message.clone());
+    }
+    let Some(view) = round.view() else {
+        return if round.is_bootstrapped() {
+            verdict(None, Reason::MembersUnreachable, "no view of the members")
+        } else {
+            blocked_long(round)
+                .unwrap_or_else(|| verdict(false, Reason::Bootstrapping, "the cluster has not begun yet"))
+        };
+    };
+    if let Some(unhealthy) = unhealthy_long(round, view) {
+        return unhealthy;
+    }
+    blocked_long(round)
+        .unwrap_or_else(|| verdict(false, Reason::QuorumHealthy, "no member is in trouble for over a minute"))
+}
+
+fn unhealthy_long(round: &Round<'_>, view: &RaftView) -> Option<Verdict> {
+    let server = view.servers.iter().filter(|server| !server.is_healthy).find(|server| {
+        let is_wanted =
+            round.wanted().any(|(ordinal, _, claim)| round.raft_id(ordinal, claim) == server.raft_id);
+        // Never heard in this term, or behind: how long is not known, and it is not a mere restart.
+        is_wanted && server.is_voter && server.last_contact.is_none_or(|age| age >= DEGRADED_AFTER)
+    })?;
+    let text = format!(
+        "{} is unhealthy: {}; {}",
+        member_of(&server.raft_id),
+        server.unhealthy_because,
+        quorum_text(view)
+    );
+    Some(verdict(true, Reason::MemberUnhealthy, text))
+}
+
+fn blocked_long(round: &Round<'_>) -> Option<Verdict> {
+    let entry = round
+        .blocked
+        .iter()
+        .find(|entry| obstacle_age(round, &entry.member).is_some_and(|age| age >= DEGRADED_AFTER))?;
+    let reason = Reason::ALL.iter().map(|(reason, _)| *reason).find(|r| r.as_str() == entry.reason)?;
+    Some(verdict(true, reason, entry.message.clone()))
+}
+
+/// How long a member's Pod has been in the trouble Kubernetes reports.
+fn obstacle_age(round: &Round<'_>, member: &str) -> Option<Duration> {
+    let ordinal = names::ordinal_of_pod(round.observed.name(), member)?;
+    let obstacle = round.observed.slots.get(&ordinal)?.pod.as_ref()?.obstacle.as_ref()?;
+    Some(round.now.since(obstacle.since))
+}

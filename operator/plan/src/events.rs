@@ -1,0 +1,75 @@
+//! Events: a pure difference of the old status and the new, and what this round did that status does not show.
+
+use quorate_crds::RaftClusterStatus;
+
+use crate::plan::Event;
+use crate::reason::Reason;
+use crate::round::Round;
+use crate::status::NO_LEADER;
+
+/// What a person would want to be told, once.
+pub(crate) fn of(round: &Round<'_>, old: &RaftClusterStatus, new: &RaftClusterStatus) -> Vec<Event> {
+    let mut events = round.events.clone();
+    let was_founded = old.founder.as_ref().is_some_and(|founder| founder.bootstrapped);
+    if !was_founded && round.is_bootstrapped() {
+        let id = new.cluster_id.as_deref().unwrap_or_default();
+        push(&mut events, false, "Bootstrapped", format!("the cluster has begun; its ID is {id}"));
+    }
+    leadership(&mut events, old, new);
+    conditions(&mut events, old, new);
+    for entry in &new.blocked {
+        let is_new = !old.blocked.iter().any(|old| old.member == entry.member && old.reason == entry.reason);
+        if is_new {
+            push(&mut events, true, "ActionDeferred", format!("{}: {}", entry.reason, entry.message));
+        }
+    }
+    events
+}
+
+fn push(events: &mut Vec<Event>, is_warning: bool, reason: &str, message: String) {
+    events.push(Event { is_warning, reason: reason.to_owned(), message });
+}
+
+fn leadership(events: &mut Vec<Event>, old: &RaftClusterStatus, new: &RaftClusterStatus) {
+    let Some(leader) = new.leader.as_deref().filter(|leader| *leader != NO_LEADER) else { return };
+    if old.leader.as_deref() != Some(leader) {
+        push(events, false, "LeaderElected", format!("{leader} leads"));
+    }
+}
+
+fn conditions(events: &mut Vec<Event>, old: &RaftClusterStatus, new: &RaftClusterStatus) {
+    for condition in &new.conditions {
+        let before = old.conditions.iter().find(|old| old.type_ == condition.type_);
+        let flipped = before.is_none_or(|before| before.status != condition.status);
+        let message = &condition.message;
+        match (condition.type_.as_str(), condition.status.as_str()) {
+            ("Available", "False") if flipped && condition.reason == Reason::QuorumLost.as_str() => {
+                push(events, true, "QuorumLost", message.clone());
+            }
+            // The first leader is not a restoration.
+            ("Available", "True")
+                if before.is_some_and(|before| before.reason == Reason::QuorumLost.as_str()) =>
+            {
+                push(events, false, "QuorumRestored", message.clone());
+            }
+            ("Ready", "True") if flipped => {
+                push(events, false, "Ready", message.clone());
+                if message.contains("an odd number is better") {
+                    push(events, true, Reason::EvenVoters.as_str(), message.clone());
+                }
+            }
+            ("Ready", "False") if condition.reason == Reason::MemberUnhealthy.as_str() => {
+                if before.is_none_or(|before| before.reason != condition.reason) {
+                    push(events, true, Reason::MemberUnhealthy.as_str(), message.clone());
+                }
+            }
+            ("Stalled", "True") if flipped => push(events, true, &condition.reason, message.clone()),
+            ("Ready", "False") if condition.reason == Reason::RolloutPending.as_str() => {
+                if before.is_none_or(|before| before.reason != condition.reason) {
+                    push(events, true, Reason::RolloutPending.as_str(), message.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! One round in the making: what was observed, what is decided so far, and the questions rules ask of both.
+//!
+//! Invariant: `step` is set at most once (I1); whoever sets it has checked I2 and names its preconditions.
+
+use quorate_crds::{Blocked, Founder, RaftClusterSpec};
+
+use crate::children::names;
+use crate::limits::BLOCKED_MAX;
+use crate::observed::{Claim, Now, Observed, Ordinal, Pod, Slot};
+use crate::plan::{Check, Ensure, Event, Fact, PlannedStep, Step, Why};
+use crate::raft_view::{RaftView, ServerView, quorum};
+use crate::reason::Reason;
+use crate::record::{MemberState, raft_id};
+
+/// Whether the rules after this one are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Try the next rule.
+    Next,
+    /// The round ends here.
+    End,
+}
+
+/// A round in the making.
+pub(crate) struct Round<'a> {
+    pub(crate) observed: &'a Observed,
+    pub(crate) now: Now,
+    pub(crate) ensures: Vec<Ensure>,
+    pub(crate) step: Option<PlannedStep>,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) blocked: Vec<Blocked>,
+    /// What is under way or waited for, first thing first.
+    pub(crate) pending: Vec<Why>,
+    /// Why the round ended early, if a rule marked so did.
+    pub(crate) stopped: Option<Why>,
+    pub(crate) events: Vec<Event>,
+    /// What status must record this round, guarded by the resource version.
+    pub(crate) cluster_id: Option<String>,
+    pub(crate) founder: Option<Founder>,
+}
+
+impl<'a> Round<'a> {
+    pub(crate) fn new(observed: &'a Observed, now: Now) -> Self {
+        let status = observed.cluster.status.as_ref();
+        Self {
+            observed,
+            now,
+            ensures: Vec::new(),
+            step: None,
+            facts: Vec::new(),
+            blocked: Vec::new(),
+            pending: Vec::new(),
+            stopped: None,
+            events: Vec::new(),
+            cluster_id: status.and_then(|status| status.cluster_id.clone()),
+            founder: status.and_then(|status| status.founder.clone()),
+        }
+    }
+
+    pub(crate) fn spec(&self) -> &'a RaftClusterSpec {
+        &self.observed.cluster.spec
+    }
+
+    pub(crate) fn replicas(&self) -> usize {
+        usize::try_from(self.spec().replicas).unwrap_or(0)
+    }
+
+    pub(crate) fn view(&self) -> Option<&'a RaftView> {
+        self.observed.raft.as_ref()
+    }
+
+    pub(crate) fn is_bootstrapped(&self) -> bool {
+        self.founder.as_ref().is_some_and(|founder| founder.bootstrapped)
+    }
+
+    pub(crate) fn pod_name(&self, ordinal: Ordinal) -> String {
+        names::pod(self.observed.name(), ordinal)
+    }
+
+    /// Slots whose claim says so.
+    pub(crate) fn slots_in(
+        &self,
+        states: &'static [MemberState],
+    ) -> impl Iterator<Item = (Ordinal, &'a Slot, &'a Claim)> + use<'a> {
+        self.observed.slots.iter().filter_map(move |(&ordinal, slot)| {
+            let claim = slot.claim.as_ref()?;
+            claim.record.state.is_some_and(|state| states.contains(&state)).then_some((ordinal, slot, claim))
+        })
+    }
+
+    /// Live slots that are not Leaving (K34).
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = (Ordinal, &'a Slot, &'a Claim)> + use<'a> {
+        self.slots_in(&[MemberState::Joining, MemberState::Member])
+    }
+
+    /// Joining, Member or Leaving (K34).
+    pub(crate) fn live(&self) -> impl Iterator<Item = (Ordinal, &'a Slot, &'a Claim)> + use<'a> {
+        self.slots_in(&[MemberState::Joining, MemberState::Member, MemberState::Leaving])
+    }
+
+    /// The Raft ID of the directory on this claim: by what is recorded, else by what it must be.
+    pub(crate) fn raft_id(&self, ordinal: Ordinal, claim: &Claim) -> String {
+        claim.record.raft_id.clone().unwrap_or_else(|| raft_id(&self.pod_name(ordinal), &claim.uid))
+    }
+
+    /// The claim's server in the leader's latest configuration.
+    pub(crate) fn server(&self, ordinal: Ordinal, claim: &Claim) -> Option<&'a ServerView> {
+        self.view()?.server(&self.raft_id(ordinal, claim))
+    }
+
+    pub(crate) fn why(
+        &self,
+        rule: &'static str,
+        reason: Reason,
+        member: &str,
+        text: impl Into<String>,
+    ) -> Why {
+        Why { rule, reason, member: member.to_owned(), text: text.into() }
+    }
+
+    /// Notes what is under way or waited for (I9).
+    pub(crate) fn wait(&mut self, rule: &'static str, reason: Reason, member: &str, text: impl Into<String>) {
+        let why = self.why(rule, reason, member, text);
+        self.pending.push(why);
+    }
+
+    /// Notes what is held back (I9): the numbers and what to do are in the text.
+    pub(crate) fn block(
+        &mut self,
+        rule: &'static str,
+        reason: Reason,
+        member: &str,
+        text: impl Into<String>,
+    ) {
+        let entry = Blocked {
+            member: member.to_owned(),
+            message: text.into(),
+            reason: reason.as_str().to_owned(),
+            rule: rule.to_owned(),
+        };
+        if self.blocked.len() < BLOCKED_MAX && !self.blocked.contains(&entry) {
+            self.blocked.push(entry);
+        }
+    }
+
+    /// Ends the round for a reason.
+    pub(crate) fn stop(&mut self, rule: &'static str, reason: Reason, text: impl Into<String>) -> Verdict {
+        self.stopped = Some(self.why(rule, reason, self.observed.name(), text));
+        Verdict::End
+    }
+
+    /// Decides the step of this round.
+    pub(crate) fn decide(&mut self, step: Step, checks: Vec<Check>, why: Why) -> Verdict {
+        assert!(self.step.is_none(), "I1: a second step in one plan, {} after {:?}", why.rule, self.step);
+        self.pending.push(why.clone());
+        self.step = Some(PlannedStep { step, checks, why });
+        Verdict::End
+    }
+
+    /// The precondition of every membership step (I3).
+    pub(crate) fn configuration_check(&self, view: &RaftView) -> Check {
+        Check::Configuration { index: view.configuration_index, leader: view.leader.clone(), term: view.term }
+    }
+
+    /// Whether the voters without this one would still have a healthy majority (I2).
+    pub(crate) fn majority_without(&self, view: &RaftView, raft_id: &str) -> Majority {
+        let left: Vec<_> = view.voters().filter(|server| server.raft_id != raft_id).collect();
+        Majority {
+            voters: left.len(),
+            healthy: left.iter().filter(|server| server.is_healthy).count(),
+            needed: quorum(left.len()),
+        }
+    }
+
+    /// A healthy voter to lead in another's place: one that stays, with the longest log.
+    pub(crate) fn successor(&self, leaving: &str) -> Option<&'a ServerView> {
+        let stays = |id: &str| self.wanted().any(|(ordinal, _, claim)| self.raft_id(ordinal, claim) == id);
+        let servers = self.view()?.servers.iter();
+        servers
+            .filter(|server| {
+                server.is_voter && server.is_healthy && server.raft_id != leaving && stays(&server.raft_id)
+            })
+            .max_by(|a, b| a.match_index.cmp(&b.match_index).then_with(|| b.raft_id.cmp(&a.raft_id)))
+    }
+}
+
+/// How many voters would be left, and how they fare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Majority {
+    pub(crate) voters: usize,
+    pub(crate) healthy: usize,
+    pub(crate) needed: usize,
+}
+
+impl Majority {
+    pub(crate) fn holds(self) -> bool {
+        self.voters > 0 && self.healthy >= self.needed
+    }
+}
+
+impl std::fmt::Display for Majority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} of the {} voters left would be healthy and a write needs {}",
+            self.healthy, self.voters, self.needed
+        )
+    }
+}
+
+/// Both go into the preconditions of a delete.
+pub(crate) fn pod_check(pod: &Pod) -> Check {
+    Check::Pod {
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        resource_version: pod.resource_version.clone(),
+    }
+}
+
+/// Both go into the preconditions of a delete.
+pub(crate) fn claim_check(claim: &Claim) -> Check {
+    Check::Claim {
+        name: claim.name.clone(),
+        uid: claim.uid.clone(),
+        resource_version: claim.resource_version.clone(),
+    }
+}
+
+/// The member's name in a Raft ID: all before the last `-`.
+pub(crate) fn member_of(raft_id: &str) -> &str {
+    raft_id.rsplit_once('-').map_or(raft_id, |(member, _)| member)
+}

@@ -1,0 +1,99 @@
+//! Rules that end a round: deletion (1), foreign objects (K45), pause (2), no view (7), a change in flight (8).
+
+use crate::children::{label_keys, names};
+use crate::observed::Child;
+use crate::reason::Reason;
+use crate::round::{Round, Verdict};
+
+/// Rule 1: owner references do the rest (K41); nothing is created under an object that goes.
+pub(crate) fn deleting(round: &mut Round<'_>) -> Verdict {
+    if round.observed.cluster.metadata.deletion_timestamp.is_none() {
+        return Verdict::Next;
+    }
+    round.stop(
+        "1",
+        Reason::Deleting,
+        "the resource is being deleted; its children follow by their owner references",
+    )
+}
+
+/// K45: what we did not make is never adopted.
+pub(crate) fn name_conflict(round: &mut Round<'_>) -> Verdict {
+    let observed = round.observed;
+    let (cluster, uid) = (observed.name(), observed.uid());
+    let children = &observed.children;
+    let mut foreign: Vec<String> = [
+        ("Service", names::members_service(cluster), &children.members_service),
+        ("Service", names::read_service(cluster), &children.read_service),
+        ("Service", names::leader(cluster), &children.leader_service),
+        ("EndpointSlice", names::leader(cluster), &children.leader_slice),
+        ("Lease", names::leader(cluster), &children.leader_lease),
+        ("PodDisruptionBudget", names::budget(cluster), &children.budget),
+        ("ServiceAccount", names::access(cluster), &children.service_account),
+        ("Role", names::access(cluster), &children.role),
+        ("RoleBinding", names::access(cluster), &children.role_binding),
+        ("Secret", names::ca_secret(cluster), &children.ca_secret),
+    ]
+    .into_iter()
+    .filter(|(_, _, child)| **child == Child::Foreign)
+    .map(|(kind, name, _)| format!("{kind} {name}"))
+    .collect();
+    for (&ordinal, slot) in &observed.slots {
+        // A claim without a controller is ours if it carries our record; adoption looks at its cluster ID (rule 5).
+        if let Some(claim) = &slot.claim
+            && (claim.controller_uid.as_deref().is_some_and(|owner| owner != uid)
+                || claim.record.state.is_none())
+        {
+            foreign.push(format!("PersistentVolumeClaim {}", claim.name));
+        }
+        if let Some(pod) = &slot.pod
+            && pod.controller_uid.as_deref() != Some(uid)
+        {
+            foreign.push(format!("Pod {}", pod.name));
+        }
+        if children.certificates.get(&ordinal).is_some_and(|secret| secret.owner == Child::Foreign) {
+            foreign.push(format!("Secret {}", names::tls_secret(cluster, ordinal)));
+        }
+    }
+    if foreign.is_empty() {
+        return Verdict::Next;
+    }
+    let text = format!(
+        "{} exists and was not made for this RaftCluster: delete or rename it, or give the RaftCluster another name",
+        foreign.join(", ")
+    );
+    round.stop("K45", Reason::NameConflict, text)
+}
+
+/// Rule 2 (K48): Pod restarts, budget, labels and certificates came before; no step comes after.
+pub(crate) fn paused(round: &mut Round<'_>) -> Verdict {
+    if round.observed.annotation(label_keys::PAUSED).is_none_or(|value| value == "false") {
+        return Verdict::Next;
+    }
+    let text = format!(
+        "annotation {} is set: Pods are restarted, nothing else is changed; remove the annotation to go on",
+        label_keys::PAUSED
+    );
+    // A stale Pod found by rule 0 is deleted all the same: that is a restart, too.
+    round.stop("2", Reason::Paused, text)
+}
+
+/// Rule 7: without this round's view there is no membership step and no Pod is taken down (I3).
+pub(crate) fn no_view(round: &mut Round<'_>) -> Verdict {
+    if round.view().is_some() {
+        return Verdict::Next;
+    }
+    round.stop(
+        "7",
+        Reason::NoLeader,
+        "no member confirmed a leader this round; members are neither added nor removed",
+    )
+}
+
+/// Rule 8: one change at a time (I3).
+pub(crate) fn configuration_changes(round: &mut Round<'_>) -> Verdict {
+    let Some(view) = round.view().filter(|view| view.change_in_flight) else { return Verdict::Next };
+    let text = format!("the configuration at index {} waits to be committed", view.configuration_index);
+    round.wait("8", Reason::ConfigurationChanging, round.observed.name(), text.clone());
+    round.stop("8", Reason::ConfigurationChanging, text)
+}

@@ -1,0 +1,230 @@
+//! Ensures: children as they should be, labels, the budget, claims' owners, autopilot settings.
+//!
+//! Each compares with what was observed and asks for a write only where the two differ, so that a settled cluster
+//! gives none (I7). What can only change with the operator's own version is applied once after its start.
+
+use std::collections::BTreeMap;
+
+use crate::children::{access, budget, claim, label_keys, names, services};
+use crate::limits::START_TROUBLE;
+use crate::observed::{Certificate, Child, Claim, Ordinal, Pod};
+use crate::plan::{Applied, Ensure, Event};
+use crate::raft_view::{AutopilotSettings, Intent, RaftView, ServerView, quorum};
+use crate::record::{MemberState, keys};
+use crate::round::{Round, Verdict};
+
+/// From so many voters on there is a budget: with fewer, none could ever be drained (K37).
+const BUDGET_VOTERS_MIN: usize = 3;
+
+/// All ensures that need no rule.
+pub(crate) fn ensure(round: &mut Round<'_>) -> Verdict {
+    children(round);
+    claims(round);
+    certificates(round);
+    if let Some(view) = round.view() {
+        let needed = budget_needed(round, view);
+        keep_budget(round, needed);
+        labels(round, view, needed);
+        settings(round, view);
+    }
+    Verdict::Next
+}
+
+/// What exists once per cluster.
+fn children(round: &mut Round<'_>) {
+    let observed = round.observed;
+    let (cluster, found) = (&observed.cluster, &observed.children);
+    let account = access::account_name(cluster);
+    let ports: Vec<_> =
+        services::named_ports(cluster).into_iter().map(|(name, port)| (name, port.container_port)).collect();
+    let is_other_ports = ports != found.leader_ports;
+    let mut apply = |differs: bool, child: Applied| {
+        if differs || observed.is_first_round {
+            round.ensures.push(Ensure::Apply(Box::new(child)));
+        }
+    };
+    apply(found.members_service == Child::Missing, Applied::Service(services::members(cluster)));
+    if let Some(service) = services::read(cluster) {
+        apply(found.read_service == Child::Missing || is_other_ports, Applied::Service(service));
+    }
+    if let Some(service) = services::leader(cluster) {
+        apply(found.leader_service == Child::Missing || is_other_ports, Applied::Service(service));
+    }
+    if account == names::access(observed.name()) {
+        let own = Applied::ServiceAccount(access::service_account(cluster));
+        apply(found.service_account == Child::Missing, own);
+    }
+    apply(found.role == Child::Missing, Applied::Role(access::role(cluster)));
+    let is_bound = found.role_binding != Child::Missing && found.bound_accounts == [account];
+    apply(!is_bound, Applied::RoleBinding(access::role_binding(cluster)));
+    if found.leader_lease == Child::Missing {
+        round.ensures.push(Ensure::CreateLease(Box::new(services::leader_lease(cluster))));
+    }
+    if found.leader_slice == Child::Missing
+        && let Some(slice) = services::leader_slice(cluster)
+    {
+        round.ensures.push(Ensure::CreateSlice(Box::new(slice)));
+    }
+}
+
+/// What a live claim says of its member, and who owns it (K41).
+fn claims(round: &mut Round<'_>) {
+    let owner = claim::claim_owner(&round.observed.cluster);
+    for (ordinal, _, found) in round.live().collect::<Vec<_>>() {
+        let mut set = BTreeMap::new();
+        let raft_id = round.raft_id(ordinal, found);
+        if found.record.raft_id.is_none() {
+            set.insert(keys::RAFT_ID.to_owned(), raft_id.clone());
+        }
+        // Noted only once a committed configuration holds the ID: from then on its absence means it was removed.
+        let is_in = round.view().is_some_and(|view| !view.change_in_flight && view.holds(&raft_id));
+        if found.record.state == Some(MemberState::Joining) && is_in && round.is_bootstrapped() {
+            let member = round.pod_name(ordinal);
+            set.insert(keys::MEMBER_STATE.to_owned(), MemberState::Member.as_str().to_owned());
+            let message = format!("{member} is in the configuration as {raft_id}");
+            round.events.push(Event { is_warning: false, reason: "MemberAdded".to_owned(), message });
+        }
+        if !set.is_empty() {
+            round.ensures.push(Ensure::NoteOnClaim {
+                claim: found.name.clone(),
+                uid: found.uid.clone(),
+                resource_version: found.resource_version.clone(),
+                set,
+            });
+        } else if found.controller_uid.is_some() != owner.is_some() && !found.deleting {
+            round.ensures.push(Ensure::OwnClaim {
+                claim: found.name.clone(),
+                uid: found.uid.clone(),
+                resource_version: found.resource_version.clone(),
+                owner: owner.clone(),
+            });
+        }
+    }
+}
+
+/// One certificate per live slot, for the Raft ID of its claim (K46).
+fn certificates(round: &mut Round<'_>) {
+    let observed = round.observed;
+    let domain = &round.spec().cluster_domain;
+    for (ordinal, _, found) in round.live().collect::<Vec<_>>() {
+        let raft_id = round.raft_id(ordinal, found);
+        let is_fine = |certificate: &Certificate| {
+            certificate.owner == Child::Ours
+                && certificate.raft_id.as_ref() == Some(&raft_id)
+                && !certificate.renewal_due
+        };
+        if observed.children.certificates.get(&ordinal).is_some_and(is_fine) {
+            continue;
+        }
+        let (cluster, namespace) = (observed.name(), observed.namespace());
+        let full = names::dns_name(cluster, namespace, domain, ordinal);
+        let short = format!("{}.{}", names::pod(cluster, ordinal), names::members_service(cluster));
+        // The operator dials the Pod's IP and names the Raft ID (K42).
+        let dns_names = vec![raft_id.clone(), full, short];
+        round.ensures.push(Ensure::Certificate { ordinal, raft_id, dns_names });
+    }
+}
+
+/// What `minAvailable` has to be; none = no budget (K37).
+fn budget_needed(round: &Round<'_>, view: &RaftView) -> Option<i32> {
+    let voters = view.voter_count();
+    if voters.max(round.replicas()) < BUDGET_VOTERS_MIN {
+        return None;
+    }
+    // Growing: raised before the newcomer is counted, and so before it votes.
+    let about_to_vote = round
+        .wanted()
+        .filter(|(ordinal, slot, claim)| {
+            let server = round.server(*ordinal, claim);
+            server.is_some_and(|server| !server.is_voter && counts_soon(view, server, slot.pod.as_ref()))
+        })
+        .count();
+    i32::try_from(quorum(voters + about_to_vote)).ok()
+}
+
+/// A newcomer that is caught up; once labelled it stays so through half a minute of trouble.
+fn counts_soon(view: &RaftView, server: &ServerView, pod: Option<&Pod>) -> bool {
+    let is_level = server.is_healthy && server.trailing <= view.settings.max_trailing_logs;
+    let was_counted = pod.is_some_and(|pod| pod.voter_label);
+    let is_heard = server.last_contact.is_some_and(|age| age < START_TROUBLE);
+    server.intent != Intent::ReadReplica && (is_level || (was_counted && is_heard))
+}
+
+fn keep_budget(round: &mut Round<'_>, needed: Option<i32>) {
+    let found = &round.observed.children;
+    match needed {
+        Some(min) if found.budget == Child::Missing || found.budget_min_available != Some(min) => {
+            let applied = Applied::Budget(budget::budget(&round.observed.cluster, min));
+            round.ensures.push(Ensure::Apply(Box::new(applied)));
+        }
+        None if found.budget == Child::Ours => {
+            round.ensures.push(Ensure::DeleteBudget { name: names::budget(round.observed.name()) });
+        }
+        _ => {}
+    }
+}
+
+/// Labels say what the view says; the budget selects by them (K37).
+fn labels(round: &mut Round<'_>, view: &RaftView, needed: Option<i32>) {
+    // Raise, then label: until the budget has the higher number, nobody new is counted by it.
+    let is_raised = needed.is_none() || round.observed.children.budget_min_available >= needed;
+    for (ordinal, slot, found) in round.live().collect::<Vec<_>>() {
+        let (Some(pod), Some(server)) = (&slot.pod, round.server(ordinal, found)) else { continue };
+        if pod.deleting {
+            continue;
+        }
+        let is_wanted = found.record.is_wanted();
+        let counts = is_wanted
+            && (server.is_voter || (counts_soon(view, server, Some(pod)) && (pod.voter_label || is_raised)));
+        let role = role(view, server);
+        if pod.voter_label != counts || pod.role_label.as_deref() != Some(role) {
+            round.ensures.push(label(pod, counts, role));
+            promotion_event(round, ordinal, pod, server, found);
+        }
+    }
+}
+
+fn role(view: &RaftView, server: &ServerView) -> &'static str {
+    match server {
+        server if server.raft_id == view.leader => "leader",
+        server if server.is_voter => "voter",
+        _ => "non-voter",
+    }
+}
+
+fn label(pod: &Pod, counts: bool, role: &str) -> Ensure {
+    let mut labels = BTreeMap::from([(label_keys::ROLE.to_owned(), role.to_owned())]);
+    if counts {
+        labels.insert(label_keys::VOTER.to_owned(), "true".to_owned());
+    }
+    Ensure::LabelPod { pod: pod.name.clone(), uid: pod.uid.clone(), labels }
+}
+
+/// The role label is what remembers that a member had no vote.
+fn promotion_event(round: &mut Round<'_>, ordinal: Ordinal, pod: &Pod, server: &ServerView, found: &Claim) {
+    if pod.role_label.as_deref() == Some("non-voter") && server.is_voter && found.record.is_wanted() {
+        let message = format!("{} votes now", round.pod_name(ordinal));
+        round.events.push(Event { is_warning: false, reason: "MemberPromoted".to_owned(), message });
+    }
+}
+
+/// The resource's settings, if the leader has others.
+fn settings(round: &mut Round<'_>, view: &RaftView) {
+    let autopilot = &round.spec().autopilot;
+    // The schema admits only durations that parse; an unreadable one changes nothing.
+    let (Ok(last_contact_threshold), Ok(server_stabilization_time)) = (
+        quorate_crds::parse_duration(&autopilot.last_contact_threshold),
+        quorate_crds::parse_duration(&autopilot.server_stabilization_time),
+    ) else {
+        return;
+    };
+    let wanted = AutopilotSettings {
+        last_contact_threshold,
+        max_trailing_logs: u64::try_from(autopilot.max_trailing_logs).unwrap_or_default(),
+        server_stabilization_time,
+        min_quorum: u32::try_from(round.replicas()).unwrap_or_default(),
+    };
+    if wanted != view.settings {
+        round.ensures.push(Ensure::SetAutopilot(wanted));
+    }
+}
