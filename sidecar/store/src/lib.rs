@@ -27,6 +27,7 @@ mod log;
 mod names;
 mod os_disk;
 mod site;
+mod snapshot;
 mod state;
 mod thread;
 mod watermarks;
@@ -42,5 +43,6 @@ pub use error::{
 };
 pub use log::{Committed, Log, LogReader};
 pub use os_disk::OsDisk;
+pub use snapshot::{SnapshotFile, SnapshotHeader, SnapshotReceiver, Snapshots};
 pub use state::StateFile;
 pub use thread::{LogThread, Rejected, Report, Request};

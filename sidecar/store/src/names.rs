@@ -13,9 +13,10 @@ pub(crate) fn state_name(last: LogId) -> String {
     format!("state-{}-{}.redb", last.index, last.term)
 }
 
-/// The file a snapshot is materialised into for its receivers (K7).
-pub(crate) fn snapshot_name(last: LogId) -> String {
-    format!("snapshot-{}-{}.snap", last.index, last.term)
+/// The file a snapshot is materialised into for its receivers (K7). `made` counts them, so that a new one
+/// never takes the name of one that is just being removed.
+pub(crate) fn snapshot_name(last: LogId, made: u64) -> String {
+    format!("snapshot-{}-{}-{made}.snap", last.index, last.term)
 }
 
 /// The file a snapshot is received into.

@@ -45,7 +45,10 @@ struct Shared {
     database: Database,
     view: RwLock<Arc<View>>,
     watermarks: Arc<Watermarks>,
+    /// A flush failed, or is under way.
     is_stopped: AtomicBool,
+    /// Another file took this one's place.
+    is_retired: AtomicBool,
 }
 
 /// All tables as of one flush.
@@ -156,7 +159,14 @@ impl StateFile {
         watermarks.raise_durable_applied(view.applied().index);
         let view = RwLock::new(Arc::new(view));
         Ok(Self {
-            shared: Arc::new(Shared { site, database, view, watermarks, is_stopped: AtomicBool::new(false) }),
+            shared: Arc::new(Shared {
+                site,
+                database,
+                view,
+                watermarks,
+                is_stopped: AtomicBool::new(false),
+                is_retired: AtomicBool::new(false),
+            }),
         })
     }
 
@@ -175,8 +185,9 @@ impl StateFile {
         &self.shared.site.file
     }
 
-    pub(crate) fn site(&self) -> &Site {
-        &self.shared.site
+    /// Another file took its place (K5): no flush begins any more.
+    pub(crate) fn retire(&self) {
+        self.shared.is_retired.store(true, Ordering::Release);
     }
 
     /// One consistent picture; it keeps its pages from being reused, so it should not live long.
@@ -203,7 +214,9 @@ impl StateFile {
             );
             return Err(StoreError::Refused { doing: "flushing the state", why });
         }
-        if self.shared.is_stopped.swap(true, Ordering::AcqRel) {
+        if self.shared.is_retired.load(Ordering::Acquire)
+            || self.shared.is_stopped.swap(true, Ordering::AcqRel)
+        {
             return Err(StoreError::Stopped);
         }
         self.write(flush).map_err(|error| self.shared.site.redb("flushing the state", error))?;

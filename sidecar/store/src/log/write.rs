@@ -70,9 +70,9 @@ impl Log {
         let named = draft.install.map(|last| self.check_install(last)).transpose()?;
         let transaction = self.begin()?;
         let compacted = self.write_entries(&transaction, &mut draft, compact_upto)?;
-        self.write_terms(&transaction, &draft, compacted.is_some()).map_err(|error| self.failed(error))?;
-        self.write_configurations(&transaction, &draft, compacted.is_some())
-            .map_err(|error| self.failed(error))?;
+        let is_compacted = compacted.is_some_and(|cut| cut.moved);
+        self.write_terms(&transaction, &draft, is_compacted).map_err(|error| self.failed(error))?;
+        self.write_configurations(&transaction, &draft, is_compacted).map_err(|error| self.failed(error))?;
         self.write_records(&transaction, &draft, &identity, named.as_deref())
             .map_err(|error| self.failed(error))?;
         transaction.commit().map_err(|error| self.failed(error))?;
