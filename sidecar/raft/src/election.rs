@@ -20,6 +20,11 @@ use crate::quorum::{Tally, tally};
 use crate::raft::{Raft, RoleState};
 use crate::types::{LogId, ServerId, Term};
 
+/// After a split vote the next try waits for this part of the election timeout, and a random
+/// duration up to the other: several round trips, far below the time to notice a lost leader.
+const SPLIT_VOTE_PAUSE_DIVISOR: u32 = 8;
+const SPLIT_VOTE_SPREAD_DIVISOR: u32 = 4;
+
 impl Raft {
     /// Nobody led us for long: campaign, if we may (S1).
     pub(crate) fn election_timeout(&mut self) {
@@ -108,6 +113,15 @@ impl Raft {
         }
     }
 
+    /// A refusal after the pre-votes were granted means a rival: a majority had just said that it
+    /// would elect us, so a full timeout would be lost time. The pause leaves answers on their way
+    /// room to arrive; its random part keeps the rivals apart.
+    fn try_again_soon(&mut self) {
+        let timeout = self.settings.election_timeout;
+        let pause = timeout / SPLIT_VOTE_PAUSE_DIVISOR + self.draw(timeout / SPLIT_VOTE_SPREAD_DIVISOR);
+        self.election_deadline = self.election_deadline.min(self.now.plus(pause));
+    }
+
     /// Follows, in `term` if it is higher. Every caller that waited for us to lead hears so.
     pub(crate) fn follow(&mut self, term: Term, leader: Option<ServerId>, reason: StepDownReason) {
         if term > self.hard.term {
@@ -185,6 +199,9 @@ impl Raft {
             && is_voter
         {
             votes.insert(from, granted);
+            if !granted {
+                self.try_again_soon();
+            }
             self.count_votes();
         }
     }

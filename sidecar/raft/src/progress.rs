@@ -22,6 +22,9 @@ use crate::settings::Settings;
 use crate::status::ReplicationState;
 use crate::types::{Epoch, Index, LogId, Now, Round};
 
+/// After this many heartbeats without an answer the connection was down, not slow.
+const SILENT_HEARTBEATS: u32 = 3;
+
 pub(crate) struct Progress {
     pub(crate) epoch: Epoch,
     /// The last entry known to be on its disk and equal to ours.
@@ -210,6 +213,11 @@ impl Progress {
     /// Whether it answered within `window`.
     pub(crate) fn answered_within(&self, window: Duration, now: Now) -> bool {
         self.last_ack.is_some_and(|ack| now.since(ack) <= window)
+    }
+
+    /// Whether it has missed several heartbeats before it answers again.
+    pub(crate) fn was_silent(&self, now: Now, settings: &Settings) -> bool {
+        self.last_ack.is_some_and(|ack| now.since(ack) > settings.heartbeat_interval * SILENT_HEARTBEATS)
     }
 
     pub(crate) const fn replication(&self) -> ReplicationState {

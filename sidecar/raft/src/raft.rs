@@ -263,9 +263,14 @@ impl Raft {
         let timeout = self.settings.election_timeout;
         let extra =
             if self.is_handed_over { timeout * (HANDED_OVER_ELECTION_TIMEOUTS - 1) } else { Duration::ZERO };
-        let spread = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let drawn = Duration::from_nanos(self.rng.random_range(0..spread));
+        let drawn = self.draw(timeout);
         self.election_deadline = self.now.plus(timeout + extra + drawn);
+    }
+
+    /// A random duration below `limit`.
+    pub(crate) fn draw(&mut self, limit: Duration) -> Duration {
+        let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Duration::from_nanos(self.rng.random_range(0..nanoseconds))
     }
 }
 

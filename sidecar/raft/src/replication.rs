@@ -158,6 +158,10 @@ impl Raft {
             self.event(Event::InvalidMessage { from: from.clone(), problem });
             return;
         }
+        if peer.is_replicating() && peer.was_silent(now, &settings) {
+            // What was sent meanwhile is lost more likely than late.
+            peer.probe(&settings);
+        }
         peer.heard(now);
         peer.round = peer.round.max(round);
         peer.commit_known = peer.commit_known.max(commit);

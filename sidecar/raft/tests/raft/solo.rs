@@ -1,0 +1,146 @@
+//! One member alone, spoken to directly: for messages a correct group sends only in rare races.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_raft::{
+    Body, Entry, Event, Identity, Index, Input, LogId, Message, Now, Output, Payload, Persist, Raft,
+    RecoveryEpoch, Sequence, ServerId, Settings, Status, Term,
+};
+
+use crate::cluster::{CLUSTER, id};
+use crate::disk::{Disk, State};
+
+pub(crate) struct Solo {
+    pub(crate) raft: Raft,
+    pub(crate) now: Now,
+    pub(crate) disk: Disk,
+    pub(crate) writes: Vec<Persist>,
+    pub(crate) is_disk_stuck: bool,
+    pub(crate) applied: Vec<Entry>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) sent: Vec<Message>,
+    pub(crate) others: Vec<Output>,
+    pub(crate) snapshot: Option<State>,
+}
+
+pub(crate) fn command(term: u64, index: u64, text: &str) -> Entry {
+    Entry {
+        term: Term(term),
+        index: Index(index),
+        payload: Payload::Command(Bytes::copy_from_slice(text.as_bytes())),
+    }
+}
+
+pub(crate) fn log_id(term: u64, index: u64) -> LogId {
+    LogId::new(Term(term), Index(index))
+}
+
+impl Solo {
+    /// The member `a` on this disk.
+    pub(crate) fn new(disk: Disk) -> Self {
+        Self::with(disk, Settings::default())
+    }
+
+    pub(crate) fn with(disk: Disk, settings: Settings) -> Self {
+        let now = Now(Duration::from_secs(10));
+        let identity = Identity { cluster_id: CLUSTER, recovery_epoch: RecoveryEpoch(0), server: id("a") };
+        let raft = Raft::new(identity, settings, disk.stored(1_000), 1, now).unwrap();
+        let mut solo = Self {
+            raft,
+            now,
+            disk,
+            writes: Vec::new(),
+            is_disk_stuck: false,
+            applied: Vec::new(),
+            events: Vec::new(),
+            sent: Vec::new(),
+            others: Vec::new(),
+            snapshot: None,
+        };
+        solo.step(Input::Tick);
+        solo
+    }
+
+    pub(crate) fn step(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.raft.step(self.now, input, &mut out);
+        for output in out {
+            match output {
+                Output::Persist(persist) => self.writes.push(persist),
+                Output::Send(message) => self.sent.push(message),
+                Output::Apply(apply) => self.applied.extend(apply.entries),
+                Output::Event(event) => self.events.push(event),
+                other => self.others.push(other),
+            }
+        }
+        if !self.is_disk_stuck {
+            self.sync();
+        }
+    }
+
+    /// Everything written so far reaches the disk, one write after the other.
+    pub(crate) fn sync(&mut self) {
+        while !self.writes.is_empty() {
+            let persist = self.writes.remove(0);
+            self.disk.commit(&persist, self.snapshot.clone());
+            self.persisted(persist.sequence);
+        }
+    }
+
+    fn persisted(&mut self, sequence: Sequence) {
+        let stuck = std::mem::replace(&mut self.is_disk_stuck, true);
+        self.step(Input::Persisted { sequence });
+        self.is_disk_stuck = stuck;
+    }
+
+    /// Says something to the member and returns what it says because of that.
+    pub(crate) fn hear(&mut self, from: &str, term: u64, body: Body) -> Vec<Body> {
+        self.hear_from(id(from), term, body)
+    }
+
+    pub(crate) fn hear_from(&mut self, from: ServerId, term: u64, body: Body) -> Vec<Body> {
+        self.sent.clear();
+        self.step(Input::Receive(Message::new(from, id("a"), Term(term), body)));
+        self.said()
+    }
+
+    pub(crate) fn said(&mut self) -> Vec<Body> {
+        self.sent.drain(..).map(|message| message.body).collect()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    /// Lets time pass to the next deadline, and past it.
+    pub(crate) fn tick(&mut self) {
+        self.now = self.now.max(self.raft.next_deadline());
+        self.step(Input::Tick);
+    }
+
+    pub(crate) fn wait(&mut self, milliseconds: u64) {
+        let end = self.now.plus(Duration::from_millis(milliseconds));
+        while self.raft.next_deadline() < end {
+            self.tick();
+        }
+        self.now = end;
+    }
+
+    /// Makes it leader of a group in which `voters` say yes to everything it asks.
+    pub(crate) fn elect(&mut self, voters: &[&str]) {
+        while self.status().role != quorate_raft::Role::Candidate {
+            self.tick();
+            let proposed = self.status().term.next();
+            let term = self.status().term.0;
+            for voter in voters {
+                self.hear(voter, term, Body::PreVoteResponse { proposed, granted: true });
+            }
+        }
+        for voter in voters {
+            let term = self.status().term.0;
+            self.hear(voter, term, Body::VoteResponse { granted: true });
+        }
+        assert_eq!(self.status().role, quorate_raft::Role::Leader);
+    }
+}
