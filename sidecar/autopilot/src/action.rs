@@ -91,6 +91,8 @@ pub enum BlockedReason {
     QuorumLost {
         /// Healthy voters.
         healthy: usize,
+        /// All voters.
+        voters: usize,
         /// How many a write needs.
         needed: usize,
     },
@@ -129,9 +131,9 @@ impl fmt::Display for BlockedReason {
             Self::AnotherFirst { server } => {
                 write!(f, "votes after {}: one server is promoted at a time", server.raft_id)
             }
-            Self::QuorumLost { healthy, needed } => write!(
+            Self::QuorumLost { healthy, voters, needed } => write!(
                 f,
-                "gets no vote yet: {healthy} voters are healthy and a change needs {needed}; bring voters back first"
+                "gets no vote yet: healthy voters: {healthy} of {voters}, a change needs {needed}; bring voters back first"
             ),
         }
     }

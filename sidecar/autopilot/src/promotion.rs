@@ -8,7 +8,6 @@ use std::time::Duration;
 use quorate_raft::{Intent, ServerId};
 
 use crate::action::{Action, ActionKind, Blocked, BlockedReason};
-use crate::health::Unhealthy;
 use crate::input::Input;
 use crate::observer::Observer;
 use crate::settings::Settings;
@@ -73,13 +72,13 @@ fn own_obstacle(server: &ServerState, input: &Input, needed: Duration) -> Option
     {
         return Some(BlockedReason::WaitsForReplaced { old: old.clone() });
     }
-    match server.health.healthy_for(input.now) {
-        None => Some(BlockedReason::Unhealthy(server.health.reason.clone().unwrap_or(Unhealthy::NeverHeard))),
-        Some(healthy_for) => {
-            let missing = needed.saturating_sub(healthy_for);
-            (!missing.is_zero()).then_some(BlockedReason::Stabilizing { missing, needed })
-        }
+    // A late sample does not make it unhealthy yet, but nobody gets a vote in such a moment.
+    if let Err(reason) = &server.health.sample {
+        return Some(BlockedReason::Unhealthy(reason.clone()));
     }
+    let healthy_for = server.health.healthy_for(input.now).unwrap_or_default();
+    let missing = needed.saturating_sub(healthy_for);
+    (!missing.is_zero()).then_some(BlockedReason::Stabilizing { missing, needed })
 }
 
 /// What keeps anybody from a vote.
@@ -92,6 +91,6 @@ fn group_obstacle(input: &Input, state: &State, promoted: Option<&ServerId>) -> 
     }
     let is_healthy_voter = |server: &&ServerState| server.role.has_vote() && server.health.is_healthy;
     let healthy = state.servers.iter().filter(is_healthy_voter).count();
-    let needed = quorum(state.voters.len());
-    (healthy < needed).then_some(BlockedReason::QuorumLost { healthy, needed })
+    let (voters, needed) = (state.voters.len(), quorum(state.voters.len()));
+    (healthy < needed).then_some(BlockedReason::QuorumLost { healthy, voters, needed })
 }

@@ -1,0 +1,169 @@
+//! A group of servers as a leader sees it, second by second: `group("a b c").non_voter("d")`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quorate_autopilot::{
+    Action, Defaults, Fact, Input, Membership, Observer, PodFact, Round, Settings, SettingsChange, State,
+    Stats, round,
+};
+use quorate_raft::{
+    Address, Configuration, Incarnation, Index, Intent, LogId, Now, RaftId, Server, ServerId, Suffrage, Term,
+};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const STABILIZATION: Duration = Duration::from_secs(10);
+
+pub(crate) fn id(name: &str) -> ServerId {
+    ServerId::new(RaftId::new(name).unwrap(), Incarnation(7))
+}
+
+pub(crate) fn log_id(term: u64, index: u64) -> LogId {
+    LogId::new(Term(term), Index(index))
+}
+
+/// Heard this long ago, and level with the leader unless said otherwise.
+pub(crate) fn stats(contact: Duration, last: LogId) -> Stats {
+    Stats { last_contact: Some(contact), last, snapshot: None }
+}
+
+pub(crate) struct Group {
+    pub(crate) now: Now,
+    pub(crate) term: u64,
+    pub(crate) configuration_index: u64,
+    pub(crate) leader: Option<ServerId>,
+    pub(crate) own_id: ServerId,
+    pub(crate) last: LogId,
+    pub(crate) servers: Vec<Server>,
+    /// Heard 10 ms ago in every round, level with the leader.
+    pub(crate) well: BTreeSet<ServerId>,
+    /// What is said of the others, and of these instead.
+    pub(crate) stats: BTreeMap<ServerId, Stats>,
+    pub(crate) facts: BTreeMap<ServerId, Fact>,
+    pub(crate) is_first_leadership: bool,
+    pub(crate) is_changing: bool,
+    pub(crate) settings: Settings,
+    pub(crate) observer: Observer,
+}
+
+/// Voters, the first of them leading; all of them well.
+pub(crate) fn group(voters: &str) -> Group {
+    let names: Vec<&str> = voters.split(' ').collect();
+    let mut group = Group {
+        now: Now(Duration::from_hours(1)),
+        term: 3,
+        configuration_index: 40,
+        leader: Some(id(names[0])),
+        own_id: id(names[0]),
+        last: log_id(3, 1_000),
+        servers: Vec::new(),
+        well: BTreeSet::new(),
+        stats: BTreeMap::new(),
+        facts: BTreeMap::new(),
+        is_first_leadership: false,
+        is_changing: false,
+        settings: Settings::new(&SettingsChange::default(), &Defaults::kubernetes(3)),
+        observer: Observer::default(),
+    };
+    for name in names {
+        group.add(name, Suffrage::Voter, Intent::Voter);
+    }
+    group
+}
+
+impl Group {
+    pub(crate) fn add(&mut self, name: &str, suffrage: Suffrage, intent: Intent) {
+        let address = Address::new(&format!("{name}.members:7400")).unwrap();
+        self.servers.push(Server { id: id(name), address, suffrage, intent });
+        self.well.insert(id(name));
+    }
+
+    /// Joined by servers that are meant to vote, and well.
+    pub(crate) fn with_non_voters(mut self, names: &str) -> Self {
+        for name in names.split(' ') {
+            self.add(name, Suffrage::NonVoter, Intent::Voter);
+        }
+        self
+    }
+
+    pub(crate) fn silence(&mut self, name: &str) {
+        self.well.remove(&id(name));
+        self.stats.remove(&id(name));
+    }
+
+    pub(crate) fn hear(&mut self, name: &str) {
+        self.well.insert(id(name));
+    }
+
+    /// From now on this is what is known of it.
+    pub(crate) fn report(&mut self, name: &str, stats: Stats) {
+        self.well.remove(&id(name));
+        self.stats.insert(id(name), stats);
+    }
+
+    pub(crate) fn fact(&mut self, name: &str, pod: PodFact, has_left: bool) {
+        let fact = Fact { pod, has_left, is_claim_gone: false, observed: self.now };
+        self.facts.insert(id(name), fact);
+    }
+
+    pub(crate) fn input(&self) -> Input {
+        let well = self.well.iter().map(|id| (id.clone(), stats(Duration::from_millis(10), self.last)));
+        Input {
+            now: self.now,
+            own_id: self.own_id.clone(),
+            own_last: self.last,
+            membership: Membership {
+                term: Term(self.term),
+                leader: self.leader.clone(),
+                is_first_leadership: self.is_first_leadership,
+                configuration: Configuration::new(self.servers.clone()).unwrap(),
+                configuration_index: Index(self.configuration_index),
+                is_changing: self.is_changing,
+            },
+            stats: well.chain(self.stats.clone()).collect(),
+            facts: self.facts.clone(),
+        }
+    }
+
+    /// One round now.
+    pub(crate) fn round(&mut self) -> Round {
+        let input = self.input();
+        round(&mut self.observer, &self.settings, &input)
+    }
+
+    /// One round after a pause.
+    pub(crate) fn after(&mut self, pause: Duration) -> Round {
+        self.now = self.now.plus(pause);
+        self.round()
+    }
+
+    /// A round every second for so many seconds; the last one.
+    pub(crate) fn seconds(&mut self, count: u64) -> Round {
+        (1..count).for_each(|_| {
+            self.after(SECOND);
+        });
+        self.after(SECOND)
+    }
+}
+
+/// Whom a round promotes.
+pub(crate) fn promoted(round: &Round) -> Vec<String> {
+    let name = |action: &Action| match action {
+        Action::Promote { server, .. } => server.raft_id.to_string(),
+    };
+    round.actions.iter().map(name).collect()
+}
+
+/// Why a server is held back, for people.
+pub(crate) fn blocked(round: &Round, name: &str) -> Option<String> {
+    let entry = round.state.blocked.iter().find(|blocked| blocked.server == id(name))?;
+    Some(entry.message(name))
+}
+
+pub(crate) fn is_healthy(state: &State, name: &str) -> bool {
+    state.server(&id(name)).unwrap().health.is_healthy
+}
+
+pub(crate) fn stable_since(state: &State, name: &str) -> Now {
+    state.server(&id(name)).unwrap().health.stable_since
+}

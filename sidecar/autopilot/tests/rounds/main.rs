@@ -1,0 +1,9 @@
+//! Autopilot round by round: the numbered vectors of `autopilot.md` §2, then each acceptance point as a story.
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers included")]
+
+mod group;
+mod health;
+mod promotion;
+mod properties;
+mod settings;
+mod vectors;
