@@ -7,7 +7,7 @@ BED := $(CURDIR)/target/bed/bed
 # The tool needs nothing but Go's standard library; the go command decides in a second whether it is up to date.
 bed:
 	@mkdir -p $(dir $(BED))
-	@cd tests/bed && CGO_ENABLED=0 go build -o $(BED) ./cmd/bed
+	@cd tests/bed && CGO_ENABLED=0 go build -buildvcs=false -o $(BED) ./cmd/bed
 
 bed-build: bed ## build the test bed's programs (about 10 minutes the first time, then nothing)
 	@$(BED) build

@@ -73,7 +73,7 @@ func TestBedRunsWhatAClusterNeedsSurvivesItsFaultsAndLeavesNothing(t *testing.T)
 		t.Skip("the bed needs root")
 	}
 	b := tool{t, filepath.Join(t.TempDir(), "bed")}
-	if output, err := exec.Command("go", "build", "-o", b.path, "./cmd/bed").CombinedOutput(); err != nil {
+	if output, err := exec.Command("go", "build", "-buildvcs=false", "-o", b.path, "./cmd/bed").CombinedOutput(); err != nil {
 		t.Fatalf("cannot build the tool: %v\n%s", err, output)
 	}
 	if _, err := b.try("status"); err == nil {

@@ -86,7 +86,7 @@ func buildOne(p paths, prog program, position string) error {
 	}
 	defer os.RemoveAll(scratch)
 	built := filepath.Join(scratch, prog.name)
-	arguments := []string{"build", "-v", "-trimpath", prog.linkerFlags(), "-o", built, prog.source}
+	arguments := []string{"build", "-v", "-trimpath", "-buildvcs=false", prog.linkerFlags(), "-o", built, prog.source}
 	if prog.installs != "" {
 		built = filepath.Join(scratch, prog.installs)
 		arguments = []string{"install", "-v", "-trimpath", prog.linkerFlags(), prog.source}

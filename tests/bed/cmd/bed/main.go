@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Exit codes. 77 is the customary code of a test that cannot run here: its caller counts it as skipped.
+// Exit codes. 77 is the customary code of a test that cannot run here (no root, packages missing): its caller counts
+// it as skipped.
 const (
 	exitFailure    = 1
 	exitUsage      = 2

@@ -10,6 +10,9 @@ import (
 // containerdSocket is in the node's own /run: short enough for a socket's name, and gone with the node.
 const containerdSocket = "/run/containerd/containerd.sock"
 
+// kubeletHealth is where a kubelet answers once it works; every node has a localhost of its own.
+const kubeletHealth = "127.0.0.1:10248"
+
 const (
 	pauseImage   = "localhost/bed-pause:1"
 	busyboxImage = "localhost/bed-busybox:1"
@@ -23,7 +26,7 @@ func nodeDaemons(p paths, h host) []daemon {
 		{name: "containerd", ready: dials("unix", containerdSocket), then: readyForPods(p), arguments: []string{find("containerd"),
 			"--config", filepath.Join(state, "containerd.toml")}},
 		proxyDaemon(p, h),
-		{name: "kubelet", arguments: []string{p.bin("kubelet"),
+		{name: "kubelet", ready: dials("tcp", kubeletHealth), arguments: []string{p.bin("kubelet"),
 			"--config=" + filepath.Join(state, "kubelet.yaml"), "--kubeconfig=" + p.kubeconfig(h.name),
 			"--hostname-override=" + h.name, "--node-ip=" + h.address(),
 			"--root-dir=" + filepath.Join(state, "kubelet"), "--cert-dir=" + filepath.Join(state, "kubelet", "pki"),

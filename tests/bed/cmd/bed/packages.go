@@ -2,6 +2,7 @@ package main
 
 import (
 	"debug/elf"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,11 +88,8 @@ func showMissing(arguments []string) error {
 		say("every package the bed needs is installed")
 		return nil
 	}
-	if !install {
-		return failure("packages are missing: %s; run: %s", strings.Join(missing, " "), installCommand(missing))
-	}
-	if err := requireRoot(); err != nil {
-		return err
+	if !install || os.Geteuid() != 0 {
+		return coded{exitImpossible, fmt.Sprintf("packages are missing: %s; run as root: %s", strings.Join(missing, " "), installCommand(missing))}
 	}
 	say("installing %s", strings.Join(missing, " "))
 	for _, line := range []string{"apt-get update -q", installCommand(missing)} {

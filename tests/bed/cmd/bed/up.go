@@ -17,7 +17,7 @@ const (
 // up makes the bed run and be whole, from whatever it finds.
 func up(p paths) error {
 	if missing := missingPackages(); len(missing) > 0 {
-		return failure("packages are missing: %s; run: %s (or bed missing --install)", strings.Join(missing, " "), installCommand(missing))
+		return coded{exitImpossible, fmt.Sprintf("packages are missing: %s; run: %s (or bed missing --install)", strings.Join(missing, " "), installCommand(missing))}
 	}
 	if err := build(p); err != nil {
 		return err
@@ -67,7 +67,7 @@ func start(p paths) error {
 	if err := os.WriteFile(p.complete(), []byte(p.cache), 0o644); err != nil {
 		return err
 	}
-	say("the bed is up: 4 nodes Ready; try `bed kubectl get nodes`")
+	say("the bed is up: %d nodes Ready; try `bed kubectl get nodes`", len(nodes))
 	return nil
 }
 
