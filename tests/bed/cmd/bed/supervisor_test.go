@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -12,14 +13,17 @@ import (
 )
 
 // The parts of process 1 that need no namespaces; the rest is shown by the story in bed_test.go.
-func newSupervisor(t *testing.T) *supervisor {
-	s := &supervisor{logs: t.TempDir(), exits: map[int]chan syscall.WaitStatus{}}
+//
+// There is one for all runs of the test: a reaper collects every child of its process, so two would rob each other.
+var theSupervisor = sync.OnceValue(func() *supervisor {
+	s := &supervisor{exits: map[int]chan syscall.WaitStatus{}}
 	go s.reap()
 	return s
-}
+})
 
 func TestASupervisorKnowsHowAProcessEndedAndKeepsWhatItSaid(t *testing.T) {
-	s := newSupervisor(t)
+	s := theSupervisor()
+	s.logs = t.TempDir()
 	// Many at once: a process that ends before it is noted must not be lost.
 	ends := make(chan int)
 	for range 20 {
@@ -51,7 +55,7 @@ func TestASupervisorKnowsHowAProcessEndedAndKeepsWhatItSaid(t *testing.T) {
 }
 
 func TestADaemonThatKeepsEndingIsGivenUpWithItsLastWords(t *testing.T) {
-	s := newSupervisor(t)
+	s := &supervisor{logs: t.TempDir()}
 	if err := os.WriteFile(filepath.Join(s.logs, "etcd.log"), []byte("noise\nbad flag\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
