@@ -19,10 +19,10 @@ func up(p paths) error {
 	if missing := missingPackages(); len(missing) > 0 {
 		return coded{exitImpossible, fmt.Sprintf("packages are missing: %s; run: %s (or bed missing --install)", strings.Join(missing, " "), installCommand(missing))}
 	}
-	if err := build(p); err != nil {
+	if err := refuseForeign(p); err != nil {
 		return err
 	}
-	if err := refuseForeign(p); err != nil {
+	if err := build(p); err != nil {
 		return err
 	}
 	key, err := os.ReadFile(p.complete())
