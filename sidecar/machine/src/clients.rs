@@ -13,6 +13,9 @@
 //! have results; evicting goes by these orders alone, so every member evicts the same client at the same entry. The newest client of a member that
 //! is in the configuration is never evicted: its own forwarding must not lose its memory to strangers.
 //!
+//! Row in [`Table::Clients`], under the client's ID in 8 bytes, big endian: `format u8 = 1 | acked_below | last entry |
+//! 0, or 1 and the owner | list of (sequence, outcome)`; numbers, byte strings and lists as in `codec`.
+//!
 //! The whole table is in memory: it is bounded (see `limits`), and a lookup per write must cost no disk read.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -18,7 +18,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::base::{KeyRange, Table};
+use crate::base::{KeyRange, Table, prefix_end};
 use crate::limits::MEMTABLE_ROW_OVERHEAD_BYTES;
 
 pub(crate) type Rows = BTreeMap<Bytes, Option<Bytes>>;
@@ -54,14 +54,26 @@ impl Layer {
 
     /// Whether rows of older layers with this key are deleted (unless this layer has a row of its own).
     pub(crate) fn covers(&self, table: Table, key: &[u8]) -> bool {
+        self.covering(table, key).is_some()
+    }
+
+    /// Whether all rows of older layers in `range` are deleted: then nobody needs to read them.
+    pub(crate) fn covers_range(&self, table: Table, range: &KeyRange) -> bool {
+        self.covering(table, &range.start).is_some_and(|prefix| match prefix_end(prefix) {
+            None => true,
+            Some(end) => range.end.as_ref().is_some_and(|range_end| *range_end <= end),
+        })
+    }
+
+    /// The cleared prefix a key lies under.
+    fn covering(&self, table: Table, key: &[u8]) -> Option<&Bytes> {
+        if !Table::CLEARED.contains(&table) {
+            return None;
+        }
         // The set is prefix-free, so only the greatest element <= key can be a prefix of it: whatever
         // sorts between a prefix of the key and the key starts with that prefix too.
-        Table::CLEARED.contains(&table)
-            && self
-                .cleared
-                .range::<[u8], _>((Bound::Unbounded, Bound::Included(key)))
-                .next_back()
-                .is_some_and(|prefix| key.starts_with(prefix))
+        let upto_key = (Bound::Unbounded, Bound::Included(key));
+        self.cleared.range::<[u8], _>(upto_key).next_back().filter(|prefix| key.starts_with(prefix))
     }
 
     /// The layer's own rows in `range`, in key order; `None` is a deletion.

@@ -2,6 +2,10 @@
 //!
 //! It is one row of the same flush as everything else, so a state file is always whole at one index (K4).
 //! The store reads it to learn `durable_applied` and the configuration.
+//!
+//! Row: `format u8 = 1`, then as in `codec` the numbers applied index, applied term, index base, keys' index, tombstones,
+//! tombstone floor, cluster version, recovery epoch, restore epoch, settings' create and modify index; the settings
+//! (`settings_codec`); 0, or 1 and the configuration's index, owners and bytes.
 
 use bytes::Bytes;
 use quorate_autopilot::SettingsChange;

@@ -142,9 +142,6 @@ impl<B: Base> Machine<B> {
 
     /// The index of a prefix without its entries: what a blocked query compares.
     pub fn prefix_index(&self, prefix: &[u8]) -> Result<ApiIndex, StateError<B::Error>> {
-        if prefix.is_empty() {
-            return Ok(shown(self.meta().keys.index));
-        }
         tombstones::prefix_index(&self.view(), &self.meta().keys, prefix).map(shown)
     }
 
@@ -175,11 +172,11 @@ impl<B: Base> Machine<B> {
             return Err(error.into());
         }
         let keys = &self.meta().keys;
-        if scan.is_cut || after.is_some() {
+        if scan.is_cut || after.is_some() || prefix.is_empty() {
             return Ok((shown(keys.index), scan.is_cut));
         }
         let newest = scan.newest.max(tombstones::tombstones_index(&self.view(), prefix)?);
-        Ok((shown(tombstones::settle(newest, keys, prefix)), false))
+        Ok((shown(tombstones::settle(newest, keys)), false))
     }
 }
 

@@ -76,6 +76,9 @@ pub(crate) fn prefix_index<B: Base>(
     keys: &KeysMeta,
     prefix: &[u8],
 ) -> Result<ApiIndex, StateError<B::Error>> {
+    if prefix.is_empty() {
+        return Ok(keys.index);
+    }
     let mut index = tombstones_index(view, prefix)?;
     let mut broken = None;
     view.scan(Table::Keys, &KeyRange::prefix(prefix), &mut |_, row| match Head::of(row) {
@@ -90,7 +93,7 @@ pub(crate) fn prefix_index<B: Base>(
     })?;
     match broken {
         Some(error) => Err(error.into()),
-        None => Ok(settle(index, keys, prefix)),
+        None => Ok(settle(index, keys)),
     }
 }
 
@@ -114,12 +117,9 @@ pub(crate) fn tombstones_index<B: Base>(
     broken.map_or(Ok(index), |error| Err(error.into()))
 }
 
-/// From the highest index found under a prefix to the one that is shown.
-pub(crate) fn settle(found: Option<ApiIndex>, keys: &KeysMeta, prefix: &[u8]) -> ApiIndex {
-    match found {
-        Some(found) if !prefix.is_empty() => found.max(keys.tombstone_floor),
-        _ => keys.index,
-    }
+/// From the highest index found under a prefix that is not empty to the one that is shown.
+pub(crate) fn settle(found: Option<ApiIndex>, keys: &KeysMeta) -> ApiIndex {
+    found.map_or(keys.index, |found| found.max(keys.tombstone_floor))
 }
 
 fn index_of(row: &[u8]) -> Result<ApiIndex, DecodeError> {

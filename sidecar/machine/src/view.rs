@@ -57,7 +57,9 @@ impl<'a, B: Base> View<'a, B> {
             stopped = step.is_break();
             step
         };
-        self.base.scan(table, range, merge).map_err(StateError::Base)?;
+        if !self.layers().any(|layer| layer.covers_range(table, range)) {
+            self.base.scan(table, range, merge).map_err(StateError::Base)?;
+        }
         if !stopped {
             let _: ControlFlow<()> = drain_below(&mut overlay, None, visit);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -13,11 +14,15 @@ type Tables = BTreeMap<Table, BTreeMap<Bytes, Bytes>>;
 
 /// Clones share their rows, as two openings of one file would.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Memory(Arc<Mutex<Tables>>);
+pub(crate) struct Memory {
+    tables: Arc<Mutex<Tables>>,
+    /// Rows that scans visited.
+    visited: Arc<AtomicUsize>,
+}
 
 impl Memory {
     pub(crate) fn write(&self, flush: &Flush) {
-        let mut tables = self.0.lock().unwrap();
+        let mut tables = self.tables.lock().unwrap();
         for table in Table::ALL {
             let rows = tables.entry(table).or_default();
             for range in flush.cleared(table) {
@@ -34,9 +39,19 @@ impl Memory {
         }
     }
 
+    /// Write a row past the machine.
+    pub(crate) fn put(&self, table: Table, key: &'static str, row: &Bytes) {
+        self.tables.lock().unwrap().entry(table).or_default().insert(key.into(), row.clone());
+    }
+
+    /// How many rows scans have visited so far.
+    pub(crate) fn visited(&self) -> usize {
+        self.visited.load(Ordering::Relaxed)
+    }
+
     /// Everything it holds, to compare with.
     pub(crate) fn rows(&self) -> Tables {
-        self.0.lock().unwrap().clone()
+        self.tables.lock().unwrap().clone()
     }
 }
 
@@ -44,15 +59,16 @@ impl Base for Memory {
     type Error = Infallible;
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Infallible> {
-        Ok(self.0.lock().unwrap().get(&table).and_then(|rows| rows.get(key).cloned()))
+        Ok(self.tables.lock().unwrap().get(&table).and_then(|rows| rows.get(key).cloned()))
     }
 
     fn scan(&self, table: Table, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), Infallible> {
         if range.is_empty() {
             return Ok(());
         }
-        if let Some(rows) = self.0.lock().unwrap().get(&table) {
+        if let Some(rows) = self.tables.lock().unwrap().get(&table) {
             for (key, row) in rows.range::<[u8], _>(range.bounds()) {
+                self.visited.fetch_add(1, Ordering::Relaxed);
                 if visit(key, row).is_break() {
                     break;
                 }
