@@ -1,5 +1,4 @@
 //! A full disk, a failing disk, a decaying disk: clear errors, and nothing acknowledged is lost.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 

@@ -1,5 +1,4 @@
 //! Snapshots: made once, resumed anywhere, checked whole, installed at one commit point.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 

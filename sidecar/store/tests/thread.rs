@@ -1,5 +1,4 @@
 //! The storage thread: order, group commit, one error and then silence.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 

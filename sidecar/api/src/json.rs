@@ -1,0 +1,188 @@
+//! Shapes of JSON answers, field by field in the order and spelling clients know.
+//!
+//! What Consul's clients read is spelled Consul's way; `/status` is ours. Only what is sent is here:
+//! the values are made in the sidecar, from types that know nothing of JSON.
+
+use serde::Serialize;
+
+/// An entry of `/v1/kv`. A session would follow the value; there are none yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct KvEntry {
+    /// How often the key was locked.
+    pub lock_index: u64,
+    /// The key.
+    pub key: String,
+    /// The client's own mark.
+    pub flags: u64,
+    /// Base64, or null when empty.
+    pub value: Option<String>,
+    /// The index of its first write.
+    pub create_index: u64,
+    /// The index of its last write.
+    pub modify_index: u64,
+}
+
+/// `/v1/operator/autopilot/health`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AutopilotHealth {
+    /// Every server is.
+    pub healthy: bool,
+    /// How many healthy voters may fail.
+    pub failure_tolerance: usize,
+    /// One for each server of the configuration.
+    pub servers: Vec<ServerHealth>,
+}
+
+/// A server in [`AutopilotHealth`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ServerHealth {
+    /// Its Raft ID.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Its Pod, if known, else its Raft ID.
+    pub name: String,
+    /// host:port of its peer link.
+    pub address: String,
+    /// `alive`, `failed`, `left` or `unknown`.
+    pub serf_status: &'static str,
+    /// Its version, if known.
+    pub version: String,
+    /// Whether it leads.
+    pub leader: bool,
+    /// Age of its last contact as Go writes it.
+    pub last_contact: String,
+    /// The term of its last entry.
+    pub last_term: u64,
+    /// Its last entry.
+    pub last_index: u64,
+    /// Whether it is healthy.
+    pub healthy: bool,
+    /// Whether it votes.
+    pub voter: bool,
+    /// When its health last changed, RFC 3339, UTC.
+    pub stable_since: String,
+}
+
+/// `/v1/operator/raft/configuration`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RaftConfiguration {
+    /// The servers, by Raft ID.
+    pub servers: Vec<RaftServer>,
+    /// The index of the configuration.
+    pub index: u64,
+}
+
+/// A server in [`RaftConfiguration`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RaftServer {
+    /// Its Raft ID.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// The same: what people call it is not known here.
+    pub node: String,
+    /// host:port of its peer link.
+    pub address: String,
+    /// Whether it leads.
+    pub leader: bool,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Always `3`: what Consul's command line expects to read.
+    pub protocol_version: &'static str,
+    /// Its last entry, as far as the member asked knows.
+    pub last_index: u64,
+}
+
+/// `/status` on the ops port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// As people see it: the Pod.
+    pub name: String,
+    /// Its Raft ID.
+    pub raft_id: String,
+    /// The random number of its directory, 32 hex digits.
+    pub incarnation: String,
+    /// 32 hex digits.
+    pub cluster_id: String,
+    /// How often quorum was recovered by hand.
+    pub recovery_epoch: u64,
+    /// The sidecar's version.
+    pub version: &'static str,
+    /// The node it runs on; empty if unknown.
+    pub node: String,
+    /// Its zone; empty if unknown.
+    pub zone: String,
+    /// `empty`, `joining`, `non-voter`, `voter` or `removed`.
+    pub member_state: &'static str,
+    /// `follower`, `pre-candidate`, `candidate` or `leader`.
+    pub role: &'static str,
+    /// The term.
+    pub term: u64,
+    /// The leader's Raft ID, if one is known.
+    pub leader: Option<String>,
+    /// Milliseconds since a leader was last known.
+    pub last_contact_ms: Option<u64>,
+    /// Caught up once since the start.
+    pub ready: bool,
+    /// The volume is nearly full.
+    pub space_low: bool,
+    /// The cluster knows this Raft ID with another volume.
+    pub volume_lost: bool,
+    /// Where the log stands.
+    pub log: LogStatus,
+    /// The configuration in effect, if there is one.
+    pub configuration: Option<ConfigurationStatus>,
+}
+
+/// Where a member's log stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogStatus {
+    /// The first entry kept.
+    pub first_index: u64,
+    /// The last entry.
+    pub last_index: u64,
+    /// Its term.
+    pub last_term: u64,
+    /// Committed up to here.
+    pub commit_index: u64,
+    /// Applied up to here.
+    pub applied_index: u64,
+    /// Applied and synced up to here.
+    pub durable_applied_index: u64,
+    /// Its size, an estimate.
+    pub log_bytes: u64,
+}
+
+/// A configuration in [`MemberStatus`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigurationStatus {
+    /// Its index.
+    pub index: u64,
+    /// Whether it is committed.
+    pub committed: bool,
+    /// The servers, by Raft ID.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// A server in [`ConfigurationStatus`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerStatus {
+    /// Its Raft ID.
+    pub raft_id: String,
+    /// host:port of its peer link.
+    pub address: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// At the leader: by how many entries it trails.
+    pub trailing: Option<u64>,
+    /// At the leader: milliseconds since its last acknowledgement.
+    pub last_ack_ms: Option<u64>,
+}
