@@ -89,6 +89,8 @@ pub struct PeerStatus {
     pub id: ServerId,
     /// The last entry known to be on its disk.
     pub matched: Index,
+    /// That entry's term; 0 if the log no longer knows it.
+    pub matched_term: Term,
     /// The next entry to send.
     pub next: Index,
     /// Age of its last acknowledgement of any kind in this term; none before the first.
@@ -155,6 +157,7 @@ impl Raft {
         let status = |(id, peer): (&ServerId, &crate::progress::Progress)| PeerStatus {
             id: id.clone(),
             matched: peer.matched,
+            matched_term: self.log.term_at(peer.matched).unwrap_or_default(),
             next: peer.next,
             last_ack: peer.last_ack.map(|ack| self.now.since(ack)),
             replication: peer.replication(),

@@ -1,0 +1,154 @@
+//! The task behind autopilot: a round a second while this member leads, then what the round wants done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate_autopilot::{
+    Action, Input, Membership, Observer, Settings, SettingsChange, SnapshotProgress, Stats, limits::ROUND_INTERVAL,
+    round,
+};
+use quorate_raft::{Change, LogId, Now, PeerStatus, ReplicationState, ServerId, Status, Term};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, info};
+
+use super::{Conclusion, DefaultSettings, Facts};
+use crate::driver::{Consistency, Handle};
+use crate::limits::{AUTOPILOT_ACTION_TIMEOUT, AUTOPILOT_READ_TIMEOUT};
+
+pub(super) struct Runner {
+    handle: Handle,
+    defaults: DefaultSettings,
+    facts: watch::Receiver<Arc<Facts>>,
+    conclusions: watch::Sender<Option<Arc<Conclusion>>>,
+    observer: Observer,
+    /// The zero of this runner's clock.
+    started: Instant,
+}
+
+impl Runner {
+    pub(super) fn new(
+        handle: Handle,
+        defaults: DefaultSettings,
+        facts: watch::Receiver<Arc<Facts>>,
+        conclusions: watch::Sender<Option<Arc<Conclusion>>>,
+    ) -> Self {
+        let started = Instant::now();
+        Self { handle, defaults, facts, conclusions, observer: Observer::default(), started }
+    }
+
+    pub(super) async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+        let mut rounds = interval(ROUND_INTERVAL);
+        // Hysteresis counts rounds: two at once would judge one pause twice.
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leadership = self.handle.watch_leadership();
+        loop {
+            tokio::select! {
+                _ = rounds.tick() => {}
+                // A new leader's first state comes at once (A4), and an old leader's goes.
+                changed = leadership.changed() => if changed.is_err() { return },
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+            leadership.mark_unchanged();
+            self.round().await;
+        }
+    }
+
+    async fn round(&mut self) {
+        let view = self.handle.view();
+        if !view.is_leader() || !view.status.is_ready {
+            self.observer = Observer::default();
+            self.conclusions.send_if_modified(|conclusion| conclusion.take().is_some());
+            return;
+        }
+        let Some(stored) = self.stored_settings().await else { return };
+        let facts = self.facts.borrow().clone();
+        let Some(input) = self.input(&view.status, &facts) else { return };
+        let declared = declared(&facts, &view.status);
+        let settings = Settings::new(&stored, &self.defaults.under(declared));
+        let done = round(&mut self.observer, &settings, &input);
+        let conclusion = Conclusion { state: done.state, facts, settings };
+        self.conclusions.send_replace(Some(Arc::new(conclusion)));
+        for action in done.actions {
+            self.act(action).await;
+        }
+    }
+
+    async fn stored_settings(&self) -> Option<SettingsChange> {
+        let deadline = tokio::time::Instant::now() + AUTOPILOT_READ_TIMEOUT;
+        let read = |state: &crate::driver::State| Ok(state.meta().autopilot.settings.clone());
+        match self.handle.read(Consistency::Stale, deadline, read).await {
+            Ok(read) => Some(read.value),
+            Err(error) => {
+                debug!(%error, "no autopilot round: its settings can't be read now");
+                None
+            }
+        }
+    }
+
+    fn input(&self, status: &Status, facts: &Facts) -> Option<Input> {
+        let latest = status.latest.as_ref()?;
+        let membership = Membership {
+            term: status.term,
+            leader: status.leader.as_ref().map(|leader| leader.id.clone()),
+            is_first_leadership: status.term == FIRST_LEADERSHIP,
+            configuration: latest.configuration.clone(),
+            configuration_index: latest.index,
+            is_changing: status.committed.as_ref().map(|committed| committed.index) != Some(latest.index),
+        };
+        Some(Input {
+            now: Now(self.started.elapsed()),
+            own_id: status.id.clone(),
+            own_last: status.last,
+            membership,
+            stats: stats(status),
+            facts: facts.for_round(self.started),
+        })
+    }
+
+    async fn act(&self, action: Action) {
+        match action {
+            Action::Promote { server, expected, term } => {
+                let change = Change::Promote { id: server.clone(), stable_in_term: term };
+                let deadline = tokio::time::Instant::now() + AUTOPILOT_ACTION_TIMEOUT;
+                match self.handle.change_membership(expected, change, deadline).await {
+                    Ok(index) => info!(peer = %server, %index, "promoted: it votes now"),
+                    // The next round decides anew on what it finds.
+                    Err(error) => info!(peer = %server, %error, "a promotion was not done"),
+                }
+            }
+        }
+    }
+}
+
+/// Bootstrap writes term 1, so the bootstrapped server's first leadership is in term 2, and no other is (K55).
+const FIRST_LEADERSHIP: Term = Term(2);
+
+/// The declared number of members; where nobody declares one, those there are.
+fn declared(facts: &Facts, status: &Status) -> u32 {
+    if facts.declared_replicas > 0 {
+        return facts.declared_replicas;
+    }
+    let servers = status.latest.as_ref().map_or(1, |latest| latest.configuration.servers().len());
+    u32::try_from(servers).unwrap_or(u32::MAX)
+}
+
+fn stats(status: &Status) -> BTreeMap<ServerId, Stats> {
+    let own = Stats { last_contact: Some(Duration::ZERO), last: status.last, snapshot: None };
+    let peers = status.peers.iter().map(|peer| (peer.id.clone(), peer_stats(peer)));
+    peers.chain([(status.id.clone(), own)]).collect()
+}
+
+fn peer_stats(peer: &PeerStatus) -> Stats {
+    let snapshot = match peer.replication {
+        // How many bytes it has is known to the transfer alone.
+        ReplicationState::Snapshot(_) => Some(SnapshotProgress { sent_bytes: 0, total_bytes: 0 }),
+        ReplicationState::Probe | ReplicationState::Replicate => None,
+    };
+    Stats {
+        last_contact: peer.last_ack,
+        last: LogId::new(peer.matched_term, peer.matched),
+        snapshot,
+    }
+}

@@ -1,0 +1,49 @@
+//! What the core says happened: logged for people, and turned into what others watch.
+
+use quorate_raft::Event;
+use tracing::{debug, info, warn};
+
+use super::turn::Driver;
+use super::view::Leadership;
+
+impl Driver {
+    pub(super) fn note(&mut self, event: Event) {
+        match event {
+            Event::LeaderChanged { term, leader } => {
+                info!(%term, leader = leader.as_ref().map(tracing::field::display), "leader changed");
+                let is_self = leader.as_ref() == Some(&self.identity.server);
+                self.leadership.send_modify(|last| {
+                    let number = last.number + 1;
+                    *last = Leadership { number, term, leader: leader.map(|id| id.raft_id), is_self };
+                });
+            }
+            Event::Campaigning { term, is_pre_vote } => debug!(%term, is_pre_vote, "campaigning"),
+            Event::BecameLeader { term } => info!(%term, "became leader"),
+            Event::SteppedDown { term, reason } => info!(%term, ?reason, "stepped down"),
+            Event::ConfigurationChanged { index } => {
+                info!(%index, "configuration changed");
+                self.follow_configuration();
+            }
+            Event::ConfigurationCommitted { index } => info!(%index, "configuration committed"),
+            Event::Removed { index } => {
+                warn!(%index, "removed from the cluster: this member stays up and refuses everything");
+            }
+            Event::VolumeLost { recorded, found } if found == self.identity.server => {
+                // Peers ask on every dial; people want to read it once.
+                if !self.is_volume_lost {
+                    warn!(%recorded, %found, "this volume is not the one the cluster knows: nothing is served until this member is replaced");
+                }
+                self.is_volume_lost = true;
+            }
+            Event::VolumeLost { recorded, found } => {
+                debug!(%recorded, %found, "a member's volume is not the recorded one");
+            }
+            Event::SnapshotInstalled { last } => info!(index = %last.index, term = %last.term, "snapshot installed"),
+            Event::InvalidMessage { from, problem } => {
+                warn!(peer = %from, ?problem, "a peer sent what no member sends; ignored");
+            }
+            other => debug!(event = ?other, "event"),
+        }
+        self.view_is_due = true;
+    }
+}

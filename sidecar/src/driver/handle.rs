@@ -1,0 +1,365 @@
+//! The way to ask this member for anything: what `serve`, the autopilot runner and `control` hold.
+//!
+//! ```text
+//!   propose ──▶ leads here? ── yes ──▶ driver ──▶ core ─▶ committed ─▶ machine ──▶ outcome
+//!                  │ no: one hop over the peer link, marked, never forwarded again
+//!                  └──▶ the leader's handle, `here` only
+//!   read    ──▶ index from the leader (here or one hop, K11) ──▶ wait applied ──▶ this member's machine
+//! ```
+//!
+//! Invariants: every queue behind a handle is bounded and a full one is `Busy` with its name; every call
+//! ends by its deadline; what was handed to a leader and not answered is `Effect::Unknown`.
+//! Not here: rights. Who may call what is decided in `serve` before it comes here.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_machine::{Command, Outcome, Tagged, TxnOp};
+use quorate_raft::{
+    Change, ClusterId, Index, LogId, Membership, RaftId, Refusal, ServerId, Status,
+};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::error::{CallError, ErrorKind};
+use super::machine::{MachineQueue, QueryError, State};
+use super::request::{Ask, Request};
+use super::view::{Leadership, View};
+use crate::limits::REQUEST_TIMEOUT_MAX;
+use crate::link::Leaders;
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Sees every write acknowledged before the read began, by any member (K11).
+    Linearizable,
+    /// Whatever this member has applied.
+    Stale,
+}
+
+/// What a read saw, and how fresh it is.
+#[derive(Clone, Debug)]
+pub struct ReadResult<T> {
+    /// The query's answer.
+    pub value: T,
+    /// Up to where the log was applied when it was answered.
+    pub applied: LogId,
+    /// Whether a leader is known now.
+    pub leader_known: bool,
+    /// Age of the last contact with a leader; zero on the leader; `None`: none since the process started (K6).
+    pub last_contact: Option<Duration>,
+}
+
+/// An applied write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Where it stands in the log.
+    pub index: Index,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+/// Cheap to clone; the member stops when asked to, not when handles are gone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) requests: mpsc::Sender<Request>,
+    /// Bytes of commands between here and the driver.
+    pub(crate) bytes: Arc<Semaphore>,
+    pub(crate) machine: MachineQueue,
+    pub(crate) view: watch::Receiver<Arc<View>>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) leaders: Leaders,
+}
+
+impl Handle {
+    /// The latest picture of this member.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.shared.view.borrow())
+    }
+
+    /// The picture as it changes.
+    pub fn watch_view(&self) -> watch::Receiver<Arc<View>> {
+        self.shared.view.clone()
+    }
+
+    /// Leadership as it changes; numbered without holes.
+    pub fn watch_leadership(&self) -> watch::Receiver<Leadership> {
+        self.shared.leadership.clone()
+    }
+
+    /// Writes: returns once the command is committed and applied. From a follower it goes to the leader.
+    ///
+    /// `NotApplied` errors of leaders that could not take it are retried here until the deadline.
+    pub async fn propose(&self, command: &Tagged, deadline: Instant) -> Result<Applied, CallError> {
+        self.check_serving()?;
+        let command = command.encode();
+        self.with_leader(deadline, |leader| {
+            let command = command.clone();
+            async move {
+                match leader {
+                    None => self.propose_here(command, deadline).await,
+                    Some(leader) => self.shared.leaders.propose(&leader, command, deadline).await,
+                }
+            }
+        })
+        .await
+    }
+
+    /// As [`Handle::propose`], but only if this member leads: a forwarded call ends here.
+    pub async fn propose_here(&self, command: Bytes, deadline: Instant) -> Result<Applied, CallError> {
+        self.check_command(&command)?;
+        let weight = u32::try_from(command.len()).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.shared.bytes)
+            .try_acquire_many_owned(weight)
+            .map_err(|_| CallError::busy("the proposal queue (bytes)"))?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Request { ask: Ask::Propose { command, reply }, _permit: Some(permit) })?;
+        // From here on the driver has it: a deadline can't take it back.
+        match tokio::time::timeout_at(capped(deadline), answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(CallError::unknown(
+                ErrorKind::Stopping,
+                "this member stopped before the write was known to be committed: outcome unknown",
+            )),
+            Err(_) => Err(CallError::unknown(
+                ErrorKind::Deadline,
+                "the deadline passed before the write was known to be committed: outcome unknown",
+            )),
+        }
+    }
+
+    /// Reads from this member's machine. `query` runs on the machine's thread: keep it short and bounded.
+    ///
+    /// An error of the query is a storage error and ends the process.
+    pub async fn read<T, Q>(
+        &self,
+        consistency: Consistency,
+        deadline: Instant,
+        query: Q,
+    ) -> Result<ReadResult<T>, CallError>
+    where
+        T: Send + 'static,
+        Q: FnOnce(&State) -> Result<T, QueryError> + Send + 'static,
+    {
+        self.check_serving()?;
+        let index = match consistency {
+            Consistency::Linearizable => self.read_index(deadline).await?,
+            Consistency::Stale => Index(0),
+        };
+        let (value, applied) = self.shared.machine.query(index, capped(deadline), query).await?;
+        let view = self.view();
+        Ok(ReadResult {
+            value,
+            applied,
+            leader_known: view.status.leader.is_some(),
+            last_contact: if view.is_leader() { Some(Duration::ZERO) } else { view.leader_silence() },
+        })
+    }
+
+    /// The last look at a command before it becomes an entry: one that can't be applied would stop every
+    /// member at once, and it may come from a peer.
+    fn check_command(&self, command: &Bytes) -> Result<(), CallError> {
+        let invalid = |why: &dyn std::fmt::Display| {
+            CallError::not_applied(ErrorKind::Invalid, format!("{why}; not applied"))
+        };
+        let tagged = Tagged::decode(command).map_err(|error| invalid(&error))?;
+        tagged.command.validate().map_err(|error| invalid(&error))?;
+        if self.shared.view.borrow().is_space_low && is_growing(&tagged.command) {
+            return Err(CallError::not_applied(
+                ErrorKind::NoSpace,
+                "the leader's volume is nearly full: delete keys or grow the volume claim; deletes still work; not applied",
+            ));
+        }
+        Ok(())
+    }
+
+    /// A member that was removed, or whose volume the cluster doesn't know, serves nothing (K1, K19).
+    fn check_serving(&self) -> Result<(), CallError> {
+        let view = self.shared.view.borrow();
+        if view.status.membership == Membership::Removed {
+            return Err(CallError::from(Refusal::Removed));
+        }
+        if view.is_volume_lost {
+            return Err(CallError::not_applied(
+                ErrorKind::FailedPrecondition,
+                "this volume is not the one the cluster knows: it serves nothing until this member is replaced; use another member",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The index a linearizable read must have applied: a leader's, confirmed by a majority (K11).
+    pub async fn read_index(&self, deadline: Instant) -> Result<Index, CallError> {
+        self.with_leader(deadline, |leader| async move {
+            match leader {
+                None => self.read_index_here(deadline).await,
+                Some(leader) => self.shared.leaders.read_index(&leader, deadline).await,
+            }
+        })
+        .await
+    }
+
+    /// As [`Handle::read_index`], but only if this member leads.
+    pub async fn read_index_here(&self, deadline: Instant) -> Result<Index, CallError> {
+        self.ask(deadline, |reply| Ask::ReadIndex { reply }).await
+    }
+
+    /// Succeeds only if a majority confirms, after this call began, that this member leads (N1); the picture
+    /// returned is at least that new (K32).
+    pub async fn verify_leader(&self, deadline: Instant) -> Result<Arc<Status>, CallError> {
+        self.read_index_here(deadline).await?;
+        self.ask(deadline, |reply| Ask::Status { reply }).await
+    }
+
+    /// Returns once everything committed before it is applied here; only on the leader.
+    pub async fn barrier(&self, deadline: Instant) -> Result<Index, CallError> {
+        self.ask(deadline, |reply| Ask::Barrier { reply }).await
+    }
+
+    /// Changes the configuration; only on the leader.
+    /// Returns the index of the new configuration.
+    pub async fn change_membership(
+        &self,
+        expected: Index,
+        change: Change,
+        deadline: Instant,
+    ) -> Result<Index, CallError> {
+        self.ask(deadline, |reply| Ask::ChangeMembership { expected, change, reply }).await
+    }
+
+    /// Makes this empty member the one voter of a new cluster (K2). The same triple again is success.
+    pub async fn bootstrap(
+        &self,
+        cluster_id: ClusterId,
+        server: ServerId,
+        deadline: Instant,
+    ) -> Result<Index, CallError> {
+        self.ask(deadline, |reply| Ask::Bootstrap { cluster_id, server, reply }).await
+    }
+
+    /// Hands leadership to `target`, or to the follower that is furthest; only on the leader.
+    pub async fn transfer_leadership(
+        &self,
+        target: Option<RaftId>,
+        deadline: Instant,
+    ) -> Result<(), CallError> {
+        self.ask(deadline, |reply| Ask::Transfer { target, reply }).await
+    }
+
+    /// Before this member stops: gives leadership away if it leads, and keeps it from campaigning soon
+    /// (K43). Returns who leads now; `None` if this member did not lead.
+    pub async fn hand_over(&self, timeout: Duration) -> Result<Option<RaftId>, CallError> {
+        let deadline = Instant::now() + timeout;
+        let led = self.ask(deadline, |reply| Ask::HandOver { reply }).await?;
+        if !led {
+            return Ok(None);
+        }
+        let mut view = self.watch_view();
+        let own = view.borrow().identity.server.clone();
+        let moved = async {
+            loop {
+                let leader = view.borrow_and_update().status.leader.clone();
+                if let Some(leader) = leader.filter(|leader| leader.id != own) {
+                    return Some(leader.id.raft_id);
+                }
+                view.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout_at(deadline, moved).await.map_err(|_| {
+            CallError::not_applied(ErrorKind::Deadline, "no other member took over in time: one will be elected")
+        })
+    }
+
+    /// Who leads now, waiting for one until the deadline; `None`: this member does.
+    ///
+    pub async fn leader(&self, deadline: Instant) -> Result<Option<ServerId>, CallError> {
+        let mut view = self.watch_view();
+        let known = async {
+            loop {
+                let now = Arc::clone(&view.borrow_and_update());
+                if now.is_leader() {
+                    return Ok(None);
+                }
+                if let Some(leader) = &now.status.leader {
+                    return Ok(Some(leader.id.clone()));
+                }
+                view.changed().await.map_err(|_| CallError::stopping())?;
+            }
+        };
+        tokio::time::timeout_at(capped(deadline), known).await.map_err(|_| CallError::no_leader())?
+    }
+
+    /// Tries leaders until one answers or the deadline passes; only calls without effect are repeated.
+    async fn with_leader<T, F>(
+        &self,
+        deadline: Instant,
+        call: impl Fn(Option<ServerId>) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let deadline = capped(deadline);
+        loop {
+            let mut leadership = self.watch_leadership();
+            leadership.mark_unchanged();
+            let leader = self.leader(deadline).await?;
+            let error = match call(leader).await {
+                Err(error) if error.is_retried_on_next_leader() => error,
+                done => return done,
+            };
+            // The next leader may be known already, or the same one may be back: a short wait, then ask again.
+            let pause = Instant::now() + crate::limits::LEADER_RETRY_PAUSE;
+            if pause >= deadline {
+                return Err(error);
+            }
+            let _ = tokio::time::timeout_at(pause, leadership.changed()).await;
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        deadline: Instant,
+        ask: impl FnOnce(oneshot::Sender<Result<T, CallError>>) -> Ask,
+    ) -> Result<T, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request { ask: ask(reply), _permit: None })?;
+        match tokio::time::timeout_at(capped(deadline), answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(CallError::stopping()),
+            Err(_) => Err(CallError::unknown(
+                ErrorKind::Deadline,
+                "the deadline passed before the call was answered: ask for the status to see what came of it",
+            )),
+        }
+    }
+
+    fn send(&self, request: Request) -> Result<(), CallError> {
+        self.shared.requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => CallError::busy("the request queue"),
+            mpsc::error::TrySendError::Closed(_) => CallError::stopping(),
+        })
+    }
+}
+
+/// Whether a command may need more space than it frees (K8).
+fn is_growing(command: &Command) -> bool {
+    match command {
+        Command::Put { .. } | Command::CompareAndSet { .. } => true,
+        Command::Txn(ops) => ops.iter().any(|op| matches!(op, TxnOp::Set { .. } | TxnOp::Cas { .. })),
+        Command::Delete { .. }
+        | Command::DeletePrefix { .. }
+        | Command::RegisterClient { .. }
+        | Command::SetAutopilot { .. } => false,
+    }
+}
+
+/// What waits in memory must end, whatever the caller asked for.
+fn capped(deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + REQUEST_TIMEOUT_MAX)
+}

@@ -1,0 +1,401 @@
+//! The machine's thread: it owns the replicated state, applies what is committed, and answers reads.
+//!
+//! ```text
+//!   driver ──Apply (entries, who waits)──▶ ┌─────────┐ ──outcome──▶ the waiting caller
+//!   handles ──query + index──────────────▶ │ machine │ ──Applied, DurableApplied──▶ driver
+//!                                          └────┬────┘
+//!                                    frozen memtable ▼  ▲ flushed
+//!                                          ┌─────────┐
+//!                                          │ flusher │ ──one transaction──▶ state.redb
+//!                                          └─────────┘
+//! ```
+//!
+//! Invariants: a query runs only when its index is applied; a flush belongs to the file it began on (K4); a
+//! storage error ends the process and is never retried.
+//! Not here: what commands mean, and when the log may forget (the core decides from `DurableApplied`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use quorate_machine::{Machine, Owner, Position, StateError};
+use quorate_raft::{Entry, Index, LogId, Payload, Term};
+use quorate_store::{StateFile, StoreError, encode_configuration};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::debug;
+
+use super::doom::Doom;
+use super::error::{CallError, ErrorKind};
+use super::flusher::{Flushed, Flusher};
+use super::handle::Applied;
+use super::request::Reply;
+use crate::exit::{Code, Failure};
+use crate::limits::{APPLY_QUEUE_MAX, FLUSH_CHECK, FLUSH_EVERY, QUERY_QUEUE_MAX};
+
+/// The replicated state as this member has it.
+pub type State = Machine<StateFile>;
+
+/// What a storage or format error of the state is called.
+pub type QueryError = StateError<StoreError>;
+
+/// Who waits for an entry to be applied.
+pub(crate) enum Waiter {
+    Write(Reply<Applied>),
+    Barrier(Reply<Index>),
+}
+
+/// What the driver hears from the machine.
+#[derive(Debug)]
+pub(crate) enum Report {
+    Applied(LogId),
+    DurableApplied(LogId),
+    /// No flush is under way and none will begin: the state file can be replaced.
+    Rests,
+    /// The machine is on the installed state.
+    Installed,
+}
+
+/// Work for the thread.
+pub(super) enum Job {
+    Apply { entries: Vec<Entry>, waiters: Vec<(Index, Waiter)> },
+    Query { index: Index, query: Box<dyn Query>, permit: OwnedSemaphorePermit },
+    /// Finish the flush under way and begin no other: the state file is about to be replaced.
+    Rest,
+    /// Drop everything and continue from this file, which is whole at a later index (K5).
+    Install(StateFile),
+    /// A flush ended; its result is in its own channel.
+    FlushEnded,
+    Stop { done: SyncSender<()> },
+}
+
+/// The way to the machine's thread.
+#[derive(Clone)]
+pub(crate) struct MachineQueue {
+    jobs: SyncSender<Job>,
+    queries: Arc<Semaphore>,
+}
+
+pub(super) trait Query: Send {
+    fn is_abandoned(&self) -> bool;
+    fn run(self: Box<Self>, state: &State) -> Result<(), QueryError>;
+}
+
+struct TypedQuery<Q, T> {
+    query: Q,
+    reply: oneshot::Sender<(T, LogId)>,
+}
+
+impl<T, Q> Query for TypedQuery<Q, T>
+where
+    T: Send,
+    Q: FnOnce(&State) -> Result<T, QueryError> + Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn run(self: Box<Self>, state: &State) -> Result<(), QueryError> {
+        let value = (self.query)(state)?;
+        // Who is gone does not want the answer.
+        let _ = self.reply.send((value, log_id(state.applied())));
+        Ok(())
+    }
+}
+
+impl MachineQueue {
+    /// Runs `query` once `index` is applied.
+    pub(crate) async fn query<T, Q>(
+        &self,
+        index: Index,
+        deadline: tokio::time::Instant,
+        query: Q,
+    ) -> Result<(T, LogId), CallError>
+    where
+        T: Send + 'static,
+        Q: FnOnce(&State) -> Result<T, QueryError> + Send + 'static,
+    {
+        let permit =
+            Arc::clone(&self.queries).try_acquire_owned().map_err(|_| CallError::busy("the read queue"))?;
+        let (reply, answer) = oneshot::channel();
+        let query = Box::new(TypedQuery { query, reply });
+        self.jobs.try_send(Job::Query { index, query, permit }).map_err(|error| match error {
+            TrySendError::Full(_) => CallError::busy("the read queue"),
+            TrySendError::Disconnected(_) => CallError::stopping(),
+        })?;
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(_)) => Err(CallError::stopping()),
+            Err(_) => Err(CallError::not_applied(
+                ErrorKind::Deadline,
+                format!("this member has not applied index {index} by the deadline: retry, or ask another member"),
+            )),
+        }
+    }
+
+    /// Hands over work of the driver; gives it back if the thread has too much already.
+    pub(super) fn try_send(&self, job: Job) -> Result<(), Job> {
+        match self.jobs.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(job)) => Err(job),
+            // The thread ended at an error; `Doom` has the reason and the driver is ending too.
+            Err(TrySendError::Disconnected(_)) => Ok(()),
+        }
+    }
+}
+
+/// The running thread.
+pub(crate) struct MachineThread {
+    queue: MachineQueue,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl MachineThread {
+    /// Starts it on the state in `file`.
+    pub(crate) fn start(
+        file: StateFile,
+        reports: impl Fn(Report) + Send + 'static,
+        doom: Doom,
+    ) -> Result<Self, Failure> {
+        let state = State::open(file).map_err(|error| query_failure(&error))?;
+        let (jobs, inbox) = sync_channel(QUERY_QUEUE_MAX + APPLY_QUEUE_MAX);
+        let queue = MachineQueue { jobs: jobs.clone(), queries: Arc::new(Semaphore::new(QUERY_QUEUE_MAX)) };
+        let flusher = Flusher::start(jobs, doom.clone())?;
+        let worker = Worker {
+            state,
+            inbox,
+            reports: Box::new(reports),
+            doom,
+            flusher,
+            waiting: BTreeMap::new(),
+            waits: 0,
+            flushed_at: Instant::now(),
+            is_resting: false,
+        };
+        let thread = std::thread::Builder::new()
+            .name("machine".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|error| Failure::new(Code::Unavailable, format!("cannot start the machine's thread: {error}")))?;
+        Ok(Self { queue, thread })
+    }
+
+    pub(crate) fn queue(&self) -> &MachineQueue {
+        &self.queue
+    }
+
+    /// Applies what is queued, flushes within `timeout` if it can, and ends the thread.
+    pub(crate) fn stop(self, timeout: Duration) {
+        let (done, ended) = sync_channel(1);
+        if self.queue.jobs.send(Job::Stop { done }).is_ok() {
+            // Not in time: the flush ends with the process; the log replays it at the next start.
+            let _ = ended.recv_timeout(timeout);
+        }
+        if self.thread.is_finished() {
+            let _ = self.thread.join();
+        }
+    }
+}
+
+struct Worker {
+    state: State,
+    inbox: Receiver<Job>,
+    reports: Box<dyn Fn(Report) + Send>,
+    doom: Doom,
+    flusher: Flusher,
+    /// Queries whose index is not applied yet, by index and arrival. Bounded by the permits they hold.
+    waiting: BTreeMap<(Index, u64), (Box<dyn Query>, OwnedSemaphorePermit)>,
+    /// How many ever waited: keeps arrivals apart.
+    waits: u64,
+    flushed_at: Instant,
+    /// The state file is being replaced.
+    is_resting: bool,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            match self.inbox.recv_timeout(FLUSH_CHECK) {
+                Ok(Job::Stop { done }) => {
+                    self.flush_before_stop();
+                    let _ = done.send(());
+                    return;
+                }
+                Ok(job) => {
+                    if let Err(error) = self.work(job) {
+                        self.doom.call(query_failure(&error));
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.waiting.retain(|_, (query, _)| !query.is_abandoned());
+            self.flush_if_due();
+        }
+    }
+
+    fn work(&mut self, job: Job) -> Result<(), QueryError> {
+        match job {
+            Job::Apply { entries, waiters } => self.apply(entries, waiters),
+            Job::Query { index, query, permit } => self.ask(index, query, permit),
+            Job::Rest => {
+                self.rest();
+                Ok(())
+            }
+            Job::Install(file) => self.install(file),
+            Job::FlushEnded => {
+                self.take_flushed(Duration::ZERO);
+                Ok(())
+            }
+            // Handled by the caller, which ends the loop.
+            Job::Stop { .. } => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>, waiters: Vec<(Index, Waiter)>) -> Result<(), QueryError> {
+        let mut waiters = waiters.into_iter().peekable();
+        let mut last = None;
+        for entry in entries {
+            self.make_room();
+            let at = Position { index: entry.index.0, term: entry.term.0 };
+            let waiter = waiters.next_if(|(index, _)| *index == entry.index).map(|(_, waiter)| waiter);
+            last = Some(entry.id());
+            match entry.payload {
+                Payload::Command(command) => {
+                    let outcome = self.state.apply(at, &command)?;
+                    if let Some(Waiter::Write(reply)) = waiter {
+                        let _ = reply.send(Ok(Applied { index: entry.index, outcome }));
+                    }
+                }
+                Payload::Noop | Payload::Barrier => {
+                    self.state.apply_empty(at);
+                    if let Some(Waiter::Barrier(reply)) = waiter {
+                        let _ = reply.send(Ok(entry.index));
+                    }
+                }
+                Payload::Configuration(configuration) => {
+                    let owners = configuration.servers().iter().map(|server| owner(&server.id)).collect();
+                    self.state.apply_configuration(at, owners, encode_configuration(&configuration));
+                }
+            }
+        }
+        if let Some(last) = last {
+            self.report(Report::Applied(last));
+        }
+        self.answer_waiting()
+    }
+
+    /// One memtable is being flushed and the next is full: applying waits, and memory stays bounded (K29).
+    fn make_room(&mut self) {
+        if self.state.is_full() {
+            self.flush_if_due();
+        }
+        while self.state.must_wait() && !self.is_resting && !self.doom.is_called() {
+            self.take_flushed(FLUSH_CHECK);
+            self.flush_if_due();
+        }
+    }
+
+    fn ask(
+        &mut self,
+        index: Index,
+        query: Box<dyn Query>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), QueryError> {
+        if index.0 <= self.state.applied().index {
+            return query.run(&self.state);
+        }
+        self.waits += 1;
+        self.waiting.insert((index, self.waits), (query, permit));
+        Ok(())
+    }
+
+    fn answer_waiting(&mut self) -> Result<(), QueryError> {
+        let applied = self.state.applied().index;
+        while let Some(first) = self.waiting.first_entry() {
+            if first.key().0.0 > applied {
+                break;
+            }
+            let (query, _permit) = first.remove();
+            query.run(&self.state)?;
+        }
+        Ok(())
+    }
+
+    /// A flush belongs to the file it began on (K4), so it ends before that file goes.
+    fn rest(&mut self) {
+        while self.flusher.is_busy() && !self.doom.is_called() {
+            self.take_flushed(FLUSH_CHECK);
+        }
+        self.is_resting = true;
+        self.report(Report::Rests);
+    }
+
+    fn install(&mut self, file: StateFile) -> Result<(), QueryError> {
+        self.is_resting = false;
+        self.state = State::open(file)?;
+        self.flushed_at = Instant::now();
+        let applied = log_id(self.state.applied());
+        debug!(index = %applied.index, "the machine continues from an installed snapshot");
+        self.report(Report::Installed);
+        self.report(Report::Applied(applied));
+        self.answer_waiting()
+    }
+
+    fn flush_if_due(&mut self) {
+        let is_due = self.state.is_full() || self.flushed_at.elapsed() >= FLUSH_EVERY;
+        if is_due {
+            self.begin_flush();
+        }
+    }
+
+    fn begin_flush(&mut self) {
+        if self.is_resting {
+            return;
+        }
+        if let Some(flush) = self.state.freeze() {
+            self.flusher.begin(flush, self.state.base().clone());
+        }
+        self.flushed_at = Instant::now();
+    }
+
+    fn take_flushed(&mut self, timeout: Duration) {
+        if let Some(Flushed { upto }) = self.flusher.take(timeout) {
+            self.state.flushed(Position { index: upto.index.0, term: upto.term.0 });
+            self.report(Report::DurableApplied(upto));
+        }
+    }
+
+    /// A flush at the end makes the next start short; correctness does not need it.
+    fn flush_before_stop(&mut self) {
+        self.begin_flush();
+        if self.flusher.is_busy() {
+            self.take_flushed(crate::limits::STOP_FLUSH_TIMEOUT);
+        }
+        self.flusher.stop();
+    }
+
+    fn report(&self, report: Report) {
+        (self.reports)(report);
+    }
+}
+
+/// A member as owner of a client (K20).
+fn owner(id: &quorate_raft::ServerId) -> Owner {
+    Owner(format!("{}@{}", id.raft_id, id.incarnation))
+}
+
+pub(super) fn log_id(at: Position) -> LogId {
+    LogId::new(Term(at.term), Index(at.index))
+}
+
+/// A state that can't be read ends the process: as storage says, or because the format is newer than this binary.
+pub(super) fn query_failure(error: &QueryError) -> Failure {
+    match error {
+        StateError::Base(error) => super::doom::storage_failure(error),
+        other => Failure::new(
+            Code::Unavailable,
+            format!("{other}; start the release that wrote it: nothing is known to be lost"),
+        ),
+    }
+}

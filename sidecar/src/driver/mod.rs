@@ -1,0 +1,38 @@
+//! The driver: the only owner of the consensus core.
+//!
+//! ```text
+//!   handles ─requests─┐                       ┌─Persist, Compact─▶ storage thread ─┐
+//!   peers ──messages──┤   ┌──────┐  outputs   ├─Apply────────────▶ machine thread ─┤
+//!   completions ──────┼──▶│ core │───in order─┼─Send─────────────▶ links           │
+//!   clock ────Tick────┘   └──────┘            └─Answer───────────▶ the caller      │
+//!        ▲──────────────────────────── completions ◀──────────────────────────────┘
+//! ```
+//!
+//! One turn takes everything that waits (bounded), steps the core once, and carries out what it says.
+//! It never waits for anything but its inboxes: no lock, no disk, no peer can hold up a heartbeat.
+//!
+//! Invariant: storage and machine get their work in the order the core gave it; what they can't take
+//! yet is held here, bounded by what the core hands out before it hears of the end of earlier work.
+//! Not here: decisions. Which message may leave before which commit is the core's gate.
+
+mod doom;
+mod error;
+mod events;
+mod flusher;
+mod handle;
+mod machine;
+mod request;
+mod seats;
+mod start;
+mod snapshots;
+mod turn;
+mod view;
+
+pub(crate) use doom::{Doom, storage_failure};
+pub use error::{CallError, Effect, ErrorKind};
+pub use handle::{Applied, Consistency, Handle, ReadResult};
+pub use machine::{QueryError, State};
+pub(crate) use snapshots::Sending;
+pub(crate) use start::{Parts, Running, start};
+pub(crate) use turn::Completion;
+pub use view::{Leadership, View};

@@ -1,0 +1,32 @@
+//! What a [`Handle`](super::Handle) asks of the driver, and how each is answered.
+
+use bytes::Bytes;
+use quorate_raft::{Change, ClusterId, Index, RaftId, ServerId, Status};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::error::CallError;
+use super::handle::Applied;
+
+/// Answers one caller; who is gone is not told.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, CallError>>;
+
+/// One request, with its share of the queue's bytes until the core has it.
+pub(crate) struct Request {
+    pub(crate) ask: Ask,
+    /// Given back when the driver has taken the request apart.
+    pub(crate) _permit: Option<OwnedSemaphorePermit>,
+}
+
+pub(crate) enum Ask {
+    Propose { command: Bytes, reply: Reply<Applied> },
+    ReadIndex { reply: Reply<Index> },
+    Barrier { reply: Reply<Index> },
+    ChangeMembership { expected: Index, change: Change, reply: Reply<Index> },
+    Bootstrap { cluster_id: ClusterId, server: ServerId, reply: Reply<Index> },
+    Transfer { target: Option<RaftId>, reply: Reply<()> },
+    HandOver { reply: Reply<bool> },
+    Status { reply: Reply<Arc<Status>> },
+    /// This member has caught up once (K38).
+    CaughtUp,
+}

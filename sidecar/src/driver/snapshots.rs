@@ -1,0 +1,126 @@
+//! Snapshots, as far as the driver has to do with them: who sends one, and how a received one becomes the state.
+//!
+//! ```text
+//!   the commit that names it ─▶ the machine rests ─▶ the file is opened ─▶ the machine moves there ─▶ Persisted
+//! ```
+//!
+//! Invariant: the core hears of the commit only when the machine is on the new state (K5).
+
+use std::sync::Arc;
+
+use quorate_raft::{Epoch, Input, LogId, Sequence, ServerId, Term};
+use quorate_store::{Committed, StateFile, StoreError};
+use tracing::{info, warn};
+
+use super::machine::Job;
+use super::turn::{Completion, Driver};
+use crate::link::Transfer;
+
+/// An install between its commit and the machine's move.
+pub(super) struct Installing {
+    last: LogId,
+    /// The last commit the core is not told of yet.
+    sequence: Option<Sequence>,
+}
+
+/// How a transfer to a peer goes.
+#[derive(Debug)]
+pub(crate) enum Sending {
+    /// The peer has taken more of it.
+    Progress { to: ServerId, epoch: Epoch, last: LogId },
+    /// It ended; `delivered` is none if it failed.
+    Ended { to: ServerId, epoch: Epoch, delivered: Option<LogId> },
+}
+
+impl Driver {
+    pub(super) fn send_snapshot(&self, to: ServerId, term: Term, epoch: Epoch, at_least: LogId) {
+        let Some(dialer) = self.links.dialer(&to) else {
+            self.report_failed(to, epoch);
+            return;
+        };
+        let (snapshots, state) = (Arc::clone(&self.snapshots), self.state.clone());
+        let (identity, completions, doom) =
+            (Arc::clone(&self.identity), self.completions.clone(), self.doom.clone());
+        let cluster_id = identity.cluster_id;
+        tokio::spawn(async move {
+            let made = tokio::task::spawn_blocking(move || snapshots.get(&state, cluster_id, at_least)).await;
+            let file = match made {
+                Ok(Ok(file)) => file,
+                Ok(Err(error)) => return doom.storage(&error),
+                // The runtime is ending.
+                Err(_) => return,
+            };
+            let delivered = match file {
+                Some(file) => {
+                    let transfer = Transfer { identity, dialer, term, epoch, file };
+                    transfer.run(&completions).await
+                }
+                None => None,
+            };
+            // The driver is gone only when the member is ending.
+            let _ = completions.send(Completion::Sending(Sending::Ended { to, epoch, delivered })).await;
+        });
+    }
+
+    fn report_failed(&self, to: ServerId, epoch: Epoch) {
+        let completions = self.completions.clone();
+        tokio::spawn(async move {
+            let ended = Sending::Ended { to, epoch, delivered: None };
+            let _ = completions.send(Completion::Sending(ended)).await;
+        });
+    }
+
+    pub(super) fn sending(&mut self, sending: Sending) {
+        self.inputs.push(match sending {
+            Sending::Progress { to, epoch, last } => Input::SnapshotProgress { to, epoch, last },
+            Sending::Ended { to, epoch, delivered } => Input::SnapshotSent { to, epoch, delivered },
+        });
+    }
+
+    /// A commit of storage: told to the core at once, unless an install stands before it.
+    pub(super) fn committed(&mut self, committed: Committed) {
+        if let Some(last) = committed.installed {
+            self.installing = Some(Installing { last, sequence: None });
+            self.give(Job::Rest);
+        }
+        match &mut self.installing {
+            Some(installing) => installing.sequence = committed.sequence.or(installing.sequence),
+            None => self.inputs.extend(committed.sequence.map(|sequence| Input::Persisted { sequence })),
+        }
+        self.inputs.extend(committed.compacted.map(|first| Input::Compacted { first }));
+    }
+
+    /// The machine's flushes are over: the old file can go.
+    pub(super) fn machine_rests(&mut self) {
+        let Some(Installing { last, .. }) = self.installing else { return };
+        let (directory, replaced) = (Arc::clone(&self.directory), self.state.clone());
+        let (completions, doom) = (self.completions.clone(), self.doom.clone());
+        tokio::task::spawn_blocking(move || match directory.open_installed(last, &replaced) {
+            // The driver is gone only when the member is ending.
+            Ok(file) => drop(completions.blocking_send(Completion::Opened(file))),
+            Err(error) => doom.storage(&error),
+        });
+    }
+
+    pub(super) fn opened(&mut self, file: StateFile) {
+        self.state = file;
+        self.give(Job::Install(self.state.clone()));
+    }
+
+    pub(super) fn installed(&mut self) {
+        let Some(Installing { last, sequence }) = self.installing.take() else { return };
+        self.durable_applied = last;
+        self.inputs.extend(sequence.map(|sequence| Input::Persisted { sequence }));
+        info!(index = %last.index, term = %last.term, "the state is that of a received snapshot");
+        self.follow_configuration();
+    }
+
+    pub(super) fn discard_snapshot(&self, last: LogId) {
+        let (directory, state, doom) = (Arc::clone(&self.directory), self.state.clone(), self.doom.clone());
+        tokio::task::spawn_blocking(move || match directory.discard_snapshot(last, &state) {
+            Ok(()) => {}
+            Err(error @ StoreError::Io { .. }) => warn!(%error, "an unwanted snapshot was not removed"),
+            Err(error) => doom.storage(&error),
+        });
+    }
+}

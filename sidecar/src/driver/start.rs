@@ -1,0 +1,174 @@
+//! Starting and stopping the driver and its threads, in the order their promises need.
+//!
+//! Start: storage and machine first, so that the first output finds them. Stop: the driver first, so that
+//! nothing new comes; then the machine, which flushes; then storage, which finishes what it has.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate_raft::{Address, Identity, Now, Raft, Settings, StartError};
+use quorate_store::{Directory, LogThread, Opened, Snapshots};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::doom::Doom;
+use super::handle::{Handle, Shared};
+use super::machine::{MachineThread, Report};
+use super::request::{Ask, Request};
+use super::seats::Seats;
+use super::turn::{Completion, Driver, Inboxes};
+use super::view::{Leadership, View};
+use crate::exit::{Code, Failure};
+use crate::limits::{
+    CAUGHT_UP_TIMEOUT, COMPLETION_QUEUE_MAX, PEER_QUEUE_MAX, PROPOSAL_QUEUE_BYTES_MAX, PROPOSAL_QUEUE_MAX,
+    STOP_FLUSH_TIMEOUT,
+};
+use crate::link::{FromPeer, Leaders, Links, Returns};
+use crate::tls::CredentialsReceiver;
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) address: Address,
+    pub(crate) opened: Opened,
+    pub(crate) credentials: CredentialsReceiver,
+    pub(crate) settings: Settings,
+    pub(crate) doom: Doom,
+}
+
+/// A running driver.
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
+    /// For the link's server.
+    pub(crate) inbox: mpsc::Sender<FromPeer>,
+    pub(crate) returns: Returns,
+    pub(crate) directory: Arc<Directory>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<(LogThread, Links)>,
+    machine: MachineThread,
+}
+
+/// Starts the threads and the task.
+pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
+    let Parts { identity, address, opened, credentials, settings, doom } = parts;
+    let (completions, completed) = mpsc::channel(COMPLETION_QUEUE_MAX);
+    let (inbox, peers) = mpsc::channel(PEER_QUEUE_MAX);
+    let (requests, asked) = mpsc::channel(PROPOSAL_QUEUE_MAX);
+    let (stop, stopped) = oneshot::channel();
+    let started = Instant::now();
+    let applied = opened.stored.applied;
+    let raft = Raft::new(Identity::clone(&identity), settings, opened.stored, rand::random(), Now(Duration::ZERO))
+        .map_err(|error| start_failure(&error))?;
+    let log_reader = opened.log.reader();
+    let reports = completions.clone();
+    let log = LogThread::start(opened.log, move |report| {
+        // The driver is gone only when the member is ending.
+        let _ = reports.blocking_send(Completion::Storage(report));
+    })
+    .map_err(|error| Failure::new(Code::Unavailable, format!("cannot start the storage thread: {error}")))?;
+    let directory = Arc::new(opened.directory);
+    let state = opened.state;
+    let machine = MachineThread::start(state.clone(), machine_reports(&completions), doom.clone())?;
+    let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
+    let returns = links.returns().clone();
+    let leaders = Leaders::new(Arc::clone(&identity), links.book());
+    let view = watch::Sender::new(Arc::new(View::first(Arc::clone(&identity), raft.status(), applied)));
+    let leadership = watch::Sender::new(Leadership::none(raft.status().term));
+    let shared = Shared {
+        requests: requests.clone(),
+        bytes: Arc::new(Semaphore::new(PROPOSAL_QUEUE_BYTES_MAX)),
+        machine: machine.queue().clone(),
+        view: view.subscribe(),
+        leadership: leadership.subscribe(),
+        leaders,
+    };
+    let handle = Handle { shared: Arc::new(shared) };
+    let driver = Driver {
+        raft,
+        identity,
+        address,
+        started,
+        log,
+        log_reader,
+        machine: machine.queue().clone(),
+        links,
+        seats: Seats::default(),
+        doom: doom.clone(),
+        completions,
+        held_requests: std::collections::VecDeque::new(),
+        held_jobs: std::collections::VecDeque::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        view,
+        leadership,
+        view_is_due: true,
+        viewed_at: started,
+        space_asked_at: started.checked_sub(crate::limits::SPACE_CHECK_EVERY).unwrap_or(started),
+        snapshots: Arc::new(Snapshots::new(&directory)),
+        directory: Arc::clone(&directory),
+        state,
+        installing: None,
+        applied,
+        durable_applied: applied,
+        leader_heard: None,
+        is_caught_up: false,
+        is_space_low: false,
+        is_volume_lost: false,
+    };
+    let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
+    let task = tokio::spawn(driver.run(inboxes));
+    tokio::spawn(catch_up(handle.clone(), requests));
+    Ok(Running { handle, inbox, returns, directory, stop, task, machine })
+}
+
+/// The machine's reports as completions. Its thread may wait for the driver, never the other way round.
+fn machine_reports(completions: &mpsc::Sender<Completion>) -> impl Fn(Report) + Send + 'static {
+    let completions = completions.clone();
+    move |report| {
+        // The driver is gone only when the member is ending.
+        let _ = completions.blocking_send(Completion::Machine(report));
+    }
+}
+
+/// Readiness (K38): once since the start this member had applied everything that was committed when it asked.
+async fn catch_up(handle: Handle, requests: mpsc::Sender<Request>) {
+    loop {
+        if requests.is_closed() {
+            return;
+        }
+        let deadline = tokio::time::Instant::now() + CAUGHT_UP_TIMEOUT;
+        let reached = handle.read(super::handle::Consistency::Linearizable, deadline, |_| Ok(())).await;
+        if reached.is_ok() {
+            // A closed channel means that the member is gone.
+            let _ = requests.send(Request { ask: Ask::CaughtUp, _permit: None }).await;
+            return;
+        }
+        // Errors that come at once (a full queue) must not make this spin.
+        tokio::time::sleep_until(deadline).await;
+    }
+}
+
+impl Running {
+    /// Ends everything within about `STOP_FLUSH_TIMEOUT`; what is durable stays, what is not is told to nobody.
+    pub(crate) async fn stop(self) {
+        // The task may have ended by itself, at a storage error.
+        let _ = self.stop.send(());
+        let ended = self.task.await;
+        let machine = self.machine;
+        let end = move || {
+            machine.stop(STOP_FLUSH_TIMEOUT);
+            // Finishes what was submitted; the files close with it.
+            drop(ended);
+        };
+        let _ = tokio::task::spawn_blocking(end).await;
+    }
+}
+
+fn start_failure(error: &StartError) -> Failure {
+    let code = match error {
+        StartError::WrongCluster { .. } => Code::WrongIdentity,
+        StartError::Gap { .. } | StartError::Inconsistent { .. } => Code::CorruptData,
+        _ => Code::Usage,
+    };
+    Failure::new(code, error)
+}

@@ -1,0 +1,351 @@
+//! One turn: take what waits, step the core once, carry out what it says, in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate_raft::{Address, Entry, Identity, Input, LogId, LogReader, Now, Output, Raft, Role};
+use quorate_store::{
+    LogThread, Rejected, Report as Stored, Request as StoreRequest, Snapshots, Space, StateFile,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::doom::Doom;
+use super::machine::{Job, MachineQueue, Report};
+use super::request::{Ask, Request};
+use super::seats::{Seat, Seats};
+use super::snapshots::{Installing, Sending};
+use super::view::{Leadership, View};
+use crate::limits::{DRIVER_BATCH_MAX, SPACE_CHECK_EVERY, VIEW_EVERY};
+use crate::link::{FromPeer, Links};
+
+/// Work of another thread that ended.
+pub(crate) enum Completion {
+    Storage(Stored),
+    Machine(Report),
+    LogRead { reader: LogReader, entries: Vec<Entry> },
+    Space(Space),
+    Sending(Sending),
+    /// The state file of an installed snapshot.
+    Opened(StateFile),
+}
+
+/// Where everything comes from.
+pub(super) struct Inboxes {
+    pub(super) completions: mpsc::Receiver<Completion>,
+    pub(super) peers: mpsc::Receiver<FromPeer>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) stop: oneshot::Receiver<()>,
+}
+
+/// See the module of the driver.
+pub(super) struct Driver {
+    pub(super) raft: Raft,
+    pub(super) identity: Arc<Identity>,
+    pub(super) address: Address,
+    pub(super) started: Instant,
+    pub(super) log: LogThread,
+    pub(super) log_reader: quorate_store::LogReader,
+    pub(super) machine: MachineQueue,
+    pub(super) links: Links,
+    pub(super) seats: Seats,
+    pub(super) doom: Doom,
+    pub(super) completions: mpsc::Sender<Completion>,
+    /// Storage had no room for these yet; in order.
+    pub(super) held_requests: VecDeque<StoreRequest>,
+    /// The machine had no room for these yet; in order.
+    pub(super) held_jobs: VecDeque<Job>,
+    pub(super) inputs: Vec<Input>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) view: watch::Sender<Arc<View>>,
+    pub(super) leadership: watch::Sender<Leadership>,
+    pub(super) view_is_due: bool,
+    pub(super) viewed_at: Instant,
+    pub(super) space_asked_at: Instant,
+    pub(super) directory: Arc<quorate_store::Directory>,
+    pub(super) snapshots: Arc<Snapshots>,
+    /// The state file in use.
+    pub(super) state: StateFile,
+    pub(super) installing: Option<Installing>,
+    pub(super) applied: LogId,
+    pub(super) durable_applied: LogId,
+    pub(super) leader_heard: Option<Instant>,
+    pub(super) is_caught_up: bool,
+    pub(super) is_space_low: bool,
+    pub(super) is_volume_lost: bool,
+}
+
+impl Driver {
+    /// Turns until asked to stop or doomed, then gives back what must be ended in order.
+    pub(super) async fn run(mut self, mut inboxes: Inboxes) -> (LogThread, Links) {
+        self.follow_configuration();
+        let sleep = tokio::time::sleep_until(self.wake_at());
+        tokio::pin!(sleep);
+        loop {
+            sleep.as_mut().reset(self.wake_at());
+            tokio::select! {
+                biased;
+                _ = &mut inboxes.stop => break,
+                Some(completion) = inboxes.completions.recv() => self.complete(completion),
+                Some(from) = inboxes.peers.recv() => self.hear(from),
+                Some(request) = inboxes.requests.recv() => self.ask(request),
+                () = &mut sleep => {}
+            }
+            self.drain(&mut inboxes);
+            self.turn();
+            if self.doom.is_called() {
+                break;
+            }
+        }
+        (self.log, self.links)
+    }
+
+    /// Everything that came in meanwhile, up to a bound: one step and one commit for all of it (M5).
+    fn drain(&mut self, inboxes: &mut Inboxes) {
+        for _ in 0..DRIVER_BATCH_MAX {
+            let Ok(completion) = inboxes.completions.try_recv() else { break };
+            self.complete(completion);
+        }
+        for _ in 0..DRIVER_BATCH_MAX {
+            let Ok(from) = inboxes.peers.try_recv() else { break };
+            self.hear(from);
+        }
+        for _ in 0..DRIVER_BATCH_MAX {
+            let Ok(request) = inboxes.requests.try_recv() else { break };
+            self.ask(request);
+        }
+        // After the messages: one that arrived in time must not count as silence.
+        if self.now() >= self.raft.next_deadline() {
+            self.inputs.push(Input::Tick);
+        }
+    }
+
+    fn turn(&mut self) {
+        let now = self.now();
+        self.raft.step_batch(now, self.inputs.drain(..), &mut self.outputs);
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            self.carry_out(output);
+        }
+        self.outputs = outputs;
+        self.hand_on_held();
+        self.look_around();
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Storage(Stored::Committed(committed)) => self.committed(committed),
+            Completion::Storage(Stored::Failed(error)) => self.doom.storage(&error),
+            Completion::Machine(Report::Applied(applied)) => {
+                self.applied = applied;
+                self.inputs.push(Input::Applied { upto: applied.index });
+            }
+            Completion::Machine(Report::DurableApplied(applied)) => {
+                self.durable_applied = applied;
+                self.inputs.push(Input::DurableApplied { applied });
+            }
+            Completion::Machine(Report::Rests) => self.machine_rests(),
+            Completion::Machine(Report::Installed) => self.installed(),
+            Completion::Sending(sending) => self.sending(sending),
+            Completion::Opened(file) => self.opened(file),
+            Completion::LogRead { reader, entries } => self.inputs.push(Input::LogRead { reader, entries }),
+            Completion::Space(space) => {
+                if space.is_low() != self.is_space_low {
+                    self.is_space_low = space.is_low();
+                    self.view_is_due = true;
+                    let free_bytes = space.free_bytes;
+                    tracing::warn!(
+                        free_bytes,
+                        is_low = self.is_space_low,
+                        "free space of the data volume crossed the floor"
+                    );
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, from: FromPeer) {
+        self.inputs.push(match from {
+            FromPeer::Message(message) => Input::Receive(message),
+            FromPeer::Unreachable(peer) => Input::PeerUnreachable(peer),
+            FromPeer::Snapshot { from, term, epoch, meta } => {
+                Input::SnapshotReceived { from, term, epoch, meta }
+            }
+        });
+    }
+
+    fn ask(&mut self, request: Request) {
+        let input = match request.ask {
+            Ask::Propose { command, reply } => {
+                Input::Propose { ticket: self.seats.take(Seat::Write(reply)), command }
+            }
+            Ask::ReadIndex { reply } => {
+                Input::ReadIndex { ticket: self.seats.take(Seat::ReadIndex(reply)) }
+            }
+            Ask::Barrier { reply } => Input::Barrier { ticket: self.seats.take(Seat::Barrier(reply)) },
+            Ask::ChangeMembership { expected, change, reply } => {
+                let ticket = self.seats.take(Seat::Configuration(reply));
+                Input::ChangeMembership { ticket, expected, change }
+            }
+            Ask::Bootstrap { cluster_id, server, reply } => {
+                let ticket = self.seats.take(Seat::Configuration(reply));
+                Input::Bootstrap { ticket, cluster_id, server, address: self.address.clone() }
+            }
+            Ask::Transfer { target, reply } => {
+                Input::TransferLeadership { ticket: self.seats.take(Seat::Transfer(reply)), target }
+            }
+            Ask::HandOver { reply } => {
+                let led = self.raft.status().role == Role::Leader;
+                // Who is gone is not told.
+                let _ = reply.send(Ok(led));
+                Input::HandOver
+            }
+            Ask::Status { reply } => {
+                let _ = reply.send(Ok(Arc::new(self.raft.status())));
+                return;
+            }
+            Ask::CaughtUp => {
+                self.is_caught_up = true;
+                self.view_is_due = true;
+                return;
+            }
+        };
+        self.inputs.push(input);
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Persist(persist) => self.store(StoreRequest::Persist(persist)),
+            Output::Compact { upto } => self.store(StoreRequest::Compact { upto: upto.index }),
+            Output::Send(message) => {
+                if let Err(peer) = self.links.send(message) {
+                    // For the next turn: the core must not be asked again while its outputs are carried out.
+                    self.inputs.push(Input::PeerUnreachable(peer));
+                }
+            }
+            Output::Apply(apply) => {
+                let waiter = |(index, ticket)| Some((index, self.seats.waiter(ticket)?));
+                let waiters = apply.tickets.into_iter().filter_map(waiter).collect();
+                self.give(Job::Apply { entries: apply.entries, waiters });
+            }
+            Output::ReadLog { reader, from, upto, bytes_max } => {
+                self.read_log(reader, from..upto.next(), bytes_max);
+            }
+            Output::Answer { ticket, result } => self.seats.answer(ticket, result),
+            Output::SendSnapshot { to, term, epoch, at_least } => {
+                self.send_snapshot(to, term, epoch, at_least);
+            }
+            Output::DiscardSnapshot { last } => self.discard_snapshot(last),
+            Output::Event(event) => self.note(event),
+        }
+    }
+
+    fn store(&mut self, request: StoreRequest) {
+        if self.held_requests.is_empty() {
+            match self.log.submit(request) {
+                Ok(()) => {}
+                Err(Rejected::Full(request)) => self.held_requests.push_back(request),
+                // It failed and has said so, or will with its next report.
+                Err(Rejected::Stopped(_)) => {}
+            }
+        } else {
+            self.held_requests.push_back(request);
+        }
+    }
+
+    pub(super) fn give(&mut self, job: Job) {
+        if !self.held_jobs.is_empty() {
+            self.held_jobs.push_back(job);
+        } else if let Err(job) = self.machine.try_send(job) {
+            self.held_jobs.push_back(job);
+        }
+    }
+
+    fn hand_on_held(&mut self) {
+        while let Some(request) = self.held_requests.pop_front() {
+            if let Err(Rejected::Full(request)) = self.log.submit(request) {
+                self.held_requests.push_front(request);
+                break;
+            }
+        }
+        while let Some(job) = self.held_jobs.pop_front() {
+            if let Err(job) = self.machine.try_send(job) {
+                self.held_jobs.push_front(job);
+                break;
+            }
+        }
+    }
+
+    /// Reads beside the storage thread; the core asks once per reader until it is answered.
+    fn read_log(&self, reader: LogReader, range: std::ops::Range<quorate_raft::Index>, bytes_max: u64) {
+        let log = self.log_reader.clone();
+        let (completions, doom) = (self.completions.clone(), self.doom.clone());
+        tokio::task::spawn_blocking(move || match log.read(range, bytes_max) {
+            Ok(entries) => {
+                // The driver is gone only when the member is ending.
+                let _ = completions.blocking_send(Completion::LogRead { reader, entries });
+            }
+            Err(error) => doom.storage(&error),
+        });
+    }
+
+    /// What is due now and then: the view, the volume's free space, connections no longer needed.
+    fn look_around(&mut self) {
+        if self.space_asked_at.elapsed() >= SPACE_CHECK_EVERY {
+            self.space_asked_at = Instant::now();
+            self.links.forget_departed();
+            let (directory, completions) = (Arc::clone(&self.directory), self.completions.clone());
+            tokio::task::spawn_blocking(move || match directory.space() {
+                Ok(space) => drop(completions.blocking_send(Completion::Space(space))),
+                // A volume that can't say how full it is will say so again on the next write.
+                Err(error) => tracing::warn!(%error, "cannot read the volume's free space"),
+            });
+        }
+        if self.view_is_due || self.viewed_at.elapsed() >= VIEW_EVERY {
+            self.publish_view();
+        }
+    }
+
+    fn publish_view(&mut self) {
+        let status = self.raft.status();
+        if status.leader.is_some() {
+            self.leader_heard = Some(Instant::now());
+        }
+        self.view_is_due = false;
+        self.viewed_at = Instant::now();
+        let view = View {
+            identity: Arc::clone(&self.identity),
+            status: Arc::new(status),
+            applied: self.applied,
+            durable_applied: self.durable_applied,
+            is_ready: self.is_caught_up,
+            leader_heard: self.leader_heard,
+            is_space_low: self.is_space_low,
+            is_volume_lost: self.is_volume_lost,
+        };
+        self.view.send_replace(Arc::new(view));
+    }
+
+    pub(super) fn follow_configuration(&mut self) {
+        if let Some(latest) = self.raft.status().latest {
+            self.links.follow(&latest.configuration);
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now(self.started.elapsed())
+    }
+
+    fn wake_at(&self) -> tokio::time::Instant {
+        let core = self.started + self.raft.next_deadline().0;
+        // Inputs left from the last turn wait at most for this.
+        let held = !self.inputs.is_empty() || !self.held_jobs.is_empty() || !self.held_requests.is_empty();
+        let latest = Instant::now() + if held { HELD_PAUSE } else { IDLE_PAUSE };
+        core.min(latest).into()
+    }
+}
+
+/// Pause before held work is offered again; completions usually come sooner.
+const HELD_PAUSE: Duration = Duration::from_millis(5);
+/// The longest sleep: the view's ages and the volume's space are looked at now and then.
+const IDLE_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,119 @@
+//! Every limit and time of the sidecar, each with its reason and what happens at it.
+//!
+//! Those of the consensus core, the store and the machine live in their own crates.
+
+use std::time::Duration;
+
+/// Requests of clients that wait for the driver's next turn; more are refused as busy (K25).
+pub const PROPOSAL_QUEUE_MAX: usize = 4_096;
+/// Bytes of commands that wait for the driver's next turn; more are refused as busy (K25).
+pub const PROPOSAL_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Ended work of other threads that waits for the driver; at the bound those threads wait.
+pub const COMPLETION_QUEUE_MAX: usize = 1_024;
+/// One attempt to find out whether this member has caught up since it started (K38).
+pub const CAUGHT_UP_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often the volume's free space is looked at (K8): it can't fall by 256 MiB much faster.
+pub const SPACE_CHECK_EVERY: Duration = Duration::from_secs(2);
+/// Inputs the driver takes per turn: enough to fill one commit, few enough to keep heartbeats on time.
+pub const DRIVER_BATCH_MAX: usize = 4_096;
+/// Messages of peers that wait for the driver; a full queue stops reading from the connections.
+pub const PEER_QUEUE_MAX: usize = 1_024;
+/// Reads that wait in the machine's queue or for an index to be applied; more are refused as busy.
+pub const QUERY_QUEUE_MAX: usize = 4_096;
+/// Batches of committed entries handed to the machine and not yet applied. Beyond it the driver keeps
+/// them; what it may keep is bounded by what the core hands out before it hears `Applied`.
+pub const APPLY_QUEUE_MAX: usize = 1_024;
+
+/// Messages that wait for one peer's connection: more than the 64 in flight of K25, so that only a
+/// connection that stands still fills it. A full queue drops the message and the core probes again.
+pub const LINK_QUEUE_MAX: usize = 256;
+/// Frames between a peer's task and its connection; more would only hide that the connection stands still.
+pub const FRAMES_WAITING_MAX: usize = 2;
+/// Messages put into one frame of the peer stream.
+pub const LINK_BATCH_MAX: usize = 64;
+/// Bytes after which a frame of the peer stream is closed: two full append messages.
+pub const LINK_BATCH_BYTES_MAX: usize = 512 * 1024;
+/// gRPC message size between peers (K25): an entry of 1 MiB and its frame always fit.
+pub const LINK_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// HTTP/2 window of a peer connection: smaller costs a fifth of the throughput, larger gains nothing.
+pub const LINK_WINDOW_BYTES: u32 = 512 * 1024;
+/// Peer connections accepted at once; a cluster has at most a few dozen members.
+pub const LINK_CONNECTIONS_MAX: usize = 256;
+/// Accepted connections that wait to be served.
+pub const ACCEPTED_WAITING_MAX: usize = 16;
+/// Pause after a failed accept: the cause is a lack of something that takes a moment to come back.
+pub const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(100);
+/// TCP connect to a peer.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// TCP connect to the address that worked last: a stale one must not hold up the name's answer (K42).
+pub const DIAL_HINT_TIMEOUT: Duration = Duration::from_millis(300);
+/// TLS and hello after TCP is up, on both sides.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+/// First pause after a failed dial.
+pub const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// Longest pause after a failed dial: half a heartbeat, so that a healed peer hears its leader long
+/// before its election timer ends (B11).
+pub const DIAL_BACKOFF_MAX: Duration = Duration::from_millis(50);
+/// How long an answer of DNS is used again while dials keep failing: at most four questions a second.
+pub const RESOLVE_EVERY: Duration = Duration::from_millis(250);
+/// HTTP/2 ping on a silent peer connection, and how long its answer may take: after a partition a dead
+/// connection must be replaced sooner than TCP itself would try again (B11).
+pub const LINK_KEEPALIVE: Duration = Duration::from_secs(1);
+/// A server that left the configuration is still told so over its connection for this long (S8).
+pub const DEPARTED_KEEP: Duration = Duration::from_secs(15);
+/// Pause after a peer turned out to have lost its volume: only a change of membership helps.
+pub const VOLUME_LOST_PAUSE: Duration = Duration::from_secs(1);
+/// Addresses of one name that are tried per dial.
+pub const DIAL_ADDRESSES_MAX: usize = 4;
+
+/// Snapshot bytes per second to one peer, so that heartbeats and commits keep their latency (K25).
+pub const SNAPSHOT_BYTES_PER_SECOND: usize = 32 * 1024 * 1024;
+/// Bytes of one snapshot chunk.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// Chunks that wait to be written, and replies that wait to be sent.
+pub const SNAPSHOT_CHUNKS_WAITING_MAX: usize = 4;
+/// Bytes after which the sender hears of progress again.
+pub const SNAPSHOT_PROGRESS_EVERY: u64 = 4 * 1024 * 1024;
+/// A snapshot transfer that moved nothing for so long has failed; the next one resumes.
+pub const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Deadline of a call forwarded to the leader when the caller set none.
+pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Longest deadline accepted from a caller: what waits in memory must end.
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Look at the certificate files so often: a Secret reaches a Pod within a minute anyway.
+pub const CERTIFICATE_POLL: Duration = Duration::from_secs(3);
+/// Reading autopilot's settings: the machine answers at once, or the round is left out.
+pub const AUTOPILOT_READ_TIMEOUT: Duration = Duration::from_millis(500);
+/// One change of membership asked by autopilot; the next round asks again.
+pub const AUTOPILOT_ACTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// Servers facts may be reported for.
+pub const FACTS_MAX: usize = 256;
+
+/// Writes in the memtable after which it is frozen and flushed even if small: bounds the replay at start.
+pub const FLUSH_EVERY: Duration = Duration::from_secs(30);
+/// How often the idle machine looks whether it is time to flush.
+pub const FLUSH_CHECK: Duration = Duration::from_secs(1);
+
+/// Pause before a flush that is ahead of the own log is tried again: about one commit.
+pub const FLUSH_RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// A flush at a graceful stop may take so long; without it the next start replays a longer log.
+pub const STOP_FLUSH_TIMEOUT: Duration = Duration::from_millis(400);
+/// Numbers that grow with every write are published to readers of the view at most so often.
+pub const VIEW_EVERY: Duration = Duration::from_millis(100);
+/// Pause before a call is sent to the next leader; a leadership change ends it early.
+pub const LEADER_RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The whole of `pre-stop`, connection included (K43).
+pub const PRE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Hand-over when asked to stop: a transfer takes two round trips, an impossible one must not delay the stop.
+pub const HANDOVER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Requests under way when the process is asked to stop get so long to finish.
+pub const STOP_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// Shortest admin token: less could be guessed.
+pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
+/// Longest request on the control socket.
+pub const CONTROL_REQUEST_BYTES_MAX: usize = 64;
+
+const _: () = assert!(LINK_BATCH_BYTES_MAX * 2 < LINK_MESSAGE_BYTES_MAX, "a frame must always fit in one message");

@@ -1,0 +1,226 @@
+//! The link to the other members: one stream each way, forwarded calls, snapshots.
+//!
+//! ```text
+//!   core ─Send─▶ Links ──requests──▶ peer task (dials, hello) ══stream══▶ the peer's server
+//!                  └───answers─────▶ back on the stream the request came in on, if it is still open
+//!   the peer's stream ══▶ server (certificate, hello) ──▶ Inbox ──▶ driver
+//!   Handle ─forward─▶ Leaders ══call══▶ the leader's server ──▶ its Handle, `here` only: one hop
+//! ```
+//!
+//! Invariants: loss is allowed, delay is not: every queue is bounded and drops what is too much, and the
+//! core hears of it. Nobody is refused because of the configuration held here (K1).
+//! Not here: retries of messages (the core probes), and what a message means.
+
+mod dialer;
+mod hello;
+mod leaders;
+mod peer;
+mod receiving;
+mod server;
+mod transfer;
+mod wire;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use quorate_raft::{
+    Address, Body, Configuration, Epoch, Identity, Message, ServerId, SnapshotMeta, Term,
+};
+use tokio::sync::{mpsc, watch};
+use tracing::debug;
+
+pub(crate) use dialer::Dialer;
+pub use leaders::Leaders;
+pub(crate) use receiving::Receiving;
+pub(crate) use server::{LinkServer, serve};
+pub(crate) use transfer::Transfer;
+pub use wire::{Hello, WireError};
+
+use crate::limits::{DEPARTED_KEEP, LINK_QUEUE_MAX};
+use crate::tls::CredentialsReceiver;
+
+/// What the driver hears from the link.
+#[derive(Debug)]
+pub(crate) enum FromPeer {
+    Message(Message),
+    /// What was sent to this peer may be lost.
+    Unreachable(ServerId),
+    /// A whole snapshot is here, verified and synced.
+    Snapshot { from: ServerId, term: Term, epoch: Epoch, meta: SnapshotMeta },
+}
+
+/// Where answers to a peer go: the open stream it called on. One per peer, the newest.
+#[derive(Clone, Default)]
+pub(crate) struct Returns {
+    open: Arc<Mutex<HashMap<ServerId, Return>>>,
+}
+
+struct Return {
+    number: u64,
+    queue: mpsc::Sender<Message>,
+}
+
+/// All servers that can be dialed now; shared with [`Leaders`].
+pub(crate) type Book = BTreeMap<ServerId, Arc<Dialer>>;
+
+/// The driver's side of the link.
+pub(crate) struct Links {
+    identity: Arc<Identity>,
+    credentials: CredentialsReceiver,
+    inbox: mpsc::Sender<FromPeer>,
+    peers: HashMap<ServerId, Peer>,
+    returns: Returns,
+    book: watch::Sender<Arc<Book>>,
+}
+
+struct Peer {
+    queue: mpsc::Sender<Message>,
+    address: Address,
+    /// Since when it is in no configuration.
+    departed: Option<Instant>,
+}
+
+impl Links {
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        credentials: CredentialsReceiver,
+        inbox: mpsc::Sender<FromPeer>,
+    ) -> Self {
+        let book = watch::Sender::new(Arc::new(Book::new()));
+        Self { identity, credentials, inbox, peers: HashMap::new(), returns: Returns::default(), book }
+    }
+
+    pub(crate) fn returns(&self) -> &Returns {
+        &self.returns
+    }
+
+    pub(crate) fn book(&self) -> watch::Receiver<Arc<Book>> {
+        self.book.subscribe()
+    }
+
+    /// The dialer of a server in the book.
+    pub(crate) fn dialer(&self, id: &ServerId) -> Option<Arc<Dialer>> {
+        self.book.borrow().get(id).cloned()
+    }
+
+    /// Follows the latest configuration: dials whom it names, where it says.
+    pub(crate) fn follow(&mut self, configuration: &Configuration) {
+        let own = self.identity.server.clone();
+        let mut book = Book::clone(&self.book.borrow());
+        for server in configuration.servers().iter().filter(|server| server.id != own) {
+            match self.peers.get_mut(&server.id) {
+                Some(peer) if peer.address == server.address => peer.departed = None,
+                _ => {
+                    let dialer = self.begin(&server.id, &server.address);
+                    book.insert(server.id.clone(), dialer);
+                }
+            }
+        }
+        for (id, peer) in &mut self.peers {
+            if !configuration.contains(id) {
+                peer.departed.get_or_insert_with(Instant::now);
+            }
+        }
+        self.book.send_replace(Arc::new(book));
+        self.forget_departed();
+    }
+
+    /// Drops connections to servers that left the configuration a while ago.
+    pub(crate) fn forget_departed(&mut self) {
+        let is_gone = |peer: &Peer| peer.departed.is_some_and(|since| since.elapsed() > DEPARTED_KEEP);
+        if !self.peers.values().any(is_gone) {
+            return;
+        }
+        self.peers.retain(|_, peer| !is_gone(peer));
+        let peers = &self.peers;
+        self.book.send_modify(|book| Arc::make_mut(book).retain(|id, _| peers.contains_key(id)));
+    }
+
+    fn begin(&mut self, id: &ServerId, address: &Address) -> Arc<Dialer> {
+        let dialer = Arc::new(Dialer::new(
+            self.identity.cluster_id,
+            id.clone(),
+            address.clone(),
+            self.credentials.clone(),
+        ));
+        let (queue, messages) = mpsc::channel(LINK_QUEUE_MAX);
+        let task = peer::PeerTask::new(
+            Arc::clone(&self.identity),
+            Arc::clone(&dialer),
+            messages,
+            self.inbox.clone(),
+        );
+        // It ends when `queue` is dropped, that is with this entry or with the links.
+        tokio::spawn(task.run());
+        self.peers.insert(id.clone(), Peer { queue, address: address.clone(), departed: None });
+        dialer
+    }
+
+    /// Sends or drops; says whether the peer's queue was full, so that the core probes again.
+    pub(crate) fn send(&self, message: Message) -> Result<(), ServerId> {
+        let message = if is_answer(&message.body) {
+            match self.returns.send(message) {
+                Ok(()) => return Ok(()),
+                Err(message) => message,
+            }
+        } else {
+            message
+        };
+        let Some(peer) = self.peers.get(&message.to) else {
+            // A caller we have no address of: only its own stream leads there.
+            let _ = self.returns.send(message);
+            return Ok(());
+        };
+        peer.queue.try_send(message).map_err(|error| {
+            let message = error.into_inner();
+            debug!(peer = %message.to, kind = message.body.name(), "dropped a message: its connection stands still");
+            message.to
+        })
+    }
+}
+
+impl Returns {
+    /// Registers a caller's stream; the newest wins. The number is for [`Returns::close`].
+    pub(crate) fn open(&self, peer: &ServerId, queue: mpsc::Sender<Message>) -> u64 {
+        let mut open = self.lock();
+        let number = open.get(peer).map_or(0, |earlier| earlier.number + 1);
+        open.insert(peer.clone(), Return { number, queue });
+        number
+    }
+
+    pub(crate) fn close(&self, peer: &ServerId, number: u64) {
+        let mut open = self.lock();
+        if open.get(peer).is_some_and(|found| found.number == number) {
+            open.remove(peer);
+        }
+    }
+
+    fn send(&self, message: Message) -> Result<(), Message> {
+        match self.lock().get(&message.to) {
+            Some(found) => found.queue.try_send(message).map_err(mpsc::error::TrySendError::into_inner),
+            None => Err(message),
+        }
+    }
+
+    /// Held for moments only, and whole even if a holder panicked.
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ServerId, Return>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a message answers one of the receiver's, and so belongs on its own stream.
+fn is_answer(body: &Body) -> bool {
+    match body {
+        Body::PreVoteResponse { .. }
+        | Body::VoteResponse { .. }
+        | Body::AppendResponse { .. }
+        | Body::HeartbeatResponse { .. }
+        | Body::VolumeLost { .. } => true,
+        Body::PreVoteRequest { .. }
+        | Body::VoteRequest { .. }
+        | Body::AppendRequest { .. }
+        | Body::HeartbeatRequest { .. }
+        | Body::TimeoutNow => false,
+    }
+}

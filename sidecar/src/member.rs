@@ -1,0 +1,248 @@
+//! One running member: store, driver, link, serve, autopilot and control, started and ended in order.
+//!
+//! ```text
+//!   start:  certificate ─ listeners ─ store ─ driver ─ link ─ serve ─ autopilot, control
+//!   stop:   hand over ─ serve drains ─ link ─ driver ─ machine flushes ─ storage finishes
+//! ```
+//!
+//! Used by `run` (one per process), by `dev` and by tests (several).
+//! Not here: exiting. A failed member says why; the process's `main` decides.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_raft::{Identity, Incarnation, ServerId, Settings};
+use quorate_store::{Directory, Opened};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::autopilot::{self, Autopilot, Publish};
+use crate::control;
+use crate::driver::{self, Doom, Handle, Parts, Running, storage_failure};
+use crate::exit::{Code, Failure};
+use crate::limits::{HANDOVER_TIMEOUT, STOP_DRAIN_TIMEOUT};
+use crate::link::{self, LinkServer, Receiving};
+use crate::serve;
+use crate::settings::{Addresses, MemberSettings};
+
+/// Bound ports of one member.
+pub struct Listeners {
+    /// Peers.
+    pub peer: TcpListener,
+    /// Everything that `serve` answers.
+    pub serve: serve::Listeners,
+}
+
+impl Listeners {
+    /// Binds all. An IPv6 loopback that the machine doesn't have is passed over.
+    pub async fn bind(addresses: &Addresses) -> Result<Self, Failure> {
+        Ok(Self {
+            peer: bind(addresses.peer).await?,
+            serve: serve::Listeners {
+                grpc: bind_all(&addresses.grpc).await?,
+                grpc_tls: bind_all(&addresses.grpc_tls).await?,
+                http: bind_all(&addresses.http).await?,
+                ops: bind(addresses.ops).await?,
+            },
+        })
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))
+}
+
+async fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            // Many containers have no IPv6 at all; the IPv4 loopback serves them.
+            Err(error) if address.is_ipv6() && address.ip().is_loopback() && is_no_address(&error) => {}
+            Err(error) => return Err(cannot_listen(*address, &error)),
+        }
+    }
+    Ok(listeners)
+}
+
+fn is_no_address(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+/// Linux: address family not supported. The standard library has no kind for it.
+const EAFNOSUPPORT: i32 = 97;
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+    Failure::new(
+        Code::Unavailable,
+        format!("cannot listen on {address}: {error}; free the port or choose another one"),
+    )
+}
+
+/// A member that runs.
+pub struct Member {
+    handle: Handle,
+    autopilot: Autopilot,
+    doom: Doom,
+    stopping: watch::Sender<bool>,
+    running: Running,
+    tasks: JoinSet<()>,
+}
+
+impl Member {
+    /// Opens (or creates) its directory and starts everything. Needs a tokio runtime.
+    pub async fn start(settings: MemberSettings, listeners: Listeners) -> Result<Self, Failure> {
+        Self::start_with(settings, listeners, Settings::default()).await
+    }
+
+    /// As [`Member::start`], with timing and retention other than the defaults.
+    pub async fn start_with(
+        settings: MemberSettings,
+        listeners: Listeners,
+        raft: Settings,
+    ) -> Result<Self, Failure> {
+        let opened = open(&settings).await?;
+        let found = opened.directory.identity();
+        let identity = Arc::new(Identity {
+            cluster_id: settings.cluster_id,
+            recovery_epoch: found.recovery_epoch,
+            server: ServerId::new(found.raft_id.clone(), found.incarnation),
+        });
+        info!(
+            raft_id = %identity.server.raft_id,
+            incarnation = %identity.server.incarnation,
+            cluster_id = %identity.cluster_id,
+            version = env!("CARGO_PKG_VERSION"),
+            log_last = %opened.stored.last,
+            "starting"
+        );
+        let doom = Doom::new();
+        let running = driver::start(Parts {
+            identity: Arc::clone(&identity),
+            address: settings.advertise.clone(),
+            opened,
+            credentials: settings.credentials.clone(),
+            settings: raft,
+            doom: doom.clone(),
+        })?;
+        let handle = running.handle.clone();
+        let (stopping, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let server = LinkServer {
+            identity: Arc::clone(&identity),
+            inbox: running.inbox.clone(),
+            returns: running.returns.clone(),
+            handle: handle.clone(),
+            receiving: Receiving::new(Arc::clone(&running.directory), running.inbox.clone(), doom.clone()),
+            stopping: stopped.clone(),
+        };
+        let credentials = settings.credentials.clone();
+        let Listeners { peer, serve: listeners } = listeners;
+        tasks.spawn(async move {
+            if let Err(error) = link::serve(server, peer, credentials).await {
+                warn!(%error, "the peer port ended");
+            }
+        });
+        let (autopilot, runner) = autopilot::start(handle.clone(), settings.defaults, stopped.clone());
+        tasks.spawn(runner);
+        if let Some(path) = &settings.control_socket {
+            tasks.spawn(control::serve(control::listen(path)?, handle.clone()));
+        }
+        let publishing = match &settings.kubernetes {
+            Some(kubernetes) => {
+                let (report, publishing) = watch::channel(quorate_publish::Publishing::default());
+                let publish = Publish::new(kubernetes)?;
+                tasks.spawn(publish.run(autopilot.clone(), Arc::clone(&identity), report, stopped.clone()));
+                Some(publishing)
+            }
+            None => None,
+        };
+        let context = serve::Context {
+            publishing,
+            handle: handle.clone(),
+            autopilot: autopilot.clone(),
+            name: settings.name.into(),
+            node: settings.node.into(),
+            zone: settings.zone.into(),
+            credentials: settings.credentials,
+            admin_token: settings.admin_token.map(Into::into),
+            stopping: stopped,
+        };
+        let failed = doom.clone();
+        tasks.spawn(async move {
+            if let Err(failure) = serve::run(context, listeners).await {
+                failed.call(failure);
+            }
+        });
+        Ok(Self { handle, autopilot, doom, stopping, running, tasks })
+    }
+
+    /// The way to ask it for anything.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Its autopilot.
+    pub fn autopilot(&self) -> &Autopilot {
+        &self.autopilot
+    }
+
+    /// Waits until it can't go on, and says why.
+    pub async fn failed(&self) -> Failure {
+        self.doom.wait().await
+    }
+
+    /// Ends it gracefully: leadership is handed over, calls under way finish, state is flushed.
+    pub async fn stop(self) {
+        if !self.doom.is_called() {
+            match self.handle.hand_over(HANDOVER_TIMEOUT).await {
+                Ok(Some(leader)) => info!(%leader, "leadership handed over"),
+                Ok(None) => {}
+                Err(error) => info!(%error, "leadership was not handed over"),
+            }
+        }
+        self.end(STOP_DRAIN_TIMEOUT).await;
+    }
+
+    /// Ends it at once, as far as a process can do that to itself: nobody is told, nothing is handed over.
+    /// What a crash leaves on disk is the subject of other tests; this one is for what peers see.
+    pub async fn abort(self) {
+        self.end(Duration::ZERO).await;
+    }
+
+    async fn end(mut self, drain: Duration) {
+        self.stopping.send_replace(true);
+        let drained = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(drain, drained).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        self.running.stop().await;
+        info!("stopped");
+    }
+}
+
+/// Opens the directory, creating it first if there is none; off the runtime's thread, as replay may take long.
+async fn open(settings: &MemberSettings) -> Result<Opened, Failure> {
+    let (disk, raft_id) = (Arc::clone(&settings.disk), settings.raft_id.clone());
+    let minimum = settings.recovery_epoch_min;
+    let opened = tokio::task::spawn_blocking(move || {
+        if !Directory::exists_on(&disk)? {
+            // K1: a new directory is a new server, and no two may ever be taken for one.
+            Directory::create_on(&disk, raft_id.clone(), Incarnation(rand::random()))?;
+        }
+        let opened = Directory::open_on(&disk, &raft_id)?;
+        opened.directory.require_recovery_epoch(minimum)?;
+        Ok(opened)
+    })
+    .await;
+    match opened {
+        Ok(result) => result.map_err(|error| storage_failure(&error)),
+        Err(error) => Err(Failure::new(Code::Unavailable, format!("opening the data directory: {error}"))),
+    }
+}

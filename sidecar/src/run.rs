@@ -1,0 +1,43 @@
+//! `quorate-sidecar run`: one member, until a signal or a failure.
+//!
+//! Start order: certificates, store, ports, driver. A failure says which exit code it means (K39).
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::args::RunArgs;
+use crate::exit::{Code, Failure};
+use crate::member::{Listeners, Member};
+use crate::settings::{Addresses, member_settings};
+use crate::tls::{CredentialsFiles, follow};
+
+/// Runs until SIGTERM or SIGINT (then everything ended in order) or until the member can't go on.
+pub async fn run(args: &RunArgs) -> Result<(), Failure> {
+    let mut terminate = signals(SignalKind::terminate())?;
+    let mut interrupt = signals(SignalKind::interrupt())?;
+    let credentials = follow(CredentialsFiles::new(args.tls_dir.clone()))
+        .map_err(|error| Failure::new(Code::Usage, error))?;
+    let settings = member_settings(args, credentials)?;
+    info!(cluster = args.cluster, namespace = args.namespace, "quorate-sidecar");
+    let listeners = Listeners::bind(&Addresses::of_run(args)).await?;
+    let member = Member::start(settings, listeners).await?;
+    tokio::select! {
+        failure = member.failed() => {
+            // The store has said its last word; nothing durable is lost by ending at once.
+            member.abort().await;
+            return Err(failure);
+        }
+        _ = terminate.recv() => info!("asked to stop"),
+        _ = interrupt.recv() => info!("interrupted"),
+    }
+    tokio::select! {
+        () = member.stop() => Ok(()),
+        // Who asks twice wants it now; what is durable stays.
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(Code::Unavailable, format!("cannot listen for signals: {error}")))
+}

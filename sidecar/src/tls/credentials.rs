@@ -1,0 +1,143 @@
+//! One set of certificate files, turned into configurations for both ends of a connection.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::identity::PeerIdentity;
+use super::verify::PeerVerifier;
+
+/// What is offered in the TLS handshake: every port behind TLS speaks gRPC, hence HTTP/2.
+const ALPN_H2: &[u8] = b"h2";
+
+/// Why certificates can't be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// A file is missing or can't be read.
+    #[error("cannot read {path}: {source}; mount the member's certificate Secret there")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not PEM, or no certificate or key in it.
+    #[error("cannot parse {what}: {why}; it must be PEM")]
+    Parse {
+        /// Which of the three files.
+        what: &'static str,
+        /// What the parser said.
+        why: String,
+    },
+    /// The certificate has no usable identity.
+    #[error("the certificate names no member: {why}; it needs one URI SAN quorate://<cluster id>/<raft id>")]
+    NoIdentity {
+        /// What is wrong with its SANs.
+        why: String,
+    },
+    /// Key and certificate don't belong together, or the CA is unusable.
+    #[error("cannot use the certificates: {why}")]
+    Unusable {
+        /// What rustls said.
+        why: String,
+    },
+}
+
+/// A member's certificate and key, and the CA it trusts.
+pub struct Credentials {
+    provider: Arc<CryptoProvider>,
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    identity: PeerIdentity,
+    server: Arc<ServerConfig>,
+}
+
+impl Credentials {
+    /// Parses PEM texts: the CA's certificates, the own chain (leaf first), the own key.
+    pub fn from_pem(ca: &[u8], chain: &[u8], key: &[u8]) -> Result<Self, CredentialsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        for root in certificates("ca.crt", ca)? {
+            roots.add(root).map_err(|error| parse("ca.crt", &error))?;
+        }
+        let chain = certificates("tls.crt", chain)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| parse("tls.key", &error))?;
+        let leaf = chain.first().ok_or_else(|| parse("tls.crt", &"it holds no certificate"))?;
+        let identity = PeerIdentity::of(leaf).map_err(|why| CredentialsError::NoIdentity { why })?;
+        let roots = Arc::new(roots);
+        let server = server_config(&provider, &roots, &chain, &key)?;
+        Ok(Self { provider, roots, chain, key, identity, server: Arc::new(server) })
+    }
+
+    /// Who this certificate says we are.
+    pub fn identity(&self) -> &PeerIdentity {
+        &self.identity
+    }
+
+    /// For listeners: callers must show a certificate of this CA.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server)
+    }
+
+    /// For dialing exactly `expected`: any other certificate ends the handshake (K23).
+    pub fn client(&self, expected: PeerIdentity) -> Result<Arc<ClientConfig>, CredentialsError> {
+        let verifier = PeerVerifier::new(&self.provider, Arc::clone(&self.roots), expected);
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| unusable(&error))?
+            .dangerous() // The verifier below checks chain, dates and identity; only DNS names are not asked for.
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(|error| unusable(&error))?;
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+}
+
+fn server_config(
+    provider: &Arc<CryptoProvider>,
+    roots: &Arc<RootCertStore>,
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+) -> Result<ServerConfig, CredentialsError> {
+    let callers = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| unusable(&error))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&error))?
+        .with_client_cert_verifier(callers)
+        .with_single_cert(chain.to_vec(), key.clone_key())
+        .map_err(|error| unusable(&error))?;
+    config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+fn certificates(
+    what: &'static str,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|error| parse(what, &error))?;
+    if found.is_empty() {
+        return Err(parse(what, &"it holds no certificate"));
+    }
+    Ok(found)
+}
+
+fn parse(what: &'static str, why: &dyn std::fmt::Display) -> CredentialsError {
+    CredentialsError::Parse { what, why: why.to_string() }
+}
+
+fn unusable(why: &dyn std::fmt::Display) -> CredentialsError {
+    CredentialsError::Unusable { why: why.to_string() }
+}

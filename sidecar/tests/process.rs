@@ -1,0 +1,189 @@
+//! The binary itself: exit codes, termination, signals, and what it prints.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use quorate_raft::RaftId;
+use quorate_sidecar::dev::Authority;
+use quorate_store::Directory;
+
+const CLUSTER_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+const RAFT_ID: &str = "db-0-3f2a91c4";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a Pod would have: a data directory and a Secret.
+struct Pod {
+    directory: tempfile::TempDir,
+    peer_port: u16,
+}
+
+impl Pod {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let issued = Authority::new(CLUSTER_ID).unwrap().issue(RAFT_ID).unwrap();
+        for (name, text) in
+            [("ca.crt", issued.ca_pem), ("tls.crt", issued.certificate_pem), ("tls.key", issued.key_pem)]
+        {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        Self { directory, peer_port: free_port() }
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = sidecar(["run"]);
+        command
+            .env("QUORATE_CLUSTER", "db")
+            .env("QUORATE_POD", "db-0")
+            .env("QUORATE_CLUSTER_ID", format!("{CLUSTER_ID:032x}"))
+            .env("QUORATE_RAFT_ID", RAFT_ID)
+            .env("QUORATE_DATA_DIR", self.data())
+            .env("QUORATE_TLS_DIR", self.directory.path())
+            .env("QUORATE_ADVERTISE", format!("127.0.0.1:{}", self.peer_port))
+            .env("QUORATE_PEER_PORT", self.peer_port.to_string())
+            .env("QUORATE_CLIENT_PORT", free_port().to_string())
+            .env("QUORATE_OPS_PORT", free_port().to_string())
+            .env("QUORATE_HTTP_PORT", free_port().to_string())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// A process whose peer port answers.
+    fn start(&self) -> Running {
+        let child = self.command().spawn().unwrap();
+        let mut running = Running { child };
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.peer_port);
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < deadline, "the peer port did not open");
+            assert!(running.child.try_wait().unwrap().is_none(), "ended: {}", running.stderr());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        running
+    }
+}
+
+/// Killed when the test ends, whatever happens.
+struct Running {
+    child: Child,
+}
+
+impl Running {
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn sidecar<const N: usize>(args: [&str; N]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate-sidecar"));
+    command.args(args);
+    command
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// K39: a wrong command line is not taken for a broken volume.
+#[test]
+fn a_wrong_command_line_ends_with_64_and_names_what_is_wrong() {
+    let output = sidecar(["run", "--no-such-flag"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output).contains("--no-such-flag"), "{}", text(&output));
+
+    let pod = Pod::new();
+    let output = pod.command().env("QUORATE_CLUSTER_ID", "12").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output).contains("32 hex digits"), "{}", text(&output));
+}
+
+/// K39: the volume of another member is told by its own code, and by both names.
+#[test]
+fn the_volume_of_another_member_ends_with_78_and_names_both() {
+    let pod = Pod::new();
+    let directory = pod.data().join("member");
+    std::fs::create_dir_all(&directory).unwrap();
+    Directory::create(&directory, RaftId::new("db-1-77be02d9").unwrap()).unwrap();
+    let output = pod.command().output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+    assert!(text(&output).contains("db-1-77be02d9"), "{}", text(&output));
+    assert!(text(&output).contains(RAFT_ID), "{}", text(&output));
+}
+
+/// K39: a port that is taken says nothing about the volume.
+#[test]
+fn a_taken_port_ends_with_69_and_names_the_address() {
+    let pod = Pod::new();
+    let _taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, pod.peer_port)).unwrap();
+    let output = pod.command().output().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output));
+    assert!(text(&output).contains(&pod.peer_port.to_string()), "{}", text(&output));
+}
+
+/// raft.md §7, 22: SIGTERM ends an idle member within a second with code 0, and `inspect` reads what it left.
+#[test]
+fn a_process_that_is_asked_to_stop_ends_with_0_within_a_second() {
+    let pod = Pod::new();
+    let mut running = pod.start();
+
+    let hook = sidecar(["pre-stop", "--data-dir", path(&pod.data())]).output().unwrap();
+    assert!(hook.status.success(), "{}", text(&hook));
+    assert_eq!(String::from_utf8_lossy(&hook.stdout), "this member does not lead\n");
+    assert!(running.child.try_wait().unwrap().is_none(), "the hook must not end the process");
+
+    let before = Instant::now();
+    let sent = Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let status = running.child.wait().unwrap();
+    let took = before.elapsed();
+    assert_eq!(status.code(), Some(0), "{}", running.stderr());
+    assert!(took < Duration::from_secs(1), "stopping took {took:?}");
+
+    let report = sidecar(["inspect", path(&pod.data()), "--output", "json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!(report["raft_id"], RAFT_ID);
+    assert_eq!(report["cluster_id"], serde_json::Value::Null, "it was never bootstrapped");
+    assert_eq!(report["term"], 0);
+}
+
+/// K43: without a process to ask, the hook says so and does not wait.
+#[test]
+fn pre_stop_without_a_running_member_fails_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = Instant::now();
+    let output = sidecar(["pre-stop", "--data-dir", path(directory.path())]).output().unwrap();
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output).contains("control.sock"), "{}", text(&output));
+    assert!(before.elapsed() < Duration::from_secs(5));
+}
+
+/// The first thing anybody asks.
+#[test]
+fn version_is_printed_on_stdout() {
+    let output = sidecar(["version"]).output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("quorate-sidecar 0."));
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
