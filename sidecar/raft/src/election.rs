@@ -206,7 +206,8 @@ impl Raft {
         }
     }
 
-    /// The one who counts compares: exactly this identity, in our latest configuration (K1, K9).
+    /// The one who counts compares: exactly this identity, in our latest configuration (K1, K9). The
+    /// tally looks again; this keeps what it looks at bounded by the configuration.
     fn counts_as_voter(&self, id: &ServerId) -> bool {
         self.configurations.latest().is_some_and(|latest| latest.configuration.is_voter(id))
     }

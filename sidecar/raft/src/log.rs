@@ -227,3 +227,165 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Payload;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Append(u64),
+        Truncate(u64),
+        Write,
+        Confirm(u64),
+        Compact(u64),
+        Reset(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0_u64..2).prop_map(Step::Append),
+            2 => (0_u64..20).prop_map(Step::Truncate),
+            4 => Just(Step::Write),
+            3 => (0_u64..4).prop_map(Step::Confirm),
+            1 => (0_u64..20).prop_map(Step::Compact),
+            1 => (1_u64..5).prop_map(Step::Reset),
+        ]
+    }
+
+    /// The plain model: the terms of all entries, what storage was told, and what it has confirmed.
+    #[derive(Default)]
+    struct Model {
+        previous: LogId,
+        terms: Vec<Term>,
+        disk: Vec<(u64, Vec<LogId>)>,
+    }
+
+    impl Model {
+        fn ids(&self) -> Vec<LogId> {
+            let id =
+                |(at, term): (usize, &Term)| LogId::new(*term, Index(self.previous.index.0 + 1 + at as u64));
+            self.terms.iter().enumerate().map(id).collect()
+        }
+
+        fn last(&self) -> LogId {
+            self.ids().last().copied().unwrap_or(self.previous)
+        }
+    }
+
+    fn empty() -> Log {
+        Log::new(&mut Stored::default(), &Settings::default()).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// S22, O4: whatever is appended, replaced and confirmed in whatever order, what counts as
+        /// persisted is on disk exactly as it is in the log now.
+        #[test]
+        fn what_counts_as_persisted_is_on_disk_as_it_is_in_the_log(steps in proptest::collection::vec(step(), 1..60)) {
+            let mut log = empty();
+            let mut model = Model::default();
+            let (mut sequence, mut confirmed, mut term) = (0, 0, 1);
+            // What the disk holds, write by write.
+            let mut disk: Vec<LogId> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Append(raise) => {
+                        term += raise;
+                        log.append(Entry { term: Term(term), index: log.last().index.next(), payload: Payload::Noop });
+                        model.terms.push(Term(term));
+                    }
+                    Step::Truncate(back) => {
+                        let from = log.last().index.0.saturating_sub(back).max(log.first().0);
+                        if from <= log.last().index.0 {
+                            log.truncate_from(Index(from));
+                            model.terms.truncate(usize::try_from(from - model.previous.index.0 - 1).unwrap());
+                            term += 1;
+                        }
+                    }
+                    Step::Write => {
+                        if let Some((truncate, entries)) = log.take_write(Sequence(sequence + 1)) {
+                            sequence += 1;
+                            if let Some(from) = truncate {
+                                disk.retain(|id| id.index < from);
+                            }
+                            disk.extend(entries.iter().map(Entry::id));
+                            model.disk.push((sequence, disk.clone()));
+                        }
+                    }
+                    Step::Confirm(count) => {
+                        confirmed = (confirmed + count).min(sequence);
+                        log.confirm(Sequence(confirmed));
+                    }
+                    Step::Compact(back) => {
+                        let upto = Index(log.persisted().0.saturating_sub(back));
+                        if upto >= log.first() {
+                            let id = LogId::new(log.term_at(upto).unwrap(), upto);
+                            log.compact(id);
+                            let dropped = usize::try_from(upto.0 - model.previous.index.0).unwrap();
+                            model.terms.drain(..dropped);
+                            model.previous = id;
+                        }
+                    }
+                    Step::Reset(forward) => {
+                        let previous = LogId::new(Term(term), Index(log.last().index.0 + forward));
+                        log.reset(previous);
+                        model = Model { previous, ..Model::default() };
+                        disk.clear();
+                        (sequence, confirmed) = (sequence + 1, sequence + 1);
+                        log.confirm(Sequence(confirmed));
+                    }
+                }
+                prop_assert_eq!(log.last(), model.last());
+                for id in model.ids() {
+                    prop_assert!(log.matches(id));
+                }
+                let synced = model.disk.iter().rev().find(|(written, _)| *written <= confirmed);
+                let on_disk = |id: &LogId| synced.is_some_and(|(_, ids)| ids.contains(id));
+                for id in model.ids().iter().filter(|id| id.index <= log.persisted()) {
+                    prop_assert!(on_disk(id), "{id} counts as persisted and is not on disk");
+                }
+            }
+        }
+    }
+
+    /// A read never skips: it gives the first entry whatever its size, then what fits.
+    #[test]
+    fn a_read_gives_at_least_one_entry_and_stays_within_the_limit() {
+        let mut log = empty();
+        for index in 1..=10 {
+            log.append(Entry {
+                term: Term(1),
+                index: Index(index),
+                payload: Payload::Command(vec![0; 100].into()),
+            });
+        }
+        let count = |from, bytes_max| match log.read(Index(from), Index(10), bytes_max) {
+            Read::Entries(entries) => entries.len(),
+            Read::OnDisk | Read::Compacted => 99,
+        };
+        assert_eq!(count(3, 1), 1);
+        assert_eq!(count(3, 164 * 2), 2);
+        assert_eq!(count(3, u64::MAX), 8);
+        assert!(matches!(log.read(Index(0), Index(10), 1), Read::Compacted));
+    }
+
+    /// K25: memory holds a bounded number of bodies, and every body that is nowhere else.
+    #[test]
+    fn the_cache_drops_old_bodies_and_never_one_that_is_not_on_disk() {
+        let mut log = empty();
+        for index in 1..=40 {
+            let payload = Payload::Command(vec![0; 1 << 20].into());
+            log.append(Entry { term: Term(1), index: Index(index), payload });
+        }
+        log.take_write(Sequence(1));
+        assert!(matches!(log.read(Index(1), Index(40), 1), Read::Entries(_)), "nothing is confirmed yet");
+        log.confirm(Sequence(1));
+        assert!(matches!(log.read(Index(1), Index(40), 1), Read::OnDisk));
+        assert!(log.cache_bytes <= CACHE_BYTES_MAX);
+        assert!(matches!(log.read(Index(30), Index(40), 1), Read::Entries(_)));
+    }
+}

@@ -281,3 +281,87 @@ impl Change {
 fn find<'a>(servers: &'a mut [Server], id: &ServerId) -> Result<&'a mut Server, InvalidChange> {
     servers.iter_mut().find(|server| server.id == *id).ok_or_else(|| InvalidChange::NotMember(id.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Incarnation;
+    use proptest::prelude::*;
+
+    fn id(number: u8) -> ServerId {
+        ServerId::new(RaftId::new(&format!("s{number}")).unwrap(), Incarnation(1))
+    }
+
+    fn address() -> Address {
+        Address::new("host:1").unwrap()
+    }
+
+    fn server(number: u8, suffrage: Suffrage) -> Server {
+        Server { id: id(number), address: address(), suffrage, intent: Intent::Voter }
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let number = 0_u8..6;
+        (number, 0_u8..5).prop_map(|(number, kind)| {
+            let id = id(number);
+            match kind {
+                0 => Change::AddNonVoter { id, address: address(), intent: Intent::Voter },
+                1 => Change::Promote { id, stable_in_term: Term(1) },
+                2 => Change::Demote { id },
+                3 => Change::Remove { id, reason: RemoveReason::Requested },
+                _ => Change::SetAddress { id, address: address() },
+            }
+        })
+    }
+
+    /// Every subset of `all` that is a majority of it.
+    fn majorities_of<'a>(all: &[&'a ServerId]) -> Vec<BTreeSet<&'a ServerId>> {
+        let subset =
+            |bits: u32| (0..all.len()).filter(|at| bits & (1 << at) != 0).map(|at| all[at]).collect();
+        (0..1_u32 << all.len()).map(subset).filter(|set: &BTreeSet<_>| 2 * set.len() > all.len()).collect()
+    }
+
+    proptest! {
+        /// S7: any majority before a change and any majority after it share a server: two leaders
+        /// of one term can never both be elected across it.
+        #[test]
+        fn majorities_before_and_after_a_change_always_meet(changes in proptest::collection::vec(change(), 1..20)) {
+            let mut configuration = Configuration::new(vec![server(0, Suffrage::Voter)]).unwrap();
+            for change in changes {
+                let Ok(next) = configuration.after(&change) else { continue };
+                let before: Vec<_> = configuration.voters().map(|server| &server.id).collect();
+                let after: Vec<_> = next.voters().map(|server| &server.id).collect();
+                for one in majorities_of(&before) {
+                    prop_assert!(majorities_of(&after).iter().all(|other| !one.is_disjoint(other)));
+                }
+                prop_assert!(!after.is_empty());
+                configuration = next;
+            }
+        }
+    }
+
+    /// B15: a lookup names exactly one server or none.
+    #[test]
+    fn a_lookup_compares_what_it_is_asked_for() {
+        let servers = vec![server(2, Suffrage::NonVoter), server(1, Suffrage::Voter)];
+        let configuration = Configuration::new(servers).unwrap();
+        let other = ServerId::new(id(1).raft_id, Incarnation(2));
+        assert_eq!(configuration.get(&id(2)).map(|server| &server.id), Some(&id(2)));
+        assert!(configuration.get(&other).is_none() && !configuration.is_voter(&other));
+        assert_eq!(configuration.by_raft_id(&other.raft_id).map(|server| &server.id), Some(&id(1)));
+        assert!(configuration.get(&id(3)).is_none());
+    }
+
+    /// S7: no voter, a Raft ID twice, or too many servers are no configuration.
+    #[test]
+    fn a_configuration_is_checked_when_it_is_made() {
+        assert_eq!(Configuration::new(vec![]), Err(InvalidChange::NoVoterLeft));
+        assert_eq!(Configuration::new(vec![server(1, Suffrage::NonVoter)]), Err(InvalidChange::NoVoterLeft));
+        let mut again = server(1, Suffrage::Voter);
+        again.id.incarnation = Incarnation(2);
+        let twice = Configuration::new(vec![server(1, Suffrage::Voter), again.clone()]);
+        assert_eq!(twice, Err(InvalidChange::AlreadyMember(again.id)));
+        let many = (0..=u8::try_from(SERVERS_MAX).unwrap()).map(|number| server(number, Suffrage::Voter));
+        assert_eq!(Configuration::new(many.collect()), Err(InvalidChange::TooMany));
+    }
+}

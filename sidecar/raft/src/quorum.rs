@@ -103,8 +103,8 @@ mod tests {
             let ids = ids(u8::try_from(votes.len()).unwrap());
             let cast: BTreeMap<ServerId, bool> = ids.iter().cloned().zip(&votes)
                 .filter(|(_, vote)| **vote < 2).map(|(id, vote)| (id, *vote == 1)).collect();
-            let yes = votes.iter().filter(|vote| **vote == 1).count();
-            let no = votes.iter().filter(|vote| **vote == 0).count();
+            let count = |kind| votes.iter().filter(|vote| **vote == kind).map(|_| 1).sum::<usize>();
+            let (yes, no) = (count(1), count(0));
             let expected = if 2 * yes > votes.len() { Tally::Won }
                 else if 2 * (votes.len() - no) > votes.len() { Tally::Open }
                 else { Tally::Lost };

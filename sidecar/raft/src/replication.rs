@@ -114,6 +114,10 @@ impl Raft {
     fn begin_snapshot(&mut self, id: &ServerId) {
         let (now, at_least, term) = (self.now, self.log.previous(), self.hard.term);
         let Some(peer) = self.peer_mut(id) else { return };
+        if peer.departing.is_some() {
+            // It is leaving: no snapshot only to tell it so.
+            return;
+        }
         peer.supply = Supply::Snapshot { last: None, moved: now };
         let epoch = peer.epoch;
         self.outbox.push(Output::SendSnapshot { to: id.clone(), term, epoch, at_least });

@@ -303,7 +303,7 @@ impl Cluster {
 
     /// Runs until `condition` holds; fails after a virtual minute.
     pub(crate) fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
-        let deadline = self.now.plus(Duration::from_secs(60));
+        let deadline = self.now.plus(Duration::from_mins(1));
         while !condition(self) {
             if self.now >= deadline {
                 for name in self.members.keys() {
@@ -372,7 +372,7 @@ impl Cluster {
             match packet.load {
                 Load::Message(message) => self.step(name, vec![Input::Receive(message)]),
                 Load::Snapshot { from, term, epoch, state, .. } => {
-                    self.receive_snapshot(name, from, term, epoch, *state)
+                    self.receive_snapshot(name, from, term, epoch, *state);
                 }
             }
         }
@@ -485,7 +485,7 @@ impl Cluster {
                 assert!(self.ends.insert(ticket, end).is_none(), "a request is answered once");
             }
             Output::SendSnapshot { to, term, epoch, at_least } => {
-                self.send_snapshot(name, to, term, epoch, at_least, inputs)
+                self.send_snapshot(name, to, term, epoch, at_least, inputs);
             }
             Output::DiscardSnapshot { last } => {
                 self.members.get_mut(name).unwrap().received.remove(&last);

@@ -152,7 +152,7 @@ fn a_member_that_comes_back_from_a_partition_disturbs_nobody() {
     let term = cluster.status(leader).term;
     let cut = if leader == "a" { "b" } else { "a" };
     cluster.isolate(cut);
-    cluster.run_for(Duration::from_secs(60));
+    cluster.run_for(Duration::from_mins(1));
     assert_eq!(cluster.status(cut).term, term, "pre-votes raise no term");
     cluster.heal();
     cluster.run_for(Duration::from_secs(5));

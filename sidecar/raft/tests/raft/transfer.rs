@@ -139,7 +139,7 @@ fn a_transfer_on_a_candidate_is_refused_at_once() {
     assert_eq!(cluster.ends[&ticket], End::Refused(Refusal::NotLeader { leader: None }));
 }
 
-/// N4: a TimeoutNow of an old term, of somebody who does not lead, or to a non-voter does nothing.
+/// N4: a `TimeoutNow` of an old term, of somebody who does not lead, or to a non-voter does nothing.
 #[test]
 fn a_timeout_now_counts_only_from_the_current_leader_and_only_for_a_voter() {
     let beat = || Body::HeartbeatRequest { epoch: Epoch(1), round: Round(0) };
@@ -159,7 +159,7 @@ fn a_timeout_now_counts_only_from_the_current_leader_and_only_for_a_voter() {
     assert_eq!((non_voter.status().role, non_voter.status().term), (Role::Follower, Term(5)));
 }
 
-/// S18, raft.md 7.11: TimeoutNow waits for the acknowledged match, not for what was sent.
+/// S18, raft.md 7.11: `TimeoutNow` waits for the acknowledged match, not for what was sent.
 #[test]
 fn timeout_now_is_sent_only_when_the_target_has_acknowledged_everything() {
     let mut cluster = Cluster::new(6, &["a", "b", "c"]);
