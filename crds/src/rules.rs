@@ -147,6 +147,22 @@ pub(crate) const RULES: &[Rule] = &[
     rule("spec/template/spec/initContainers/*", CONTAINER_PORTS, CONTAINER_PORTS_MESSAGE),
     rule("spec/template/spec/initContainers/*", CONTAINER_ENV, CONTAINER_ENV_MESSAGE),
     rule("spec/template/spec/initContainers/*", CONTAINER_MOUNTS, CONTAINER_MOUNTS_MESSAGE),
+    // K2, K34: written once; a write from a stale read must not give the cluster a second beginning.
+    rule(
+        "status",
+        "!has(oldSelf.clusterId) || (has(self.clusterId) && self.clusterId == oldSelf.clusterId)",
+        "status.clusterId is the cluster's identity and never changes: create a new RaftCluster",
+    ),
+    rule(
+        "status",
+        "!has(oldSelf.founder) || !has(oldSelf.founder.bootstrapped) || !oldSelf.founder.bootstrapped || (has(self.founder) && has(self.founder.bootstrapped) && self.founder.bootstrapped)",
+        "status.founder.bootstrapped never returns to false: a cluster begins once",
+    ),
+    rule(
+        "status",
+        "!has(oldSelf.founder) || !has(oldSelf.founder.incarnation) || (has(self.founder) && has(self.founder.incarnation) && self.founder.incarnation == oldSelf.founder.incarnation)",
+        "status.founder.incarnation never changes: only the recorded directory may begin the cluster",
+    ),
     rule(
         "status/raft",
         "!has(oldSelf.term) || (has(self.term) && ((has(self.recoveryEpoch) ? self.recoveryEpoch : 0) > (has(oldSelf.recoveryEpoch) ? oldSelf.recoveryEpoch : 0) || ((has(self.recoveryEpoch) ? self.recoveryEpoch : 0) == (has(oldSelf.recoveryEpoch) ? oldSelf.recoveryEpoch : 0) && self.term >= oldSelf.term)))",

@@ -35,7 +35,7 @@ use crate::status::RaftClusterStatus;
         name = "Health",
         type_ = "string",
         json_path = ".status.health",
-        description = "Healthy, Degraded, Unavailable or Unknown."
+        description = "Starting, Healthy, Degraded, Unavailable or Unknown."
     ),
     printcolumn(
         name = "Voters",

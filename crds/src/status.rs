@@ -29,7 +29,7 @@ pub struct RaftClusterStatus {
     /// The one member that may ever bootstrap this cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub founder: Option<Founder>,
-    /// Healthy, Degraded, Unavailable or Unknown.
+    /// Starting, Healthy, Degraded, Unavailable or Unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
     /// The member that leads, or `<none>`.
@@ -53,7 +53,7 @@ pub struct RaftClusterStatus {
     /// The whole state in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// Healthy voters of all voters, such as "3/3"; "?" while unknown.
+    /// Healthy voters of all voters, such as "3/3"; "Unknown" without a leader.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voters: Option<String>,
 }

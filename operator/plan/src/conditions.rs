@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::children::names;
 use crate::limits::DEGRADED_AFTER;
-use crate::observed::{ContainerState, Slot};
+use crate::observed::{ContainerState, Now, Slot};
 use crate::raft_view::{RaftView, quorum};
 use crate::reason::Reason;
 use crate::round::{Round, member_of};
@@ -71,20 +71,20 @@ fn ready(
     stalled: &Verdict,
     degraded: &Verdict,
 ) -> Verdict {
+    if stalled.status == Some(true) {
+        return verdict(false, stalled.reason, stalled.message.clone());
+    }
     let Some(view) = round.view().filter(|_| available.status == Some(true)) else {
         let status = if round.view().is_none() && available.status.is_none() { None } else { Some(false) };
         return verdict(status, available.reason, available.message.clone());
     };
-    if stalled.status == Some(true) {
-        return verdict(false, stalled.reason, stalled.message.clone());
-    }
     if let Some(why) = round.stopped.as_ref().filter(|why| why.reason == Reason::Paused) {
         return verdict(false, why.reason, why.text.clone());
     }
     if let Some(server) = view.servers.iter().find(|server| server.is_voter && !server.is_healthy) {
         let member = member_of(&server.raft_id);
         let text = format!(
-            "{member} is unhealthy: {}; {}, so {} more can be tolerated",
+            "{member} is unhealthy: {}; {}: tolerates {}",
             server.unhealthy_because,
             quorum_text(view),
             failures(view.failure_tolerance)
@@ -114,7 +114,8 @@ fn ready(
         return verdict(false, Reason::WaitingForQuorum, entry.message.clone());
     }
     let voters = view.voter_count();
-    let mut text = format!("all {voters} voters are healthy, tolerates {}", failures(view.failure_tolerance));
+    let who = if voters == 1 { "the only voter is".to_owned() } else { format!("all {voters} voters are") };
+    let mut text = format!("{who} healthy, tolerates {}", failures(view.failure_tolerance));
     if voters.is_multiple_of(2) {
         text.push_str(&format!(", the same as {} voters would: an odd number is better", voters - 1));
     }
@@ -286,11 +287,18 @@ fn degraded(round: &Round<'_>) -> Verdict {
 }
 
 fn unhealthy_long(round: &Round<'_>, view: &RaftView) -> Option<Verdict> {
+    // One that is heard and lags has no age of its own: Ready says since when, and for this reason.
+    let old = round.observed.cluster.status.iter().flat_map(|status| &status.conditions);
+    let was_unhealthy_long = old.filter(|it| it.type_ == "Ready" && it.status == "False").any(|it| {
+        let since = Now(u64::try_from(it.last_transition_time.0.as_second()).unwrap_or(0));
+        it.reason == Reason::MemberUnhealthy.as_str() && round.now.since(since) >= DEGRADED_AFTER
+    });
     let server = view.servers.iter().filter(|server| !server.is_healthy).find(|server| {
         let is_wanted =
             round.wanted().any(|(ordinal, _, claim)| round.raft_id(ordinal, claim) == server.raft_id);
-        // Never heard in this term, or behind: how long is not known, and it is not a mere restart.
-        is_wanted && server.is_voter && server.last_contact.is_none_or(|age| age >= DEGRADED_AFTER)
+        // Never heard in this term: how long is not known, and it is not a mere restart.
+        let is_silent = server.last_contact.is_none_or(|age| age >= DEGRADED_AFTER);
+        is_wanted && server.is_voter && (is_silent || was_unhealthy_long)
     })?;
     let text = format!(
         "{} is unhealthy: {}; {}",

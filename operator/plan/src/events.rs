@@ -16,7 +16,7 @@ pub(crate) fn of(round: &Round<'_>, old: &RaftClusterStatus, new: &RaftClusterSt
         push(&mut events, false, "Bootstrapped", format!("the cluster has begun; its ID is {id}"));
     }
     leadership(&mut events, old, new);
-    conditions(&mut events, old, new);
+    conditions(round, &mut events, old, new);
     for entry in &new.blocked {
         let is_new = !old.blocked.iter().any(|old| old.member == entry.member && old.reason == entry.reason);
         if is_new {
@@ -37,7 +37,7 @@ fn leadership(events: &mut Vec<Event>, old: &RaftClusterStatus, new: &RaftCluste
     }
 }
 
-fn conditions(events: &mut Vec<Event>, old: &RaftClusterStatus, new: &RaftClusterStatus) {
+fn conditions(round: &Round<'_>, events: &mut Vec<Event>, old: &RaftClusterStatus, new: &RaftClusterStatus) {
     for condition in &new.conditions {
         let before = old.conditions.iter().find(|old| old.type_ == condition.type_);
         let flipped = before.is_none_or(|before| before.status != condition.status);
@@ -54,7 +54,7 @@ fn conditions(events: &mut Vec<Event>, old: &RaftClusterStatus, new: &RaftCluste
             }
             ("Ready", "True") if flipped => {
                 push(events, false, "Ready", message.clone());
-                if message.contains("an odd number is better") {
+                if round.view().is_some_and(|view| view.voter_count().is_multiple_of(2)) {
                     push(events, true, Reason::EvenVoters.as_str(), message.clone());
                 }
             }
@@ -63,7 +63,10 @@ fn conditions(events: &mut Vec<Event>, old: &RaftClusterStatus, new: &RaftCluste
                     push(events, true, Reason::MemberUnhealthy.as_str(), message.clone());
                 }
             }
-            ("Stalled", "True") if flipped => push(events, true, &condition.reason, message.clone()),
+            // What is held back has its own event, below.
+            ("Stalled", "True") if flipped && !new.blocked.iter().any(|entry| entry.message == *message) => {
+                push(events, true, &condition.reason, message.clone());
+            }
             ("Ready", "False") if condition.reason == Reason::RolloutPending.as_str() => {
                 if before.is_none_or(|before| before.reason != condition.reason) {
                     push(events, true, Reason::RolloutPending.as_str(), message.clone());

@@ -9,11 +9,7 @@ use crate::round::Round;
 pub(crate) fn report(round: &mut Round<'_>, ordinal: Ordinal, slot: &Slot, claim: &Claim) {
     let member = round.pod_name(ordinal);
     if claim.deleting {
-        let text = format!(
-            "the volume claim {} is being deleted and goes with its Pod: delete Pod {member} to have the member replaced, one member at a time",
-            claim.name
-        );
-        round.block("9", Reason::VolumeBeingDeleted, &member, text);
+        being_deleted(round, slot, claim, &member);
     } else if let Some(refusal) = &slot.refused {
         let text = format!("the API server refused to create an object of {member}: {}", quote(refusal));
         round.block("E1", Reason::CreationRefused, &member, text);
@@ -21,6 +17,24 @@ pub(crate) fn report(round: &mut Round<'_>, ordinal: Ordinal, slot: &Slot, claim
         round.block("E1", reason, &member, text);
     } else if let Some((reason, text)) = slot.pod.as_ref().and_then(|pod| start(pod, &member)) {
         round.block("E1", reason, &member, text);
+    }
+}
+
+/// Someone deletes the claim of a member that is not leaving. It goes with its Pod; then rule 10 follows.
+fn being_deleted(round: &mut Round<'_>, slot: &Slot, claim: &Claim, member: &str) {
+    if !claim.record.is_wanted() {
+        return;
+    }
+    if slot.pod.as_ref().is_some_and(|pod| !pod.deleting) {
+        let text = format!(
+            "the volume claim {} is being deleted and goes with its Pod: delete Pod {member} to have the member replaced, one member at a time",
+            claim.name
+        );
+        round.block("9", Reason::VolumeBeingDeleted, member, text);
+    } else {
+        let text =
+            format!("the volume claim {} and its Pod are going; {member} is replaced afterwards", claim.name);
+        round.wait("9", Reason::VolumeBeingDeleted, member, text);
     }
 }
 

@@ -200,11 +200,15 @@ impl Majority {
 
 impl std::fmt::Display for Majority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} of the {} voters left would be healthy and a write needs {}",
-            self.healthy, self.voters, self.needed
-        )
+        let Self { voters, healthy, needed } = self;
+        match voters {
+            0 => write!(f, "no voter would be left"),
+            1 if self.holds() => write!(f, "the one voter left is healthy"),
+            1 => write!(f, "the one voter left would be unhealthy"),
+            _ => {
+                write!(f, "{healthy} of the {voters} voters left would be healthy and a write needs {needed}")
+            }
+        }
     }
 }
 

@@ -77,10 +77,15 @@ fn health(round: &Round<'_>, verdicts: &Verdicts) -> &'static str {
 /// One line for `kubectl get -o wide` and the end of `describe`.
 fn summary(round: &Round<'_>, verdicts: &Verdicts) -> String {
     let Some(view) = round.view() else {
-        return match verdicts.available.reason {
+        let mut line = match verdicts.available.reason {
             Reason::MembersUnreachable => silence(round),
             _ => verdicts.available.message.clone(),
         };
+        if let Some(entry) = round.blocked.first() {
+            line.push_str("; ");
+            line.push_str(&entry.message);
+        }
+        return line;
     };
     let mut line = format!(
         "{} voters healthy, leader {} (term {}), tolerates {}",
@@ -94,12 +99,19 @@ fn summary(round: &Round<'_>, verdicts: &Verdicts) -> String {
     if !unhealthy.is_empty() {
         line.push_str(&format!("; unhealthy: {}", unhealthy.join(", ")));
     }
-    let next = round.pending.first().map(|why| why.text.clone());
-    if let Some(next) = next.or_else(|| round.blocked.first().map(|entry| entry.message.clone())) {
+    if let Some(next) = next_thing(round, verdicts) {
         line.push_str("; ");
         line.push_str(&next);
     }
     line
+}
+
+/// What is under way, else what is held back, else what a person has to do.
+fn next_thing(round: &Round<'_>, verdicts: &Verdicts) -> Option<String> {
+    let pending = round.pending.first().map(|why| why.text.clone());
+    let blocked = round.blocked.first().map(|entry| entry.message.clone());
+    let is_for_people = matches!(verdicts.ready.reason, Reason::RolloutPending | Reason::Paused);
+    pending.or(blocked).or_else(|| is_for_people.then(|| verdicts.ready.message.clone()))
 }
 
 /// A count of failures in words that fit after "tolerates".

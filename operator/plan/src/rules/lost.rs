@@ -7,7 +7,7 @@
 use crate::children::names;
 use crate::limits::HEARD_RECENTLY;
 use crate::observed::Ordinal;
-use crate::plan::{Check, Fact, FactKind, RemoveReason, Step};
+use crate::plan::{Check, Event, Fact, FactKind, RemoveReason, Step};
 use crate::raft_view::{RaftView, ServerView};
 use crate::reason::Reason;
 use crate::round::{Round, Verdict, member_of};
@@ -79,7 +79,6 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
         let text = format!(
             "{id} is to be removed because {what}, and the leader heard it within the last 10 s; waiting"
         );
-        round.block("10", Reason::VolumeLost, member, text.clone());
         return round.wait("10", Reason::VolumeLost, member, text);
     }
     let mut checks = vec![round.configuration_check(view)];
@@ -95,6 +94,8 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
         format!("{what}; it has no vote")
     };
     let why = round.why("10", Reason::VolumeLost, member, text);
+    let message = format!("{member} leaves as {id}: {what}");
+    round.events.push(Event { is_warning: true, reason: "MemberRemoved".to_owned(), message });
     let step = Step::Remove {
         raft_id: id.clone(),
         incarnation: server.incarnation.clone(),

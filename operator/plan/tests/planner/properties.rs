@@ -1,0 +1,83 @@
+//! Random states of up to seven slots: I2 and I7 (and whatever else `exhaustive` checks of one plan).
+
+use proptest::prelude::*;
+use quorate_plan::record::MemberState;
+use quorate_plan::{Now, plan};
+
+use crate::exhaustive::{Server, Small, check, creations, observe};
+use crate::world::{START, World};
+
+fn small() -> impl Strategy<Value = Small> {
+    let states = prop_oneof![
+        1 => Just(None),
+        2 => Just(Some(MemberState::Joining)),
+        6 => Just(Some(MemberState::Member)),
+        2 => Just(Some(MemberState::Leaving)),
+        1 => Just(Some(MemberState::Retired)),
+    ];
+    let servers = prop_oneof![
+        2 => Just(Server::Absent),
+        1 => Just(Server::NonVoter),
+        6 => Just(Server::HealthyVoter),
+        2 => Just(Server::UnhealthyVoter),
+    ];
+    (states, prop::bool::weighted(0.1), prop::bool::weighted(0.8), servers).prop_map(
+        |(claim, deleting, pod, server)| Small {
+            claim,
+            claim_deleting: deleting && claim.is_some(),
+            pod,
+            server,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+    /// I2: whatever the state, what remains after a step that takes a voter has a healthy majority.
+    #[test]
+    fn no_step_takes_the_majority_away(
+        slots in prop::collection::vec(small(), 1..8),
+        replicas in 1..10_i32,
+        leader in prop::option::of(0..7_usize),
+        in_flight in prop::bool::weighted(0.2),
+    ) {
+        let observed = observe(&slots, replicas, leader, in_flight);
+        let decided = plan(&observed, Now(START));
+        check(&observed, &decided);
+        creations(&observed, &decided);
+    }
+
+    /// I7: the same observation gives the same plan, to the letter.
+    #[test]
+    fn the_same_observation_gives_the_same_plan(
+        slots in prop::collection::vec(small(), 1..8),
+        replicas in 1..10_i32,
+        leader in prop::option::of(0..7_usize),
+    ) {
+        let observed = observe(&slots, replicas, leader, false);
+        prop_assert_eq!(plan(&observed, Now(START)), plan(&observed.clone(), Now(START)));
+    }
+}
+
+/// I7: a settled cluster asks for no write at all, now or an hour later.
+#[test]
+fn a_settled_cluster_gives_no_writes() {
+    for replicas in [1, 2, 3, 5] {
+        let mut world = World::settled("db", replicas);
+        for _ in 0..5 {
+            world.round();
+        }
+        for later in [0, 1, 3_600] {
+            world.now += later;
+            for member in world.group.servers.values_mut() {
+                member.heard = Some(world.now);
+            }
+            let plan = world.plan();
+            assert!(plan.ensures.is_empty(), "{replicas} replicas, {later} s later:\n{plan}");
+            assert!(plan.step.is_none());
+            assert!(plan.events.is_empty(), "{:?}", plan.events);
+            assert_eq!(Some(&plan.status), world.cluster.status.as_ref(), "status would be written");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Golden stories: what the planner does, arrow by arrow, as text a person can read.
+//!
+//! A block is `do`, one command a line, and what they print:
+//!
+//! | command | does |
+//! |---|---|
+//! | `cluster NAME replicas=N [settled]` | begins a world; `settled`: runs it until Ready |
+//! | `scale N` · `edit-template` · `pause` · `resume` | edits the resource |
+//! | `delete-pod N` · `delete-claim-and-pod N` · `empty-directory N` | what a person or a fault does |
+//! | `cut N` · `heal` · `obstacle N unschedulable\|image` | nodes and kubelets |
+//! | `no-default-class` · `foreign-claim N` · `lag N ENTRIES` | the surroundings |
+//! | `lose-everything` | deletes every claim and Pod |
+//! | `retain` | sets `whenScaled: Retain` |
+//! | `plan` | prints the whole plan of this moment, without carrying it out |
+//! | `rounds [N] [until=ready]` | carries rounds out; prints steps, what is created and noted, and what waits |
+//! | `pass SECONDS` | lets time pass without a round |
+//! | `status` | prints the conditions and the summary |
+//! | `changes` | prints every membership change the leader accepted |
+//!
+//! `REWRITE=1 cargo test -p quorate-plan` writes the output anew; a person reads the difference.
+
+use std::fmt::Write as _;
+
+use datadriven::walk;
+use quorate_crds::ClaimPolicy;
+use quorate_plan::observed::{Obstacle, ObstacleKind};
+use quorate_plan::record::ClaimRecord;
+use quorate_plan::{Now, Ordinal, Plan};
+
+use crate::world::World;
+
+#[test]
+fn stories_read_as_written() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios");
+    walk(folder, |file| {
+        let mut world = World::cluster("db");
+        file.run(|case| {
+            assert_eq!(case.directive, "do", "{}", file_line(case));
+            case.input.lines().map(|command| run(&mut world, command)).collect::<String>()
+        });
+    });
+}
+
+fn file_line(case: &datadriven::TestCase) -> String {
+    format!("a block begins with `do`, not with `{}`", case.directive)
+}
+
+fn run(world: &mut World, line: &str) -> String {
+    let mut words = line.split_whitespace();
+    let command = words.next().unwrap_or_default();
+    let args: Vec<&str> = words.collect();
+    let number = |place: usize| args.get(place).and_then(|arg| arg.parse::<u32>().ok()).expect(line);
+    match command {
+        "cluster" => return begin(world, &args),
+        "scale" => world.scale(i32::try_from(number(0)).expect("a size")),
+        "edit-template" => {
+            world.cluster.spec.sidecar.image = Some("quorate/sidecar:0.2.0".to_owned());
+            world.edited();
+        }
+        "retain" => world.cluster.spec.storage.retention.when_scaled = ClaimPolicy::Retain,
+        "pause" => {
+            world.cluster.metadata.annotations =
+                Some([("quorate.dev/paused".to_owned(), "true".to_owned())].into());
+        }
+        "resume" => world.cluster.metadata.annotations = None,
+        "delete-pod" => world.delete_pod(number(0)),
+        "delete-claim-and-pod" => world.delete_claim_and_pod(number(0)),
+        "empty-directory" => world.empty_directory(number(0)),
+        "cut" => {
+            world.cut.insert(Ordinal(number(0)));
+        }
+        "heal" => {
+            world.cut.clear();
+            world.obstacles.clear();
+        }
+        "obstacle" => obstacle(world, Ordinal(number(0)), args.get(1).copied().unwrap_or_default()),
+        "no-default-class" => world.storage.default_class = Some(false),
+        "foreign-claim" => foreign_claim(world, Ordinal(number(0))),
+        "lose-everything" => {
+            world.claims.clear();
+            world.pods.clear();
+        }
+        "lag" => {
+            let id = world.raft_id(number(0));
+            if let Some(member) = world.group.servers.get_mut(&id) {
+                member.trailing = u64::from(number(1));
+            }
+        }
+        "pass" => {
+            for _ in 0..number(0) {
+                world.tick();
+            }
+        }
+        "plan" => return world.plan().to_string(),
+        "rounds" => return rounds(world, &args),
+        "status" => return status(world),
+        "changes" => return world.changes.iter().map(|change| format!("{change}\n")).collect(),
+        other => panic!("no such command: {other}"),
+    }
+    String::new()
+}
+
+fn begin(world: &mut World, args: &[&str]) -> String {
+    let name = args.iter().find(|arg| !arg.contains('=') && **arg != "settled").expect("a name");
+    let replicas = args
+        .iter()
+        .find_map(|arg| arg.strip_prefix("replicas="))
+        .expect("replicas=")
+        .parse()
+        .expect("a size");
+    *world = World::cluster(name).replicas(replicas);
+    if args.contains(&"settled") {
+        world.run_until_ready();
+    }
+    String::new()
+}
+
+fn obstacle(world: &mut World, ordinal: Ordinal, kind: &str) {
+    let (kind, message) = match kind {
+        "unschedulable" => (ObstacleKind::Unschedulable, "0/3 nodes are available: 3 Insufficient cpu."),
+        "image" => (ObstacleKind::ImagePull, "Back-off pulling image \"shop:nope\""),
+        other => panic!("no such obstacle: {other}"),
+    };
+    world.obstacles.insert(ordinal, Obstacle { kind, message: message.to_owned(), since: Now(world.now) });
+}
+
+fn foreign_claim(world: &mut World, ordinal: Ordinal) {
+    if let Some(claim) = world.claims.get_mut(&ordinal) {
+        claim.record = ClaimRecord { cluster_id: Some("ee".repeat(16)), ..claim.record.clone() };
+    }
+}
+
+/// What each round does; quiet rounds are counted, not shown.
+fn rounds(world: &mut World, args: &[&str]) -> String {
+    let until_ready = args.contains(&"until=ready");
+    let count = args.iter().find_map(|arg| arg.parse::<usize>().ok()).unwrap_or(400);
+    let mut text = String::new();
+    let mut last = String::new();
+    for _ in 0..count {
+        if until_ready && world.is_ready() {
+            return text + "ready\n";
+        }
+        let said = doings(&world.round());
+        if said != last && !said.is_empty() {
+            text.push_str(&said);
+        }
+        last = said;
+    }
+    assert!(!until_ready, "not Ready after {count} rounds:\n{text}\n{}", world.plan());
+    text
+}
+
+/// The lines of a plan that change something a person cares for.
+fn doings(plan: &Plan) -> String {
+    let shown = [
+        "step ",
+        "ensure claim",
+        "ensure Pod",
+        "ensure note on",
+        "ensure no",
+        "ensure PodDis",
+        "held back",
+        "tell ",
+    ];
+    let mut text = String::new();
+    for line in plan.to_string().lines() {
+        let is_event = line.starts_with("event");
+        if is_event || shown.iter().any(|start| line.starts_with(start)) {
+            writeln!(text, "{line}").expect("a String takes all");
+        }
+    }
+    text
+}
+
+fn status(world: &World) -> String {
+    let status = world.status();
+    let mut text = String::new();
+    for condition in &status.conditions {
+        writeln!(
+            text,
+            "{}={} {}: {}",
+            condition.type_, condition.status, condition.reason, condition.message
+        )
+        .expect("a String takes all");
+    }
+    let column = |value: &Option<String>| value.clone().unwrap_or_default();
+    let tolerates = status.failure_tolerance.map_or_else(|| "<none>".to_owned(), |count| count.to_string());
+    writeln!(
+        text,
+        "health {}, voters {}, leader {}, tolerates {tolerates}\n{}",
+        column(&status.health),
+        column(&status.voters),
+        column(&status.leader),
+        column(&status.summary)
+    )
+    .expect("a String takes all");
+    text
+}

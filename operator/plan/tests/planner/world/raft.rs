@@ -1,0 +1,118 @@
+//! The Raft group of the small world: a configuration, a leader while a majority is up, votes after stabilization.
+
+use std::collections::BTreeMap;
+
+use quorate_plan::Ordinal;
+use quorate_plan::raft_view::{AutopilotSettings, quorum};
+
+use super::World;
+
+/// A server of the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Member {
+    pub(crate) incarnation: String,
+    pub(crate) address: String,
+    pub(crate) is_voter: bool,
+    /// Since when it is healthy without a break.
+    pub(crate) healthy_since: Option<u64>,
+    /// When the leader last heard it.
+    pub(crate) heard: Option<u64>,
+    /// Entries it trails; a story may hold it back.
+    pub(crate) trailing: u64,
+}
+
+/// The group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) servers: BTreeMap<String, Member>,
+    pub(crate) leader: Option<String>,
+    pub(crate) term: u64,
+    pub(crate) index: u64,
+    pub(crate) in_flight: bool,
+    pub(crate) settings: AutopilotSettings,
+    pub(crate) cluster_id: Option<String>,
+}
+
+impl World {
+    /// Whether the server of this ID runs, on its own directory, and can be reached.
+    pub(crate) fn is_up(&self, raft_id: &str) -> bool {
+        let Some(member) = self.group.servers.get(raft_id) else { return false };
+        self.pods.iter().any(|(ordinal, pod)| {
+            pod.raft_id.as_deref() == Some(raft_id)
+                && self.runs(*ordinal)
+                && !self.cut.contains(ordinal)
+                && self.disk(*ordinal).is_some_and(|disk| disk.incarnation == member.incarnation)
+        })
+    }
+
+    pub(crate) fn disk(&self, ordinal: Ordinal) -> Option<&super::Disk> {
+        self.disks.get(self.pods.get(&ordinal)?.claim_uid.as_ref()?)
+    }
+
+    /// Whether so many of these would be a majority that is up.
+    pub(crate) fn majority_up_without(&self, without: Option<&str>) -> bool {
+        let voters: Vec<_> = self
+            .group
+            .servers
+            .iter()
+            .filter(|(id, member)| member.is_voter && Some(id.as_str()) != without)
+            .collect();
+        let up = voters.iter().filter(|(id, _)| self.is_up(id)).count();
+        !voters.is_empty() && up >= quorum(voters.len())
+    }
+
+    /// A second of Raft.
+    pub(crate) fn raft_second(&mut self) {
+        let has_majority = self.majority_up_without(None);
+        let leader_is_up = self.group.leader.as_ref().is_some_and(|leader| self.is_up(leader));
+        if !has_majority {
+            self.group.leader = None;
+        } else if !leader_is_up {
+            let next = self.group.servers.iter().find(|(id, member)| member.is_voter && self.is_up(id));
+            self.group.leader = next.map(|(id, _)| id.clone());
+            self.group.term += 1;
+        }
+        let up: Vec<String> = self.group.servers.keys().filter(|id| self.is_up(id)).cloned().collect();
+        let now = self.now;
+        for (id, member) in &mut self.group.servers {
+            if up.contains(id) {
+                member.healthy_since.get_or_insert(now);
+                member.heard = Some(now);
+            } else {
+                member.healthy_since = None;
+            }
+        }
+        if self.group.leader.is_some() {
+            self.group.in_flight = false;
+            self.promote();
+        }
+    }
+
+    /// Autopilot: one stable non-voter at a time gets its vote (K15).
+    fn promote(&mut self) {
+        let needed = self.group.settings.server_stabilization_time.as_secs();
+        let now = self.now;
+        let stable = self.group.servers.iter_mut().find(|(_, member)| {
+            !member.is_voter
+                && member.trailing <= 250
+                && member.healthy_since.is_some_and(|since| now - since >= needed)
+        });
+        if let Some((id, member)) = stable {
+            member.is_voter = true;
+            let change = format!("promote {id}");
+            self.changed(change);
+        }
+    }
+
+    /// A change was accepted; it is committed a second later.
+    pub(crate) fn changed(&mut self, change: String) {
+        assert!(
+            !self.group.in_flight,
+            "two membership changes at once: {change} after {:?}",
+            self.changes.last()
+        );
+        self.group.index += 1;
+        self.group.in_flight = true;
+        self.changes.push(change);
+    }
+}
