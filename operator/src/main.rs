@@ -1,3 +1,7 @@
 //! The Quorate operator.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorate_operator::main()
+}

@@ -1,0 +1,43 @@
+//! Events on the resource: what changed, for people (operator.md §3.10).
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource;
+use kube::runtime::events::{Event as KubeEvent, EventType};
+use quorate_plan::observed::Observed;
+use quorate_plan::plan::Event;
+use tracing::warn;
+
+use super::Hands;
+
+/// Publishes them. An event that cannot be written is logged and lost: the conditions say the same.
+pub(super) async fn publish(hands: &Hands<'_>, events: &[Event]) {
+    let about = hands.seen.observed.cluster.object_ref(&());
+    for event in events {
+        let kube_event = KubeEvent {
+            type_: if event.is_warning { EventType::Warning } else { EventType::Normal },
+            reason: event.reason.clone(),
+            note: Some(event.message.clone()),
+            action: event.reason.clone(),
+            secondary: related(&hands.seen.observed, &event.message),
+        };
+        if let Err(error) = hands.recorder.publish(&kube_event, &about).await {
+            warn!(%error, reason = event.reason, "an event was not written");
+        }
+    }
+}
+
+/// The member a message begins with, as the related object. Repeats are counted per related object, so that two
+/// members' events of one reason stay two events.
+fn related(observed: &Observed, message: &str) -> Option<ObjectReference> {
+    let first = message.split_whitespace().next()?;
+    let pods = observed.slots.values().filter_map(|slot| slot.pod.as_ref());
+    let pod = pods.into_iter().find(|pod| pod.name == first)?;
+    Some(ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: Some(observed.namespace().to_owned()),
+        name: Some(pod.name.clone()),
+        uid: Some(pod.uid.clone()),
+        ..ObjectReference::default()
+    })
+}

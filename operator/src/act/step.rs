@@ -1,0 +1,101 @@
+//! The one disruptive step of a plan (I1), after its checks.
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use quorate_plan::plan::{Check, PlannedStep, Step};
+use tracing::info;
+
+use super::{Acted, Hands, ensure};
+use crate::error::RoundError;
+
+/// Checks each precondition live, then does it.
+pub(super) async fn carry_out(hands: &Hands<'_>, planned: &PlannedStep) -> Result<Acted, RoundError> {
+    for check in &planned.checks {
+        if !holds(hands, check).await? {
+            info!(why = %planned.why.text, "a step was skipped: what it was decided on has changed");
+            return Ok(Acted::Overtaken);
+        }
+    }
+    let (rule, reason) = (planned.why.rule, planned.why.reason.as_str());
+    info!(cluster = %hands.place.name, rule, reason, member = %planned.why.member, why = %planned.why.text, "step");
+    do_it(hands, planned).await
+}
+
+async fn do_it(hands: &Hands<'_>, planned: &PlannedStep) -> Result<Acted, RoundError> {
+    match &planned.step {
+        Step::Bootstrap { pod: _, cluster_id, raft_id, incarnation } => {
+            hands.dial(raft_id).await?.bootstrap(cluster_id, incarnation).await?;
+        }
+        Step::AddNonVoter { raft_id, incarnation, address, intent } => {
+            let (leader, index) = leader(planned);
+            let server = (raft_id.as_str(), incarnation.as_str());
+            hands.dial(leader).await?.add_non_voter(server, address, intent, index).await?;
+        }
+        Step::Remove { raft_id, incarnation, reason } => {
+            let (leader, index) = leader(planned);
+            let server = (raft_id.as_str(), incarnation.as_str());
+            hands.dial(leader).await?.remove(server, *reason, index).await?;
+        }
+        Step::TransferLeadership { from, to } => {
+            hands.dial(from).await?.transfer_leadership(to).await?;
+        }
+        Step::DeletePod { pod } => {
+            let Some((uid, version)) = preconditions(planned, pod) else { return Ok(Acted::Overtaken) };
+            return ensure::delete::<Pod>(hands, pod, uid, version).await;
+        }
+        Step::DeleteClaim { claim } => {
+            let Some((uid, version)) = preconditions(planned, claim) else { return Ok(Acted::Overtaken) };
+            return ensure::delete::<PersistentVolumeClaim>(hands, claim, uid, version).await;
+        }
+    }
+    Ok(Acted::ToItsEnd)
+}
+
+/// The leader a membership step was decided on; index 0 never matches, so a step without this check is refused.
+fn leader(planned: &PlannedStep) -> (&str, u64) {
+    let found = planned.checks.iter().find_map(|check| match check {
+        Check::Configuration { index, leader, .. } => Some((leader.as_str(), *index)),
+        _ => None,
+    });
+    found.unwrap_or_default()
+}
+
+/// UID and resource version for a delete; without them nothing is deleted.
+fn preconditions<'a>(planned: &'a PlannedStep, object: &str) -> Option<(&'a str, &'a str)> {
+    planned.checks.iter().find_map(|check| match check {
+        Check::Pod { name, uid, resource_version } | Check::Claim { name, uid, resource_version }
+            if name == object =>
+        {
+            Some((uid.as_str(), resource_version.as_str()))
+        }
+        _ => None,
+    })
+}
+
+async fn holds(hands: &Hands<'_>, check: &Check) -> Result<bool, RoundError> {
+    match check {
+        // Both go into the delete's preconditions: the API server checks them in the same transaction.
+        Check::Pod { .. } | Check::Claim { .. } => Ok(true),
+        // The leader compares the index itself (K13).
+        Check::Configuration { leader, term, .. } => Ok(hands.dial(leader).await?.leads_in(*term).await?),
+        Check::ClaimStays { name, uid } => {
+            let claim = claim(hands, name).await?;
+            Ok(claim
+                .is_some_and(|meta| meta.uid.as_deref() == Some(uid) && meta.deletion_timestamp.is_none()))
+        }
+        Check::ClaimGone { name, uid_begins } => {
+            let claim = claim(hands, name).await?;
+            let is_it = |uid: &str| {
+                let hex: String = uid.chars().filter(char::is_ascii_hexdigit).collect();
+                hex.to_ascii_lowercase().starts_with(&uid_begins.to_ascii_lowercase())
+            };
+            Ok(!claim.is_some_and(|meta| meta.uid.as_deref().is_some_and(is_it)))
+        }
+    }
+}
+
+/// A live GET (K33).
+async fn claim(hands: &Hands<'_>, name: &str) -> Result<Option<kube::core::ObjectMeta>, RoundError> {
+    let claims = hands.place.api::<PersistentVolumeClaim>(hands.client);
+    let found = claims.get_metadata_opt(name).await.map_err(RoundError::api("reading a claim"))?;
+    Ok(found.map(|found| found.metadata))
+}

@@ -1,0 +1,15 @@
+//! What this operator was installed with.
+
+/// From the command line or the environment; the chart sets each.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Installation {
+    /// The sidecar image used when a `RaftCluster` names none.
+    #[arg(long, env = "QUORATE_SIDECAR_IMAGE")]
+    pub(crate) sidecar_image: String,
+    /// Its pull policy: Always, `IfNotPresent` or Never; left to Kubernetes if not set.
+    #[arg(long, env = "QUORATE_SIDECAR_PULL_POLICY")]
+    pub(crate) sidecar_pull_policy: Option<String>,
+    /// Whether nodes and storage classes may be read (K52).
+    #[arg(long, env = "QUORATE_CLUSTER_READ", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) may_read_cluster: bool,
+}

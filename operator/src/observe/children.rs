@@ -1,0 +1,181 @@
+//! The children other than claims and Pods, each by name.
+//!
+//! Metadata only, except where the planner compares content. A Secret's key never leaves this module but as an
+//! [`Authority`].
+
+use std::fmt::Debug;
+use std::time::SystemTime;
+
+use futures::future::try_join_all;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::{Client, Resource};
+use quorate_plan::children::names;
+use quorate_plan::observed::{Certificate, Child, Children, Ordinal};
+use serde::de::DeserializeOwned;
+use tracing::warn;
+
+use super::{Place, pods};
+use crate::error::RoundError;
+use crate::tls::{Authority, Facts, needs_renewal};
+
+/// `ca.crt` in the authority's and in each member's Secret.
+pub(crate) const CA_CERTIFICATE: &str = "ca.crt";
+/// `ca.key` in the authority's Secret.
+pub(crate) const CA_KEY: &str = "ca.key";
+/// `tls.crt` in a member's Secret.
+pub(crate) const LEAF_CERTIFICATE: &str = "tls.crt";
+/// `tls.key` in a member's Secret.
+pub(crate) const LEAF_KEY: &str = "tls.key";
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) children: Children,
+    pub(super) authority: Option<Authority>,
+    /// What the leader wrote into the status Lease, by its own clock: only whether it changes means something (K32).
+    pub(super) leader_renewed: Option<jiff::Timestamp>,
+}
+
+/// Reads every child; certificates for the slots that exist.
+pub(super) async fn read(client: &Client, place: &Place, ordinals: &[Ordinal]) -> Result<Found, RoundError> {
+    let name = &place.name;
+    let (leader, access) = (names::leader(name), names::access(name));
+    let members = names::members_service(name);
+    let (read_service, budget, ca_secret) =
+        (names::read_service(name), names::budget(name), names::ca_secret(name));
+    let (members_service, leader_service, read_service, leader_slice, leader_lease) = tokio::try_join!(
+        child::<Service>(client, place, &members),
+        get::<Service>(client, place, &leader),
+        child::<Service>(client, place, &read_service),
+        child::<EndpointSlice>(client, place, &leader),
+        get::<Lease>(client, place, &leader),
+    )?;
+    let (service_account, role, role_binding) = tokio::try_join!(
+        child::<ServiceAccount>(client, place, &access),
+        child::<Role>(client, place, &access),
+        get::<RoleBinding>(client, place, &access),
+    )?;
+    let (budget, ca_secret) = tokio::try_join!(
+        get::<PodDisruptionBudget>(client, place, &budget),
+        get::<Secret>(client, place, &ca_secret),
+    )?;
+    let authority = ca_secret.as_ref().filter(|secret| owned(place, &secret.metadata) == Child::Ours);
+    let authority = authority.and_then(read_authority);
+    let authority_pem = authority.as_ref().map(|authority| authority.certificate_pem().to_owned());
+    let leaves = ordinals.iter().map(|&ordinal| {
+        let authority_pem = authority_pem.clone();
+        async move {
+            let secret = get::<Secret>(client, place, &names::tls_secret(name, ordinal)).await?;
+            Ok::<_, RoundError>(
+                secret.map(|secret| (ordinal, certificate(place, &secret, authority_pem.as_deref()))),
+            )
+        }
+    });
+    let certificates = try_join_all(leaves).await?.into_iter().flatten().collect();
+    let children = Children {
+        members_service,
+        read_service,
+        leader_service: owned_opt(place, leader_service.as_ref().map(|service| &service.metadata)),
+        leader_slice,
+        leader_lease: owned_opt(place, leader_lease.as_ref().map(|lease| &lease.metadata)),
+        budget: owned_opt(place, budget.as_ref().map(|budget| &budget.metadata)),
+        budget_min_available: budget.as_ref().and_then(min_available),
+        service_account,
+        role,
+        role_binding: owned_opt(place, role_binding.as_ref().map(|binding| &binding.metadata)),
+        bound_accounts: role_binding.as_ref().map(bound_accounts).unwrap_or_default(),
+        leader_ports: leader_service.as_ref().map(ports).unwrap_or_default(),
+        ca_secret: owned_opt(place, ca_secret.as_ref().map(|secret| &secret.metadata)),
+        certificates,
+    };
+    let leader_renewed =
+        leader_lease.as_ref().and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0));
+    Ok(Found { children, authority, leader_renewed })
+}
+
+/// The authority a Secret holds.
+pub(crate) fn read_authority(secret: &Secret) -> Option<Authority> {
+    let name = secret.metadata.name.as_deref().unwrap_or_default();
+    let text = |key: &str| text(secret, key).unwrap_or_default();
+    match Authority::read(name, &text(CA_CERTIFICATE), &text(CA_KEY)) {
+        Ok(authority) => Some(authority),
+        Err(error) => {
+            warn!(%error, "a cluster's certificate authority cannot be used");
+            None
+        }
+    }
+}
+
+/// A value of a Secret as text.
+pub(crate) fn text(secret: &Secret, key: &str) -> Option<String> {
+    let value = secret.data.as_ref()?.get(key)?;
+    String::from_utf8(value.0.clone()).ok()
+}
+
+/// Whose an object is (K45).
+pub(crate) fn owned(place: &Place, meta: &ObjectMeta) -> Child {
+    if pods::controller_uid(meta).as_deref() == Some(place.uid.as_str()) {
+        Child::Ours
+    } else {
+        Child::Foreign
+    }
+}
+
+fn owned_opt(place: &Place, meta: Option<&ObjectMeta>) -> Child {
+    meta.map_or(Child::Missing, |meta| owned(place, meta))
+}
+
+fn certificate(place: &Place, secret: &Secret, authority_pem: Option<&str>) -> Certificate {
+    let leaf = text(secret, LEAF_CERTIFICATE).unwrap_or_default();
+    let authority_pem = authority_pem.unwrap_or_default();
+    // The trust bundle beside the leaf goes stale together with it.
+    let is_bundle_stale = text(secret, CA_CERTIFICATE).as_deref() != Some(authority_pem);
+    Certificate {
+        owner: owned(place, &secret.metadata),
+        raft_id: Facts::read(&leaf).and_then(|facts| facts.raft_id),
+        renewal_due: is_bundle_stale || needs_renewal(&leaf, authority_pem, SystemTime::now()),
+    }
+}
+
+fn min_available(budget: &PodDisruptionBudget) -> Option<i32> {
+    match budget.spec.as_ref()?.min_available.as_ref()? {
+        IntOrString::Int(count) => Some(*count),
+        IntOrString::String(_) => None,
+    }
+}
+
+fn ports(service: &Service) -> Vec<(String, i32)> {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+    ports.into_iter().flatten().map(|port| (port.name.clone().unwrap_or_default(), port.port)).collect()
+}
+
+fn bound_accounts(binding: &RoleBinding) -> Vec<String> {
+    binding.subjects.iter().flatten().map(|subject| subject.name.clone()).collect()
+}
+
+async fn child<K>(client: &Client, place: &Place, name: &str) -> Result<Child, RoundError>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+{
+    let found =
+        place.api::<K>(client).get_metadata_opt(name).await.map_err(RoundError::api("reading a child"))?;
+    Ok(owned_opt(place, found.as_ref().map(|found| &found.metadata)))
+}
+
+async fn get<K>(client: &Client, place: &Place, name: &str) -> Result<Option<K>, RoundError>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+{
+    place.api::<K>(client).get_opt(name).await.map_err(RoundError::api("reading a child"))
+}
