@@ -2,7 +2,7 @@
 //!
 //! Every message carries the sender's current term, who sends it and for whom it is meant, both
 //! with incarnation (K1). Requests of a lower term are answered with ours; answers of a lower
-//! term are dropped. All fields are bytes from a network: the core checks each before use, and a
+//! term are dropped, except to a pre-vote. All fields are bytes from a network: the core checks each before use, and a
 //! message that no member of ours would send is ignored and counted.
 //! Snapshots travel on a connection of their own; here only what is said about them.
 

@@ -88,8 +88,8 @@ mod tests {
             second in proptest::option::of((0_usize..5, 1_usize..=4)),
         ) {
             let ids = ids(9);
-            let mut ranges = vec![0..first];
-            ranges.extend(second.map(|(start, count)| start..start + count));
+            let second = second.map(|(start, count)| start..start + count);
+            let ranges: Vec<std::ops::Range<usize>> = std::iter::once(0..first).chain(second).collect();
             let halves: Vec<BTreeSet<&ServerId>> =
                 ranges.iter().map(|range| ids[range.clone()].iter().collect()).collect();
             let numbers: Vec<Vec<u64>> = ranges.iter().map(|range| matched[range.clone()].to_vec()).collect();

@@ -1,7 +1,8 @@
 //! The door for messages: everything from a peer is checked here before it means anything.
 //!
 //! Rules of the door: only what is meant for exactly us (K1); no number that would overflow; a
-//! request of a lower term is answered with ours, an answer of a lower term dropped (K10); an
+//! request of a lower term is answered with ours, an answer of a lower term dropped except to a
+//! pre-vote (K10); an
 //! answer of a higher term makes us follow (S16); a leader's message of our term makes us its
 //! follower (S5). What breaks a rule is counted in an event and otherwise ignored.
 
@@ -50,13 +51,12 @@ impl Raft {
             }
             Body::HeartbeatRequest { epoch, round } => self.heartbeat_request(from, term, epoch, round),
             Body::TimeoutNow => self.timeout_now(&from, term),
-            // An old answer was to an old question.
-            Body::PreVoteResponse { .. }
-            | Body::VoteResponse { .. }
-            | Body::AppendResponse { .. }
-            | Body::HeartbeatResponse { .. }
-                if term < self.hard.term => {}
+            // It names the term it was asked about; whoever answers may be in a lower one, because a
+            // pre-vote raises no term.
             Body::PreVoteResponse { proposed, granted } => self.pre_vote_response(from, proposed, granted),
+            // Any other old answer was to an old question.
+            Body::VoteResponse { .. } | Body::AppendResponse { .. } | Body::HeartbeatResponse { .. }
+                if term < self.hard.term => {}
             Body::VoteResponse { granted } => self.vote_response(from, granted),
             Body::AppendResponse { epoch, outcome } => self.append_response(&from, epoch, outcome),
             Body::HeartbeatResponse { epoch, round, commit } => {

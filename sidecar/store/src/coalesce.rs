@@ -54,7 +54,7 @@ impl Coalescing {
         for (offset, bytes) in std::mem::take(&mut held.writes) {
             match &mut run {
                 Some((start, merged)) if *start + merged.len() as u64 == offset => {
-                    merged.extend_from_slice(&bytes)
+                    merged.extend_from_slice(&bytes);
                 }
                 _ => {
                     if let Some((start, merged)) = run.replace((offset, bytes)) {

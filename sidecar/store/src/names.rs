@@ -26,10 +26,11 @@ pub(crate) fn receiving_name(last: LogId) -> String {
 
 /// Whether a file is one of a transfer: none of these survives a restart.
 pub(crate) fn is_of_a_transfer(name: &str) -> bool {
-    (name.starts_with("snapshot-") || name.starts_with("receiving-")) && name.ends_with(".snap")
+    name.strip_suffix(".snap")
+        .is_some_and(|stem| stem.starts_with("snapshot-") || stem.starts_with("receiving-"))
 }
 
 /// Whether a file is a state file.
 pub(crate) fn is_state(name: &str) -> bool {
-    name == STATE_FIRST_NAME || name.starts_with("state-") && name.ends_with(".redb")
+    name == STATE_FIRST_NAME || name.strip_suffix(".redb").is_some_and(|stem| stem.starts_with("state-"))
 }

@@ -66,6 +66,10 @@ impl LogThread {
     }
 
     /// Queues a request; never waits.
+    #[expect(
+        clippy::result_large_err,
+        reason = "a refused request goes back by value, to be submitted again"
+    )]
     pub fn submit(&self, request: Request) -> Result<(), Rejected> {
         match &self.queue {
             Some(queue) => queue.try_send(request).map_err(|error| match error {

@@ -1,4 +1,5 @@
 //! Power lost at every single call of the storage: nothing acknowledged is lost, nothing is half there.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 

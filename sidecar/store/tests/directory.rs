@@ -1,4 +1,5 @@
 //! The data directory: created once, opened by its own member only.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 

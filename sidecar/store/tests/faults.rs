@@ -1,4 +1,5 @@
 //! A full disk, a failing disk, a decaying disk: clear errors, and nothing acknowledged is lost.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 

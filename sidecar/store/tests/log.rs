@@ -1,4 +1,5 @@
 //! The log: one transaction and one fdatasync per commit, truncation, compaction, reads.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 
@@ -87,11 +88,11 @@ fn a_truncation_keeps_what_is_before_it() {
     assert_eq!(log.last(), log_id(2, 16));
     assert_eq!(log.term_at(Index(14)), Some(Term(1)));
     assert_eq!(log.term_at(Index(17)), None);
-    let stored = member_after(member, log);
+    let stored = member_after(&member, log);
     assert_eq!(stored.tail, expected);
 }
 
-fn member_after(member: Member, log: quorate_store::Log) -> quorate_raft::Stored {
+fn member_after(member: &Member, log: quorate_store::Log) -> quorate_raft::Stored {
     drop(log);
     member.crash_and_open(2).stored
 }
@@ -104,7 +105,7 @@ fn a_truncated_configuration_is_gone() {
     log.commit(&[append(1, vec![configuration_entry(1, 1, &["a"]), configuration_entry(1, 2, &["a", "b"])])])
         .unwrap();
     log.commit(&[Persist { truncate_from: Some(Index(2)), ..append(2, commands(2, 2, 2)) }]).unwrap();
-    let stored = member_after(member, log);
+    let stored = member_after(&member, log);
     assert_eq!(stored.configurations.iter().map(|found| found.index.0).collect::<Vec<_>>(), [1]);
 }
 
@@ -130,7 +131,7 @@ fn contradictions_are_refused_and_stop_the_log() {
         .unwrap();
         assert!(matches!(log.commit(&[contradiction]), Err(StoreError::Refused { .. })));
         assert!(matches!(log.commit(&[persist(3)]), Err(StoreError::Stopped)));
-        assert_eq!(member_after(member, log).tail, commands(1, 1, 5));
+        assert_eq!(member_after(&member, log).tail, commands(1, 1, 5));
     }
 }
 

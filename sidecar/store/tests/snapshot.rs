@@ -1,4 +1,5 @@
 //! Snapshots: made once, resumed anywhere, checked whole, installed at one commit point.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 

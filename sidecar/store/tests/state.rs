@@ -1,4 +1,5 @@
 //! The state file: a flush is one transaction at one index, never ahead of the log.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 

@@ -1,4 +1,5 @@
 //! The storage thread: order, group commit, one error and then silence.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
 

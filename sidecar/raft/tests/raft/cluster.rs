@@ -283,6 +283,14 @@ impl Cluster {
         self.step(name, vec![Input::DurableApplied { applied }]);
     }
 
+    /// The disk is fast again, for what already waits as well.
+    pub(crate) fn speed_up(&mut self, name: &str) {
+        let now = self.now;
+        let member = self.members.get_mut(name).unwrap();
+        member.write_delay = Duration::from_millis(1);
+        member.queue.waiting.iter_mut().for_each(|(at, _)| *at = now);
+    }
+
     // ---- waiting
 
     pub(crate) fn leader(&self) -> Option<&'static str> {

@@ -144,6 +144,19 @@ fn a_pre_vote_changes_nothing_and_is_granted_to_the_known_leader_itself() {
     assert!(solo.writes.is_empty());
 }
 
+/// K10: a pre-vote raises no term, so whoever grants it may still be in a lower one: it counts all
+/// the same. (Found by seed 1724: a voter in term 3 waited for ever for the one in term 2.)
+#[test]
+fn a_pre_vote_granted_in_a_lower_term_counts() {
+    let mut cluster = Cluster::empty(1, Default::default());
+    let mut disk = founded(&["a", "b"], &[], true);
+    disk.hard_state.term = Term(9);
+    disk.entries.push(crate::solo::command(2, 2, "only here"));
+    cluster.add("a", disk);
+    cluster.add("b", founded(&["a", "b"], &[], true));
+    assert_eq!(cluster.must_lead(), "a");
+}
+
 /// B17: a member that was cut off for a minute returns without an election and without a new term.
 #[test]
 fn a_member_that_comes_back_from_a_partition_disturbs_nobody() {

@@ -1,5 +1,8 @@
 //! Scenarios of the consensus core: small groups under virtual time, each named after its promise.
 
+// A fixture that is broken must stop the test, wherever it stands.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod cluster;
 mod disk;
 mod invariants;

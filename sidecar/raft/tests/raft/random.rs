@@ -4,7 +4,7 @@
 //! invariants are checked at every step by the cluster itself. `RAFT_SEED=n` replays one run,
 //! `RAFT_SEEDS=n` tries more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_raft::{Answer, Change, Index, Input, Role, Settings, Suffrage, Ticket};
@@ -23,6 +23,8 @@ struct Run {
     /// Reads and the greatest index acknowledged before each.
     reads: BTreeMap<Ticket, Index>,
     used: usize,
+    /// Those told that their process ends (K43); in peace they are replaced by new processes.
+    ending: BTreeSet<&'static str>,
 }
 
 impl Run {
@@ -40,7 +42,7 @@ impl Run {
         cluster.duplication = [0.0, 0.1][draw.random_range(0..2)];
         cluster.latency = [1..2, 1..20, 1..300][draw.random_range(0..3)].clone();
         cluster.tail_count = [0, 5, 1_000][draw.random_range(0..3)];
-        Self { cluster, writes: BTreeMap::new(), reads: BTreeMap::new(), used }
+        Self { cluster, writes: BTreeMap::new(), reads: BTreeMap::new(), used, ending: BTreeSet::new() }
     }
 
     fn pick(&mut self) -> &'static str {
@@ -84,7 +86,10 @@ impl Run {
                     self.cluster.transfer(leader, None);
                 }
             }
-            90..91 if up => self.cluster.step(name, vec![Input::HandOver]),
+            90..91 if up => {
+                self.cluster.step(name, vec![Input::HandOver]);
+                self.ending.insert(name);
+            }
             91..100 => self.change(),
             _ => {}
         }
@@ -147,7 +152,10 @@ impl Run {
         self.cluster.duplication = 0.0;
         self.cluster.latency = 1..3;
         for name in &NAMES[..self.used] {
-            self.cluster.members.get_mut(*name).unwrap().write_delay = Duration::from_millis(1);
+            if self.ending.contains(name) {
+                self.cluster.crash(name);
+            }
+            self.cluster.speed_up(name);
             if !self.cluster.is_up(name) {
                 self.cluster.start(name);
             }

@@ -3,6 +3,8 @@
 //! `FORMAT.md` draws the files; the decoders here never panic on arbitrary bytes.
 
 pub(crate) mod configuration;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod meta;
 pub(crate) mod record;
 pub(crate) mod row;

@@ -72,7 +72,7 @@ impl Log {
         let compacted = self.write_entries(&transaction, &mut draft, compact_upto)?;
         let is_compacted = compacted.is_some_and(|cut| cut.moved);
         self.write_terms(&transaction, &draft, is_compacted).map_err(|error| self.failed(error))?;
-        self.write_configurations(&transaction, &draft, is_compacted).map_err(|error| self.failed(error))?;
+        write_configurations(&transaction, &draft, is_compacted).map_err(|error| self.failed(error))?;
         self.write_records(&transaction, &draft, &identity, named.as_deref())
             .map_err(|error| self.failed(error))?;
         transaction.commit().map_err(|error| self.failed(error))?;
@@ -168,28 +168,6 @@ impl Log {
         Ok(())
     }
 
-    fn write_configurations(
-        &self,
-        transaction: &WriteTransaction,
-        draft: &Draft,
-        is_compacted: bool,
-    ) -> Result<(), redb::Error> {
-        if draft.cut.is_none() && !is_compacted && draft.configurations().next().is_none() {
-            return Ok(());
-        }
-        let mut table = transaction.open_table(CONFIGURATIONS)?;
-        if let Some(from) = draft.cut {
-            table.retain_in(from.0.., |_, _| false)?;
-        }
-        if is_compacted {
-            table.retain_in(..draft.head.first().0, |_, _| false)?;
-        }
-        for (index, configuration) in draft.configurations() {
-            table.insert(index.0, &*configuration::encode(configuration))?;
-        }
-        Ok(())
-    }
-
     fn write_records(
         &self,
         transaction: &WriteTransaction,
@@ -224,6 +202,28 @@ fn replace_identity(database: &Database, identity: &DirectoryIdentity) -> Result
     let transaction = database.begin_write()?;
     transaction.open_table(STORE)?.insert(IDENTITY, identity.encode().as_slice())?;
     transaction.commit()?;
+    Ok(())
+}
+
+/// Keeps the table of configuration entries as the entries are.
+fn write_configurations(
+    transaction: &WriteTransaction,
+    draft: &Draft,
+    is_compacted: bool,
+) -> Result<(), redb::Error> {
+    if draft.cut.is_none() && !is_compacted && draft.configurations().next().is_none() {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(CONFIGURATIONS)?;
+    if let Some(from) = draft.cut {
+        table.retain_in(from.0.., |_, _| false)?;
+    }
+    if is_compacted {
+        table.retain_in(..draft.head.first().0, |_, _| false)?;
+    }
+    for (index, configuration) in draft.configurations() {
+        table.insert(index.0, &*configuration::encode(configuration))?;
+    }
     Ok(())
 }
 

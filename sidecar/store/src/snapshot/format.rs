@@ -69,7 +69,7 @@ impl SnapshotHeader {
         writer.seal()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::open(bytes, HEADER_VERSION)?;
         let header = Self {
             cluster_id: ClusterId(reader.u128()?),
