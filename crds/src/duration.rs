@@ -1,10 +1,8 @@
-//! Durations of the spec, such as "10s" or "1m30s": the subset of Go's syntax that the schema's pattern admits.
+//! Durations of the spec, such as "10s" or "1m30s": the subset of Go's syntax that the schema's
+//! rules admit.
 
 use std::fmt;
 use std::time::Duration;
-
-/// What [`parse_duration`] accepts; the schema carries it, so that the API server and this parser agree.
-pub(crate) const DURATION_PATTERN: &str = "^([0-9]{1,6}(ms|s|m|h))+$";
 
 /// The text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -61,8 +61,8 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule(
         "spec/autopilot/lastContactThreshold",
-        "duration(self) >= duration('300ms') && duration(self) <= duration('1h')",
-        "spec.autopilot.lastContactThreshold must be from 300ms (three heartbeats) to 1h, such as 1s",
+        "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('300ms') && duration(self) <= duration('1h')",
+        "spec.autopilot.lastContactThreshold must be a duration from 300ms (three heartbeats) to 1h, such as 1s",
     ),
     rule(
         "spec/autopilot/maxTrailingLogs",
@@ -71,8 +71,8 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule(
         "spec/autopilot/serverStabilizationTime",
-        "duration(self) <= duration('24h')",
-        "spec.autopilot.serverStabilizationTime must be at most 24h, such as 10s: until then a new member has no vote",
+        "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) <= duration('24h')",
+        "spec.autopilot.serverStabilizationTime must be a duration of at most 24h, such as 10s: until then a new member has no vote",
     ),
     rule(
         "spec/sidecar/imagePullPolicy",

@@ -13,7 +13,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use crate::duration::DURATION_PATTERN;
 use crate::limits;
 use crate::rules::RULES;
 use crate::spec::RaftCluster;
@@ -132,9 +131,7 @@ fn bound(schema: &mut Value) {
         }
     }
     for field in ["lastContactThreshold", "serverStabilizationTime"] {
-        let node = at(schema, &format!("spec/autopilot/{field}"));
-        node["pattern"] = DURATION_PATTERN.into();
-        node["maxLength"] = limits::DURATION_CHARS_MAX.into();
+        at(schema, &format!("spec/autopilot/{field}"))["maxLength"] = limits::DURATION_CHARS_MAX.into();
     }
 }
 
