@@ -14,7 +14,7 @@ use crate::output::{Answer, Event, Output, StepDownReason};
 use crate::progress::{Departing, Progress};
 use crate::quorum::is_quorum;
 use crate::raft::{Raft, RoleState};
-use crate::reads::Reads;
+use crate::read::Reads;
 use crate::refusal::Refusal;
 use crate::transfer::Transfer;
 use crate::types::{Epoch, Index, Now, ServerId, Term, Ticket};

@@ -98,7 +98,6 @@ mod propose;
 mod quorum;
 mod raft;
 mod read;
-mod reads;
 mod receive;
 mod refusal;
 mod replication;

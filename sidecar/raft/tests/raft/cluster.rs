@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_raft::{
-    Address, Answer, Change, ClusterId, Configuration, Entry, Event, Identity, Incarnation, Index,
-    IndexedConfiguration, Input, Intent, LogId, Message, Now, Output, Persist, Raft, RaftId, RecoveryEpoch,
-    Refusal, Role, Server, ServerId, Settings, SnapshotMeta, Status, Suffrage, Term, Ticket,
+    Address, Answer, Change, ClusterId, Configuration, Entry, Epoch, Event, Identity, Incarnation, Index,
+    IndexedConfiguration, Input, Intent, LogId, Message, Now, Raft, RaftId, RecoveryEpoch, Refusal, Role,
+    Server, ServerId, Settings, Status, Suffrage, Term, Ticket,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::disk::{Disk, Operation, Queue, State};
+use crate::disk::{Disk, Queue, State};
 use crate::invariants::Invariants;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(0xC1);
@@ -31,26 +31,26 @@ pub(crate) struct Member {
     pub(crate) id: ServerId,
     pub(crate) raft: Option<Raft>,
     pub(crate) disk: Disk,
-    queue: Queue,
+    pub(crate) queue: Queue,
     pub(crate) write_delay: Duration,
     pub(crate) state: State,
     /// Names of the entries handed to storage, synced or not.
-    log: BTreeMap<Index, Term>,
-    log_previous: LogId,
-    received: BTreeMap<LogId, State>,
+    pub(crate) log: BTreeMap<Index, Term>,
+    pub(crate) log_previous: LogId,
+    pub(crate) received: BTreeMap<LogId, State>,
     pub(crate) events: Vec<Event>,
     pub(crate) sent: Vec<Message>,
 }
 
-struct Packet {
-    at: Now,
-    number: u64,
-    load: Load,
+pub(crate) struct Packet {
+    pub(crate) at: Now,
+    pub(crate) number: u64,
+    pub(crate) load: Load,
 }
 
-enum Load {
+pub(crate) enum Load {
     Message(Message),
-    Snapshot { from: ServerId, to: ServerId, term: Term, epoch: quorate_raft::Epoch, state: Box<State> },
+    Snapshot { from: ServerId, to: ServerId, term: Term, epoch: Epoch, state: Box<State> },
 }
 
 pub(crate) struct Cluster {
@@ -58,12 +58,12 @@ pub(crate) struct Cluster {
     pub(crate) rng: SmallRng,
     pub(crate) settings: Settings,
     pub(crate) members: BTreeMap<&'static str, Member>,
-    packets: Vec<Packet>,
-    packet_number: u64,
+    pub(crate) packets: Vec<Packet>,
+    pub(crate) packet_number: u64,
     pub(crate) latency: std::ops::Range<u64>,
     pub(crate) loss: f64,
     pub(crate) duplication: f64,
-    cut: BTreeSet<(ServerId, ServerId)>,
+    pub(crate) cut: BTreeSet<(ServerId, ServerId)>,
     next_ticket: u64,
     pub(crate) ends: BTreeMap<Ticket, End>,
     pub(crate) invariants: Invariants,
@@ -334,260 +334,6 @@ impl Cluster {
 
     pub(crate) fn run_ms(&mut self, milliseconds: u64) {
         self.run_for(Duration::from_millis(milliseconds));
-    }
-
-    /// Goes to the next thing that happens, at most to `limit`, and lets it happen.
-    fn turn(&mut self, limit: Now) {
-        let packet = self.packets.iter().map(|packet| packet.at).min();
-        let disks =
-            self.members.values().filter_map(|member| member.queue.waiting.front()).map(|(at, _)| *at).min();
-        let timers =
-            self.members.values().filter_map(|member| member.raft.as_ref()).map(Raft::next_deadline).min();
-        let next = [packet, disks, timers].into_iter().flatten().min().unwrap_or(limit).min(limit);
-        self.now = self.now.max(next);
-        self.deliver();
-        let names: Vec<&'static str> = self.members.keys().copied().collect();
-        for name in names {
-            self.complete_disk(name);
-            if self.members[name].raft.as_ref().is_some_and(|raft| raft.next_deadline() <= self.now) {
-                self.step(name, vec![Input::Tick]);
-            }
-        }
-    }
-
-    fn deliver(&mut self) {
-        let now = self.now;
-        let (mut due, rest): (Vec<Packet>, Vec<Packet>) =
-            self.packets.drain(..).partition(|packet| packet.at <= now);
-        self.packets = rest;
-        due.sort_by_key(|packet| (packet.at, packet.number));
-        for packet in due {
-            let to = match &packet.load {
-                Load::Message(message) => message.to.clone(),
-                Load::Snapshot { to, .. } => to.clone(),
-            };
-            let Some(name) = self
-                .members
-                .iter()
-                .find(|(_, member)| member.id.raft_id == to.raft_id)
-                .map(|(name, _)| *name)
-            else {
-                continue;
-            };
-            if !self.is_up(name) {
-                continue;
-            }
-            match packet.load {
-                Load::Message(message) => self.step(name, vec![Input::Receive(message)]),
-                Load::Snapshot { from, term, epoch, state, .. } => {
-                    self.receive_snapshot(name, from, term, epoch, *state);
-                }
-            }
-        }
-    }
-
-    fn receive_snapshot(
-        &mut self,
-        name: &str,
-        from: ServerId,
-        term: Term,
-        epoch: quorate_raft::Epoch,
-        state: State,
-    ) {
-        let meta = SnapshotMeta { last: state.applied, configuration: state.configuration.clone().unwrap() };
-        self.members.get_mut(name).unwrap().received.insert(state.applied, state);
-        self.step(name, vec![Input::SnapshotReceived { from, term, epoch, meta }]);
-    }
-
-    fn complete_disk(&mut self, name: &str) {
-        loop {
-            let now = self.now;
-            let member = self.members.get_mut(name).unwrap();
-            let Some((_, operation)) = member.queue.waiting.pop_front_if(|(at, _)| *at <= now) else {
-                return;
-            };
-            let input = match operation {
-                Operation::Persist(persist) => {
-                    let snapshot =
-                        persist.install.as_ref().and_then(|meta| member.received.remove(&meta.last));
-                    member.disk.commit(&persist, snapshot);
-                    if persist.install.is_some() {
-                        member.state = member.disk.state.clone();
-                    }
-                    Input::Persisted { sequence: persist.sequence }
-                }
-                Operation::Compact(upto) => {
-                    member.disk.compact(upto);
-                    Input::Compacted { first: member.disk.previous.index.next() }
-                }
-                Operation::Read { reader, from, upto, bytes_max } => {
-                    Input::LogRead { reader, entries: member.disk.read(from, upto, bytes_max) }
-                }
-            };
-            self.step(name, vec![input]);
-        }
-    }
-
-    // ---- one step of one member
-
-    pub(crate) fn step(&mut self, name: &str, inputs: Vec<Input>) {
-        let now = self.now;
-        let mut inputs = inputs;
-        // Applying is instant and reported in a step of its own.
-        loop {
-            let mut out = Vec::new();
-            let member = self.members.get_mut(name).unwrap();
-            let Some(raft) = &mut member.raft else { return };
-            let before = raft.status();
-            raft.step_batch(now, inputs.drain(..), &mut out);
-            self.steps += 1;
-            for output in out {
-                self.handle(name, output, &mut inputs);
-            }
-            self.check(name, &before);
-            if inputs.is_empty() {
-                return;
-            }
-        }
-    }
-
-    fn check(&mut self, name: &str, before: &Status) {
-        let status = self.status(name);
-        self.invariants.status(&status);
-        let member = &self.members[name];
-        if let Some(term) = member.log.get(&status.commit) {
-            self.invariants.committed(&member.id, LogId::new(*term, status.commit));
-        }
-        if status.role == Role::Leader && status.is_ready {
-            let disks = self.members.values().map(|member| (member.id.clone(), &member.disk)).collect();
-            self.invariants.on_quorum(before, &status, &disks);
-        }
-    }
-
-    fn handle(&mut self, name: &str, output: Output, inputs: &mut Vec<Input>) {
-        let now = self.now;
-        match output {
-            Output::Persist(persist) => self.write(name, persist),
-            Output::Send(message) => {
-                let member = self.members.get_mut(name).unwrap();
-                self.invariants.sent(&message, &member.disk);
-                member.sent.push(message.clone());
-                self.post(Load::Message(message));
-            }
-            Output::Apply(apply) => {
-                let member = self.members.get_mut(name).unwrap();
-                for entry in &apply.entries {
-                    member.state.apply(entry);
-                    self.invariants.committed(&member.id, entry.id());
-                }
-                for (index, ticket) in apply.tickets {
-                    self.ends.insert(ticket, End::Applied(index));
-                }
-                inputs.push(Input::Applied { upto: member.state.applied.index });
-            }
-            Output::ReadLog { reader, from, upto, bytes_max } => {
-                self.queue(name, Operation::Read { reader, from, upto, bytes_max });
-            }
-            Output::Answer { ticket, result } => {
-                let end = result.map_or_else(End::Refused, End::Answered);
-                assert!(self.ends.insert(ticket, end).is_none(), "a request is answered once");
-            }
-            Output::SendSnapshot { to, term, epoch, at_least } => {
-                self.send_snapshot(name, to, term, epoch, at_least, inputs);
-            }
-            Output::DiscardSnapshot { last } => {
-                self.members.get_mut(name).unwrap().received.remove(&last);
-            }
-            Output::Compact { upto } => {
-                let member = self.members.get_mut(name).unwrap();
-                member.log.retain(|index, _| *index > upto.index);
-                member.log_previous = upto;
-                self.queue(name, Operation::Compact(upto));
-            }
-            Output::Event(event) => {
-                let member = self.members.get_mut(name).unwrap();
-                let log = &member.log;
-                self.invariants.event(&member.id, &event, |index| {
-                    let inside = index > member.log_previous.index;
-                    inside.then(|| log.get(&index).copied().unwrap_or_default())
-                });
-                member.events.push(event);
-            }
-        }
-        debug_assert!(self.now == now);
-    }
-
-    fn write(&mut self, name: &str, persist: Persist) {
-        let member = self.members.get_mut(name).unwrap();
-        if let Some(meta) = &persist.install {
-            member.log.clear();
-            member.log_previous = meta.last;
-        }
-        if let Some(from) = persist.truncate_from {
-            member.log.split_off(&from);
-        }
-        let last = member
-            .log
-            .last_key_value()
-            .map_or(member.log_previous, |(index, term)| LogId::new(*term, *index));
-        self.invariants.wrote(last, &persist.entries);
-        member.log.extend(persist.entries.iter().map(|entry| (entry.index, entry.term)));
-        self.queue(name, Operation::Persist(persist));
-    }
-
-    fn queue(&mut self, name: &str, operation: Operation) {
-        let member = self.members.get_mut(name).unwrap();
-        let earliest = member.queue.waiting.back().map_or(self.now, |(at, _)| (*at).max(self.now));
-        member.queue.waiting.push_back((earliest.plus(member.write_delay), operation));
-    }
-
-    fn send_snapshot(
-        &mut self,
-        name: &str,
-        to: ServerId,
-        term: Term,
-        epoch: quorate_raft::Epoch,
-        at_least: LogId,
-        inputs: &mut Vec<Input>,
-    ) {
-        let member = &self.members[name];
-        let state = member.disk.state.clone();
-        assert!(state.applied >= at_least, "a synced state reaches the beginning of the log (K3)");
-        let lost = self.is_cut(&member.id, &to) || self.rng.random_bool(self.loss);
-        let delivered = (!lost).then_some(state.applied);
-        if !lost {
-            let (from, state) = (member.id.clone(), Box::new(state));
-            self.post(Load::Snapshot { from, to: to.clone(), term, epoch, state });
-        }
-        inputs.push(Input::SnapshotSent { to, epoch, delivered });
-    }
-
-    fn is_cut(&self, from: &ServerId, to: &ServerId) -> bool {
-        self.cut.contains(&(from.clone(), to.clone()))
-    }
-
-    fn post(&mut self, load: Load) {
-        let (from, to) = match &load {
-            Load::Message(message) => (message.from.clone(), message.to.clone()),
-            Load::Snapshot { from, to, .. } => (from.clone(), to.clone()),
-        };
-        if self.is_cut(&from, &to) || self.rng.random_bool(self.loss) {
-            return;
-        }
-        if let Load::Message(message) = &load
-            && self.rng.random_bool(self.duplication)
-        {
-            self.push_packet(Load::Message(message.clone()));
-        }
-        self.push_packet(load);
-    }
-
-    fn push_packet(&mut self, load: Load) {
-        let delay = Duration::from_micros(
-            self.rng.random_range(self.latency.start * 1_000..self.latency.end * 1_000),
-        );
-        self.packet_number += 1;
-        self.packets.push(Packet { at: self.now.plus(delay), number: self.packet_number, load });
     }
 
     /// Every running member has applied the same state.

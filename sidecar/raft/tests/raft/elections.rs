@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use quorate_raft::{
-    Body, Event, HardState, Incarnation, Input, Message, Role, ServerId, StepDownReason, Term,
+    Body, Epoch, Event, HardState, Incarnation, Index, Input, Message, Role, Round, ServerId, Settings,
+    StepDownReason, Term,
 };
 
 use crate::cluster::{Cluster, configuration, founded, id, remove};
@@ -122,7 +123,7 @@ fn only_a_log_that_is_up_to_date_gets_a_vote() {
 #[test]
 fn no_vote_is_given_and_no_term_raised_while_a_leader_is_known() {
     let mut solo = Solo::new(founded(&["a", "b", "c"], &[], true));
-    solo.hear("b", 2, Body::HeartbeatRequest { epoch: Default::default(), round: Default::default() });
+    solo.hear("b", 2, Body::HeartbeatRequest { epoch: Epoch(0), round: Round(0) });
     solo.now = solo.now.plus(Duration::from_millis(999));
     assert_eq!(granted(&solo.hear("c", 9, vote(log_id(9, 9)))), Some(false));
     assert_eq!(solo.status().term, Term(2));
@@ -135,7 +136,7 @@ fn no_vote_is_given_and_no_term_raised_while_a_leader_is_known() {
 #[test]
 fn a_pre_vote_changes_nothing_and_is_granted_to_the_known_leader_itself() {
     let mut solo = Solo::new(founded(&["a", "b", "c"], &[], true));
-    solo.hear("b", 2, Body::HeartbeatRequest { epoch: Default::default(), round: Default::default() });
+    solo.hear("b", 2, Body::HeartbeatRequest { epoch: Epoch(0), round: Round(0) });
     let disk = solo.disk.hard_state.clone();
     let ask = || Body::PreVoteRequest { proposed: Term(3), last: log_id(1, 1) };
     assert_eq!(granted(&solo.hear("c", 2, ask())), Some(false));
@@ -221,7 +222,7 @@ fn a_disk_stall_does_not_cost_the_leadership() {
 /// B7, S1: neither a removed server nor a non-voter ever campaigns.
 #[test]
 fn a_removed_server_and_a_non_voter_never_campaign() {
-    let mut cluster = Cluster::with(7, Default::default(), &["a", "b", "c"], &["n"]);
+    let mut cluster = Cluster::with(7, Settings::default(), &["a", "b", "c"], &["n"]);
     let leader = cluster.must_lead();
     let gone = if leader == "a" { "b" } else { "a" };
     cluster.must_change(remove(gone));
@@ -276,7 +277,7 @@ fn votes_of_strangers_non_voters_and_other_incarnations_count_for_nothing() {
 /// B9, K9, S16: an ex-voter with a higher term costs one election and never freezes the group.
 #[test]
 fn a_non_voter_with_a_higher_term_costs_one_election() {
-    let mut cluster = Cluster::empty(8, Default::default());
+    let mut cluster = Cluster::empty(8, Settings::default());
     for name in ["a", "b", "c"] {
         cluster.add(name, founded(&["a", "b", "c"], &["n"], true));
     }
@@ -299,13 +300,8 @@ fn an_old_leader_learns_the_higher_term() {
     disk.hard_state.term = Term(7);
     let mut solo = Solo::new(disk);
     for body in [
-        Body::HeartbeatRequest { epoch: Default::default(), round: Default::default() },
-        Body::AppendRequest {
-            epoch: Default::default(),
-            previous: log_id(1, 1),
-            entries: vec![],
-            commit: Default::default(),
-        },
+        Body::HeartbeatRequest { epoch: Epoch(0), round: Round(0) },
+        Body::AppendRequest { epoch: Epoch(0), previous: log_id(1, 1), entries: vec![], commit: Index(0) },
         Body::VoteRequest { last: log_id(1, 1), is_transfer: false },
         Body::PreVoteRequest { proposed: Term(6), last: log_id(1, 1) },
     ] {

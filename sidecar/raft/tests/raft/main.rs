@@ -6,7 +6,9 @@
 mod cluster;
 mod disk;
 mod invariants;
+mod network;
 mod solo;
+mod step;
 
 mod bootstrap;
 mod elections;

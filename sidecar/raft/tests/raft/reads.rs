@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_raft::{Answer, Body, Epoch, Index, Input, Output, Refusal, Round, Ticket};
+use quorate_raft::{Answer, Body, Epoch, Index, Input, Output, Refusal, Round, Settings, Ticket};
 
 use crate::cluster::{Cluster, End, founded, id};
 use crate::solo::Solo;
@@ -26,7 +26,7 @@ fn a_read_index_covers_every_write_acknowledged_before() {
 /// N1: one voter of three with two non-voters beside it confirms nothing.
 #[test]
 fn non_voters_confirm_no_read() {
-    let mut cluster = Cluster::with(2, Default::default(), &["a", "b", "c"], &["n", "o"]);
+    let mut cluster = Cluster::with(2, Settings::default(), &["a", "b", "c"], &["n", "o"]);
     let leader = cluster.must_lead();
     for other in ["a", "b", "c"] {
         if other != leader {

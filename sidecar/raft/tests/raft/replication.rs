@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_raft::{
     AppendOutcome, Body, Entry, Epoch, Event, Index, Input, InvalidMessage, Output, Refusal,
-    ReplicationState, Role, Round, Term, Ticket, limits,
+    ReplicationState, Role, Round, Settings, Term, Ticket, limits,
 };
 
 use crate::cluster::{Cluster, End, founded, id};
@@ -140,7 +140,7 @@ fn non_voters_hold_entries_without_committing_them() {
 /// S13: one round trip for each diverging term, not for each entry.
 #[test]
 fn a_long_conflict_is_found_in_a_few_round_trips() {
-    let mut cluster = Cluster::empty(1, Default::default());
+    let mut cluster = Cluster::empty(1, Settings::default());
     let long = |term: u64, count: u64| {
         let mut disk = with_terms(&[]);
         disk.entries.extend((2..count + 2).map(|index| command(term, index, &format!("{term}-{index}"))));
@@ -164,7 +164,7 @@ fn a_long_conflict_is_found_in_a_few_round_trips() {
 /// O5: a reply from before the peer was removed and added again says nothing about its new, empty self.
 #[test]
 fn a_late_reply_from_an_earlier_membership_changes_nothing() {
-    let mut cluster = Cluster::with(2, Default::default(), &["a", "b", "c"], &["n"]);
+    let mut cluster = Cluster::with(2, Settings::default(), &["a", "b", "c"], &["n"]);
     let leader = cluster.must_lead();
     for round in 0..5 {
         cluster.must_write(&format!("w{round}"));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use quorate_raft::{
-    AppendOutcome, Body, Epoch, Event, Index, IndexedConfiguration, Input, LogId, Output, ReplicationState,
-    Settings, SnapshotMeta, StartError, Term,
+    AppendOutcome, Body, Epoch, Event, Index, IndexedConfiguration, Input, LogId, Now, Output,
+    ReplicationState, Settings, SnapshotMeta, StartError, Term,
 };
 
 use crate::cluster::{Cluster, add, configuration, founded, id};
@@ -241,10 +241,10 @@ fn a_damaged_directory_is_refused_at_start() {
         change(&mut stored);
         let identity = quorate_raft::Identity {
             cluster_id: crate::cluster::CLUSTER,
-            recovery_epoch: Default::default(),
+            recovery_epoch: quorate_raft::RecoveryEpoch(0),
             server: id("a"),
         };
-        quorate_raft::Raft::new(identity, Settings::default(), stored, 1, Default::default()).map(|_| ())
+        quorate_raft::Raft::new(identity, Settings::default(), stored, 1, Now::default()).map(|_| ())
     };
     assert_eq!(start(&|_| {}), Ok(()));
     let gap = start(&|stored| stored.previous = log_id(1, 1));

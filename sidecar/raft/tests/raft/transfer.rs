@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_raft::{Answer, Body, Epoch, Event, Input, RaftId, Refusal, Role, Round, Term};
+use quorate_raft::{Answer, Body, Epoch, Event, Input, RaftId, Refusal, Role, Round, Settings, Term};
 
 use crate::cluster::{Cluster, End, founded, id};
 use crate::solo::Solo;
@@ -118,7 +118,7 @@ fn a_leader_deposed_during_a_transfer_takes_writes_when_it_leads_again() {
 /// B3: never to a non-voter, to a stranger, or to itself.
 #[test]
 fn a_transfer_goes_only_to_another_voter() {
-    let mut cluster = Cluster::with(4, Default::default(), &["a"], &["n", "o"]);
+    let mut cluster = Cluster::with(4, Settings::default(), &["a"], &["n", "o"]);
     let leader = cluster.must_lead();
     cluster.run_ms(300);
     for target in [None, Some("n"), Some("x"), Some("a")] {
