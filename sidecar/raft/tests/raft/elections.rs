@@ -149,7 +149,7 @@ fn a_pre_vote_changes_nothing_and_is_granted_to_the_known_leader_itself() {
 /// the same. (Found by seed 1724: a voter in term 3 waited for ever for the one in term 2.)
 #[test]
 fn a_pre_vote_granted_in_a_lower_term_counts() {
-    let mut cluster = Cluster::empty(1, Default::default());
+    let mut cluster = Cluster::empty(1, Settings::default());
     let mut disk = founded(&["a", "b"], &[], true);
     disk.hard_state.term = Term(9);
     disk.entries.push(crate::solo::command(2, 2, "only here"));
