@@ -88,11 +88,11 @@ fn remove_descriptions(node: &mut Value) {
     for (key, value) in schema.iter_mut() {
         match (key.as_str(), value) {
             ("properties", Value::Object(properties)) => {
-                properties.values_mut().for_each(remove_descriptions)
+                properties.values_mut().for_each(remove_descriptions);
             }
             ("items" | "additionalProperties" | "not", child) => remove_descriptions(child),
             ("anyOf" | "allOf" | "oneOf", Value::Array(children)) => {
-                children.iter_mut().for_each(remove_descriptions)
+                children.iter_mut().for_each(remove_descriptions);
             }
             _ => {}
         }

@@ -3,6 +3,9 @@
 //! Every field has a default except the optional ones, so that the smallest resource has an empty spec and
 //! `kubectl get -o yaml` shows what was assumed.
 
+// `type_` is named once per printer column.
+#![allow(clippy::duplicated_attributes)]
+
 use k8s_openapi::api::core::v1::{PodTemplateSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::CustomResource;

@@ -115,10 +115,12 @@ fn ready(
     }
     let voters = view.voter_count();
     let who = if voters == 1 { "the only voter is".to_owned() } else { format!("all {voters} voters are") };
-    let mut text = format!("{who} healthy, tolerates {}", failures(view.failure_tolerance));
-    if voters.is_multiple_of(2) {
-        text.push_str(&format!(", the same as {} voters would: an odd number is better", voters - 1));
-    }
+    let even = if voters.is_multiple_of(2) {
+        format!(", the same as {} voters would: an odd number is better", voters - 1)
+    } else {
+        String::new()
+    };
+    let text = format!("{who} healthy, tolerates {}{even}", failures(view.failure_tolerance));
     verdict(true, Reason::QuorumHealthy, text)
 }
 

@@ -7,6 +7,9 @@ use crate::reason::Reason;
 use crate::round::Round;
 use crate::status::NO_LEADER;
 
+/// Reasons of Ready that a person is told of when they begin.
+const TOLD_AT_ONCE: [Reason; 2] = [Reason::MemberUnhealthy, Reason::RolloutPending];
+
 /// What a person would want to be told, once.
 pub(crate) fn of(round: &Round<'_>, old: &RaftClusterStatus, new: &RaftClusterStatus) -> Vec<Event> {
     let mut events = round.events.clone();
@@ -58,19 +61,15 @@ fn conditions(round: &Round<'_>, events: &mut Vec<Event>, old: &RaftClusterStatu
                     push(events, true, Reason::EvenVoters.as_str(), message.clone());
                 }
             }
-            ("Ready", "False") if condition.reason == Reason::MemberUnhealthy.as_str() => {
-                if before.is_none_or(|before| before.reason != condition.reason) {
-                    push(events, true, Reason::MemberUnhealthy.as_str(), message.clone());
-                }
+            ("Ready", "False")
+                if TOLD_AT_ONCE.iter().any(|reason| reason.as_str() == condition.reason)
+                    && before.is_none_or(|before| before.reason != condition.reason) =>
+            {
+                push(events, true, &condition.reason, message.clone());
             }
             // What is held back has its own event, below.
             ("Stalled", "True") if flipped && !new.blocked.iter().any(|entry| entry.message == *message) => {
                 push(events, true, &condition.reason, message.clone());
-            }
-            ("Ready", "False") if condition.reason == Reason::RolloutPending.as_str() => {
-                if before.is_none_or(|before| before.reason != condition.reason) {
-                    push(events, true, Reason::RolloutPending.as_str(), message.clone());
-                }
             }
             _ => {}
         }

@@ -9,13 +9,13 @@ pub const START_TROUBLE: Duration = Duration::from_secs(30);
 /// A leader that heard a member this recently refuses to call its volume lost (K33).
 pub const HEARD_RECENTLY: Duration = Duration::from_secs(10);
 /// A new member that makes no progress for this long is started over (rule 16).
-pub const CATCH_UP_DEADLINE: Duration = Duration::from_secs(600);
+pub const CATCH_UP_DEADLINE: Duration = Duration::from_mins(10);
 /// How often a catching-up member's progress is noted on its claim: the note is what survives the operator's own restart.
-pub const PROGRESS_NOTE_EVERY: Duration = Duration::from_secs(60);
+pub const PROGRESS_NOTE_EVERY: Duration = Duration::from_mins(1);
 /// At most one member is replaced automatically in this time (K39).
-pub const REPLACEMENT_EVERY: Duration = Duration::from_secs(3_600);
+pub const REPLACEMENT_EVERY: Duration = Duration::from_hours(1);
 /// Trouble younger than this is not called Degraded: a restart is not ill-health (K50).
-pub const DEGRADED_AFTER: Duration = Duration::from_secs(60);
+pub const DEGRADED_AFTER: Duration = Duration::from_mins(1);
 /// While a step is waited for, the next look.
 pub const LOOK_AGAIN_SOON: Duration = Duration::from_secs(1);
 /// While something is held back, the next look.

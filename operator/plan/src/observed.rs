@@ -100,6 +100,7 @@ pub struct Claim {
 }
 
 /// A member Pod.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own that Kubernetes reports
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pod {
     /// Its name.

@@ -256,7 +256,8 @@ pub enum Ensure {
     SetAutopilot(AutopilotSettings),
 }
 
-/// What is applied whole.
+/// What is applied whole. Always boxed, in [`Ensure::Apply`].
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Applied {
     /// A Service.

@@ -108,20 +108,9 @@ impl<'a> Round<'a> {
         self.view()?.server(&self.raft_id(ordinal, claim))
     }
 
-    pub(crate) fn why(
-        &self,
-        rule: &'static str,
-        reason: Reason,
-        member: &str,
-        text: impl Into<String>,
-    ) -> Why {
-        Why { rule, reason, member: member.to_owned(), text: text.into() }
-    }
-
     /// Notes what is under way or waited for (I9).
     pub(crate) fn wait(&mut self, rule: &'static str, reason: Reason, member: &str, text: impl Into<String>) {
-        let why = self.why(rule, reason, member, text);
-        self.pending.push(why);
+        self.pending.push(why(rule, reason, member, text));
     }
 
     /// Notes what is held back (I9): the numbers and what to do are in the text.
@@ -145,7 +134,7 @@ impl<'a> Round<'a> {
 
     /// Ends the round for a reason.
     pub(crate) fn stop(&mut self, rule: &'static str, reason: Reason, text: impl Into<String>) -> Verdict {
-        self.stopped = Some(self.why(rule, reason, self.observed.name(), text));
+        self.stopped = Some(why(rule, reason, self.observed.name(), text));
         Verdict::End
     }
 
@@ -155,21 +144,6 @@ impl<'a> Round<'a> {
         self.pending.push(why.clone());
         self.step = Some(PlannedStep { step, checks, why });
         Verdict::End
-    }
-
-    /// The precondition of every membership step (I3).
-    pub(crate) fn configuration_check(&self, view: &RaftView) -> Check {
-        Check::Configuration { index: view.configuration_index, leader: view.leader.clone(), term: view.term }
-    }
-
-    /// Whether the voters without this one would still have a healthy majority (I2).
-    pub(crate) fn majority_without(&self, view: &RaftView, raft_id: &str) -> Majority {
-        let left: Vec<_> = view.voters().filter(|server| server.raft_id != raft_id).collect();
-        Majority {
-            voters: left.len(),
-            healthy: left.iter().filter(|server| server.is_healthy).count(),
-            needed: quorum(left.len()),
-        }
     }
 
     /// A healthy voter to lead in another's place: one that stays, with the longest log.
@@ -193,6 +167,16 @@ pub(crate) struct Majority {
 }
 
 impl Majority {
+    /// Whether the voters without this one would still have a healthy majority (I2).
+    pub(crate) fn without(view: &RaftView, raft_id: &str) -> Self {
+        let left: Vec<_> = view.voters().filter(|server| server.raft_id != raft_id).collect();
+        Self {
+            voters: left.len(),
+            healthy: left.iter().filter(|server| server.is_healthy).count(),
+            needed: quorum(left.len()),
+        }
+    }
+
     pub(crate) fn holds(self) -> bool {
         self.voters > 0 && self.healthy >= self.needed
     }
@@ -210,6 +194,16 @@ impl std::fmt::Display for Majority {
             }
         }
     }
+}
+
+/// Why something is done or held back.
+pub(crate) fn why(rule: &'static str, reason: Reason, member: &str, text: impl Into<String>) -> Why {
+    Why { rule, reason, member: member.to_owned(), text: text.into() }
+}
+
+/// The precondition of every membership step (I3).
+pub(crate) fn configuration_check(view: &RaftView) -> Check {
+    Check::Configuration { index: view.configuration_index, leader: view.leader.clone(), term: view.term }
 }
 
 /// Both go into the preconditions of a delete.

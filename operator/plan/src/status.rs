@@ -96,12 +96,10 @@ fn summary(round: &Round<'_>, verdicts: &Verdicts) -> String {
     );
     let unhealthy: Vec<_> =
         view.voters().filter(|server| !server.is_healthy).map(|server| member_of(&server.raft_id)).collect();
-    if !unhealthy.is_empty() {
-        line.push_str(&format!("; unhealthy: {}", unhealthy.join(", ")));
-    }
-    if let Some(next) = next_thing(round, verdicts) {
+    let unhealthy = (!unhealthy.is_empty()).then(|| format!("unhealthy: {}", unhealthy.join(", ")));
+    for more in unhealthy.into_iter().chain(next_thing(round, verdicts)) {
         line.push_str("; ");
-        line.push_str(&next);
+        line.push_str(&more);
     }
     line
 }

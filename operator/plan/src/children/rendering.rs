@@ -7,6 +7,8 @@
 //! The pins are retaken only when the user's part changes: a new operator alone makes no Pod outdated.
 //! Not here: `spec.sidecar.update`, which would let a new operator roll by itself.
 
+use std::fmt::Write as _;
+
 use quorate_crds::{RaftCluster, Rollout};
 use sha2::{Digest, Sha256};
 
@@ -74,5 +76,9 @@ impl<'a> Rendering<'a> {
 fn hash(value: &impl serde::Serialize) -> String {
     // Maps are BTreeMaps and field order is fixed, so equal values give equal text.
     let text = serde_json::to_vec(value).unwrap_or_default();
-    Sha256::digest(&text).iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::digest(&text);
+    digest.iter().take(5).fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}"); // a String takes all
+        hex
+    })
 }

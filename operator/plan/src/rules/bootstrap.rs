@@ -18,7 +18,7 @@ use crate::plan::{Check, Ensure, Step};
 use crate::raft_view::MemberAnswer;
 use crate::reason::Reason;
 use crate::record::{ClaimRecord, MemberState, keys};
-use crate::round::{Round, Verdict};
+use crate::round::{Round, Verdict, why};
 
 /// The slot that begins a cluster.
 const FIRST: Ordinal = Ordinal(0);
@@ -141,8 +141,7 @@ fn call(round: &mut Round<'_>, cluster_id: &str, slot: &Slot, claim: &Claim) -> 
         return waiting(round, "the first member elects itself");
     }
     let member = round.pod_name(FIRST);
-    let why =
-        round.why("5", Reason::Bootstrapping, &member, "its data directory is the recorded one, and empty");
+    let why = why("5", Reason::Bootstrapping, &member, "its data directory is the recorded one, and empty");
     let step = Step::Bootstrap {
         pod: member,
         cluster_id: cluster_id.to_owned(),

@@ -12,7 +12,7 @@ use crate::plan::{Ensure, Step};
 use crate::raft_view::{Intent, RaftView, ServerView};
 use crate::reason::Reason;
 use crate::record::{LeavesBecause, MemberState, Progress, keys};
-use crate::round::{Round, Verdict};
+use crate::round::{Round, Verdict, configuration_check, why};
 use crate::rules::bootstrap::note_incarnation;
 use crate::rules::shrink::note_leaving;
 
@@ -191,8 +191,8 @@ fn add_non_voter(
     let observed = round.observed;
     let domain = &round.spec().cluster_domain;
     let address = names::address(observed.name(), observed.namespace(), domain, ordinal);
-    let why = round.why("17", Reason::AddingMember, &round.pod_name(ordinal), text);
+    let why = why("17", Reason::AddingMember, &round.pod_name(ordinal), text);
     let step = Step::AddNonVoter { raft_id, incarnation, address, intent: Intent::Voter };
-    let checks = vec![round.configuration_check(view)];
+    let checks = vec![configuration_check(view)];
     round.decide(step, checks, why)
 }

@@ -11,7 +11,7 @@ use crate::plan::{Check, Ensure, Event, Fact, FactKind, RemoveReason, Step};
 use crate::raft_view::{RaftView, ServerView};
 use crate::reason::Reason;
 use crate::record::{LeavesBecause, MemberState, keys};
-use crate::round::{Round, Verdict, claim_check, pod_check};
+use crate::round::{Majority, Round, Verdict, claim_check, configuration_check, pod_check, why};
 use quorate_crds::ClaimPolicy;
 
 /// Rule 12, lowest ordinal first.
@@ -80,7 +80,7 @@ fn remove(
         kind: FactKind::Left,
         observed: round.now,
     });
-    let left = round.majority_without(view, &server.raft_id);
+    let left = Majority::without(view, &server.raft_id);
     if server.is_voter && !left.holds() {
         let text = format!("{member} cannot leave yet: {left}; bring the others back");
         return round.block("12", Reason::WaitingForQuorum, &member, text);
@@ -94,7 +94,7 @@ fn remove(
             format!("{member} leaves: it is taken out of the budget"),
         );
     }
-    let checks = vec![round.configuration_check(view)];
+    let checks = vec![configuration_check(view)];
     if view.leader == server.raft_id {
         return hand_over(round, &member, server, checks);
     }
@@ -107,7 +107,7 @@ fn remove(
     } else {
         "it leaves, and has no vote".to_owned()
     };
-    let why = round.why("12", Reason::ScalingDown, &member, text);
+    let why = why("12", Reason::ScalingDown, &member, text);
     let step =
         Step::Remove { raft_id: server.raft_id.clone(), incarnation: server.incarnation.clone(), reason };
     round.decide(step, checks, why);
@@ -119,7 +119,7 @@ fn hand_over(round: &mut Round<'_>, member: &str, server: &ServerView, checks: V
         return round.block("12", Reason::TransferringLeadership, member, text);
     };
     let text = format!("it leads and is to leave; {} takes over", successor.raft_id);
-    let why = round.why("12", Reason::TransferringLeadership, member, text);
+    let why = why("12", Reason::TransferringLeadership, member, text);
     let step = Step::TransferLeadership { from: server.raft_id.clone(), to: successor.raft_id.clone() };
     round.decide(step, checks, why);
 }
@@ -140,7 +140,7 @@ fn clear(round: &mut Round<'_>, ordinal: Ordinal, slot: &Slot, claim: &Claim) {
         return retire(round, claim, because);
     }
     if !claim.deleting {
-        let why = round.why(
+        let why = why(
             "12",
             Reason::ScalingDown,
             &member,
@@ -152,12 +152,8 @@ fn clear(round: &mut Round<'_>, ordinal: Ordinal, slot: &Slot, claim: &Claim) {
     }
     match slot.pod.as_ref().filter(|pod| !pod.deleting) {
         Some(pod) => {
-            let why = round.why(
-                "12",
-                Reason::ScalingDown,
-                &member,
-                "it has left, and its volume claim is being deleted",
-            );
+            let why =
+                why("12", Reason::ScalingDown, &member, "it has left, and its volume claim is being deleted");
             round.decide(Step::DeletePod { pod: pod.name.clone() }, vec![pod_check(pod)], why);
         }
         None => round.wait(
@@ -187,7 +183,7 @@ fn clear_pods(round: &mut Round<'_>, view: &RaftView) {
         let is_held = pod.raft_id.as_deref().is_some_and(|id| view.holds(id));
         if (is_retired || is_other) && !is_held {
             let member = round.pod_name(ordinal);
-            let why = round.why(
+            let why = why(
                 "12",
                 Reason::ScalingDown,
                 &member,

@@ -10,7 +10,7 @@ use crate::observed::Ordinal;
 use crate::plan::{Check, Event, Fact, FactKind, RemoveReason, Step};
 use crate::raft_view::{RaftView, ServerView};
 use crate::reason::Reason;
-use crate::round::{Round, Verdict, member_of};
+use crate::round::{Majority, Round, Verdict, configuration_check, member_of, why};
 
 /// How a server lost its volume.
 enum Loss {
@@ -70,7 +70,7 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
         Loss::ClaimGone { .. } => "its volume claim is gone",
         Loss::Emptied => "its volume was emptied or exchanged",
     };
-    let left = round.majority_without(view, id);
+    let left = Majority::without(view, id);
     if server.is_voter && !left.holds() {
         let text = format!("{id} cannot be removed though {what}: {left}; bring another voter back first");
         return round.block("10", Reason::WaitingForQuorum, member, text);
@@ -81,7 +81,7 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
         );
         return round.wait("10", Reason::VolumeLost, member, text);
     }
-    let mut checks = vec![round.configuration_check(view)];
+    let mut checks = vec![configuration_check(view)];
     if let Loss::ClaimGone { ordinal } = loss {
         checks.push(Check::ClaimGone {
             name: names::claim(round.observed.name(), *ordinal),
@@ -93,7 +93,7 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
     } else {
         format!("{what}; it has no vote")
     };
-    let why = round.why("10", Reason::VolumeLost, member, text);
+    let why = why("10", Reason::VolumeLost, member, text);
     let message = format!("{member} leaves as {id}: {what}");
     round.events.push(Event { is_warning: true, reason: "MemberRemoved".to_owned(), message });
     let step = Step::Remove {

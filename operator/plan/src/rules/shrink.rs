@@ -11,7 +11,7 @@ use crate::plan::Ensure;
 use crate::raft_view::RaftView;
 use crate::reason::Reason;
 use crate::record::{LeavesBecause, MemberState, keys};
-use crate::round::{Round, Verdict};
+use crate::round::{Majority, Round, Verdict};
 
 /// How soon a slot goes; the least goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +41,7 @@ pub(crate) fn mark(round: &mut Round<'_>) -> Verdict {
     let member = round.pod_name(ordinal);
     let server = round.server(ordinal, claim);
     if let Some(server) = server.filter(|server| server.is_voter) {
-        let left = round.majority_without(view, &server.raft_id);
+        let left = Majority::without(view, &server.raft_id);
         if !left.holds() {
             let text = format!(
                 "{member} cannot leave yet: {left}; bring the others back, or raise spec.replicas again"

@@ -10,7 +10,7 @@ use crate::obstacle;
 use crate::plan::{Check, Ensure, Step};
 use crate::reason::Reason;
 use crate::record::MemberState;
-use crate::round::{Round, Verdict, pod_check};
+use crate::round::{Round, Verdict, pod_check, why};
 
 /// Rule 0: a Pod that never ran holds up a slot with a claim that is not the slot's any more (K35).
 pub(crate) fn stale_volume(round: &mut Round<'_>) -> Verdict {
@@ -23,7 +23,7 @@ pub(crate) fn stale_volume(round: &mut Round<'_>) -> Verdict {
         let member = round.pod_name(ordinal);
         let text =
             format!("Pod {member} was made for another volume claim than {}, and never ran", claim.name);
-        let why = round.why("0", Reason::StaleVolume, &member, text);
+        let why = why("0", Reason::StaleVolume, &member, text);
         round.decide(Step::DeletePod { pod: pod.name.clone() }, vec![pod_check(pod)], why);
         break;
     }
@@ -117,7 +117,7 @@ pub(crate) fn fix_template(round: &mut Round<'_>) -> Verdict {
     }
     let text =
         format!("Pod {member} has not started for 30 s with an older template; the current one is tried");
-    let why = round.why("E2", Reason::FixingTemplate, &member, text);
+    let why = why("E2", Reason::FixingTemplate, &member, text);
     let stays = Check::ClaimStays { name: claim.name.clone(), uid: claim.uid.clone() };
     round.decide(Step::DeletePod { pod: pod.name.clone() }, vec![pod_check(pod), stays], why)
 }

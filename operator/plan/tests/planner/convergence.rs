@@ -105,7 +105,7 @@ fn reads_that_are_rounds_old_delay_and_harm_nothing() {
                 let before = &seen[seen.len().saturating_sub(1 + lag)];
                 let old = world.look_with_stale_kubernetes(before);
                 let plan = plan(&old, world.time());
-                world.act_on(&plan, &mut Calls::unlimited(), &old.cluster.metadata.resource_version);
+                world.act_on(&plan, &mut Calls::unlimited(), old.cluster.metadata.resource_version.as_ref());
                 world.tick();
                 rounds += 1;
                 assert!(rounds < ROUNDS_MAX, "lag {lag}, size {size}:\n{plan}");

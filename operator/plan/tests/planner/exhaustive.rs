@@ -76,7 +76,7 @@ pub(crate) fn observe(slots: &[Small], replicas: i32, leader: Option<usize>, in_
         let ordinal = Ordinal(number);
         let uid = format!("{number:08x}-0000-4000-8000-000000000000");
         let id = raft_id(&format!("db-{number}"), &uid);
-        observed.slots.insert(ordinal, slot(number, small, &uid, &id));
+        observed.slots.insert(ordinal, slot(number, *small, &uid, &id));
         if let Some(server) = server(&id, small.server) {
             servers.push(server);
         }
@@ -100,7 +100,7 @@ pub(crate) fn observe(slots: &[Small], replicas: i32, leader: Option<usize>, in_
     observed
 }
 
-fn slot(number: u32, small: &Small, uid: &str, id: &str) -> Slot {
+fn slot(number: u32, small: Small, uid: &str, id: &str) -> Slot {
     let claim = small.claim.map(|state| Claim {
         name: format!("raft-db-{number}"),
         uid: uid.to_owned(),

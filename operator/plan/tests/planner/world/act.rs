@@ -42,11 +42,11 @@ impl Calls {
 impl World {
     /// Status, ensures, step: in this order. A refusal is left to the next round.
     pub(crate) fn act(&mut self, plan: &Plan, calls: &mut Calls) {
-        self.act_on(plan, calls, &self.cluster.metadata.resource_version.clone());
+        self.act_on(plan, calls, self.cluster.metadata.resource_version.clone().as_ref());
     }
 
     /// The same for a plan made from a cluster of this resource version.
-    pub(crate) fn act_on(&mut self, plan: &Plan, calls: &mut Calls, read_at: &Option<String>) {
+    pub(crate) fn act_on(&mut self, plan: &Plan, calls: &mut Calls, read_at: Option<&String>) {
         if !self.write_status(plan, calls, read_at) {
             return;
         }
@@ -68,14 +68,14 @@ impl World {
         }
     }
 
-    fn write_status(&mut self, plan: &Plan, calls: &mut Calls, read_at: &Option<String>) -> bool {
+    fn write_status(&mut self, plan: &Plan, calls: &mut Calls, read_at: Option<&String>) -> bool {
         if self.cluster.status.as_ref() == Some(&plan.status) {
             return true;
         }
         if !calls.take() {
             return false;
         }
-        let is_current = *read_at == self.cluster.metadata.resource_version;
+        let is_current = read_at == self.cluster.metadata.resource_version.as_ref();
         if plan.status_is_guarded && !is_current {
             return false;
         }

@@ -61,7 +61,7 @@ impl World {
     /// A resource nobody has looked at yet.
     pub(crate) fn cluster(name: &str) -> Self {
         let mut spec = RaftClusterSpec { replicas: 1, ..RaftClusterSpec::default() };
-        spec.autopilot.server_stabilization_time = "2s".to_owned();
+        "2s".clone_into(&mut spec.autopilot.server_stabilization_time);
         let mut cluster = RaftCluster::new(name, spec);
         cluster.metadata.namespace = Some("test".to_owned());
         cluster.metadata.uid = Some("c0ffee00-0000-4000-8000-000000000001".to_owned());
