@@ -12,6 +12,7 @@ use quorate_sidecar::{control, dev, inspect, run};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    abort_on_panic();
     let command_line = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
         Err(error) => {
@@ -35,15 +36,15 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => {
             log(args.log_format, "info");
-            runtime()?.block_on(run::run(args))
+            block_on(run::run(args))
         }
         Command::Dev(args) => {
             log(LogFormat::Text, "warn");
-            runtime()?.block_on(dev::dev(args))
+            block_on(dev::dev(args))
         }
         Command::PreStop(args) => {
             let socket = args.data_dir.join(CONTROL_SOCKET);
-            print(&runtime()?.block_on(control::pre_stop(&socket))?)
+            print(&block_on(control::pre_stop(&socket))?)
         }
         Command::Inspect(args) => print(&inspect::inspect(&args.directory, args.output)?),
         Command::Version => print(concat!("quorate-sidecar ", env!("CARGO_PKG_VERSION"))),
@@ -51,11 +52,25 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
 }
 
 /// One thread runs everything asynchronous; storage and machine have threads of their own.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Code::Unavailable, format!("cannot start the runtime: {error}")))
+        .map_err(|error| Failure::new(Code::Unavailable, format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(work);
+    // A name that is just being looked up must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+/// A panic is a mistake of ours: the process ends, the other members carry on, and the restart recovers from what
+/// is durable. A member without its driver or storage thread would be worse than none.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
 }
 
 /// Logs go to stderr; `QUORATE_LOG` filters them (`debug`, `quorate_sidecar::link=debug,info`).

@@ -1,7 +1,7 @@
 //! The binary itself: exit codes, termination, signals, and what it prints.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -54,14 +54,13 @@ impl Pod {
         command
     }
 
-    /// A process whose peer port answers.
+    /// A process that is up: its control socket is the last thing it opens.
     fn start(&self) -> Running {
         let child = self.command().spawn().unwrap();
         let mut running = Running { child };
-        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.peer_port);
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "the peer port did not open");
+        while !self.data().join("control.sock").exists() {
+            assert!(Instant::now() < deadline, "the control socket did not open");
             assert!(running.child.try_wait().unwrap().is_none(), "ended: {}", running.stderr());
             std::thread::sleep(Duration::from_millis(10));
         }

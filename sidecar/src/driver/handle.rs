@@ -262,6 +262,10 @@ impl Handle {
         }
         let mut view = self.watch_view();
         let own = view.borrow().identity.server.clone();
+        let latest = view.borrow().status.latest.clone();
+        if !latest.is_some_and(|latest| latest.configuration.voters().any(|voter| voter.id != own)) {
+            return Err(CallError::from(Refusal::NoTransferTarget { target: None }));
+        }
         let moved = async {
             loop {
                 let leader = view.borrow_and_update().status.leader.clone();

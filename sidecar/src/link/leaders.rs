@@ -4,6 +4,7 @@
 //! write was handed to a connection and no answer came, its outcome is unknown.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -54,6 +55,10 @@ impl Leaders {
         match timeout_at(deadline, client.propose(request)).await {
             Err(_) => Err(unknown(ErrorKind::Deadline, "the deadline passed")),
             Ok(Err(status)) if is_refusal(&status) => Err(refusal(leader, &status)),
+            Ok(Err(status)) if was_never_sent(&status) => {
+                self.forget(leader);
+                Err(unreachable(leader, status.message()))
+            }
             Ok(Err(status)) => {
                 self.forget(leader);
                 Err(unknown(ErrorKind::Unreachable, status.message()))
@@ -122,6 +127,18 @@ impl Leaders {
 /// The leader's server refuses before it looks at the call: certificate, cluster, epoch.
 fn is_refusal(status: &Status) -> bool {
     matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument)
+}
+
+/// A connection that had ended was to be made again, and could not: this call was never on any.
+fn was_never_sent(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 fn refusal(leader: &ServerId, status: &Status) -> CallError {
