@@ -1,4 +1,4 @@
-//! A backend that holds page writes back and merges neighbours just before the sync (M5).
+//! A backend that holds page writes back and merges neighbours just before the sync.
 //!
 //! redb writes a commit page by page, in no particular order. Here they wait in a map ordered by
 //! offset; `sync_data` writes each run of adjacent pages with one call, then syncs once:
@@ -164,7 +164,7 @@ mod tests {
         file
     }
 
-    /// M5: adjacent pages reach the file in one write, just before the one sync.
+    /// Adjacent pages reach the file in one write, just before the one sync.
     #[test]
     fn adjacent_writes_are_merged_before_the_sync() {
         let disk = CrashDisk::new();

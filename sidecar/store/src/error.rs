@@ -204,3 +204,87 @@ impl StoreError {
         matches!(self, Self::FlushAheadOfLog { .. } | Self::SnapshotRefused { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> String {
+        "/var/lib/quorate/member".to_owned()
+    }
+
+    fn io_error() -> io::Error {
+        io::Error::other("device says no")
+    }
+
+    /// K39, K8: the exit code of each error. Only damage and a foreign volume may cost a member its
+    /// volume; a full disk, a newer format and a second process never do.
+    #[test]
+    fn only_damage_and_a_foreign_volume_have_the_codes_of_a_broken_member() {
+        let raft_id = |text| RaftId::new(text).unwrap();
+        let file = || "log.redb".to_owned();
+        let table = [
+            (
+                StoreError::NoSpace {
+                    directory: directory(),
+                    doing: "committing",
+                    free: "0 bytes".to_owned(),
+                },
+                74,
+            ),
+            (
+                StoreError::Io {
+                    directory: directory(),
+                    file: file(),
+                    doing: "committing",
+                    source: io_error(),
+                },
+                74,
+            ),
+            (StoreError::Corrupt { directory: directory(), file: file(), what: "a checksum".to_owned() }, 65),
+            (
+                StoreError::FormatVersion {
+                    directory: directory(),
+                    file: file(),
+                    found: 2,
+                    oldest: 1,
+                    newest: 1,
+                },
+                69,
+            ),
+            (StoreError::WrongIdentity { found: raft_id("a"), expected: raft_id("b") }, 78),
+            (StoreError::BeforeRecovery { found: RecoveryEpoch(0), minimum: RecoveryEpoch(1) }, 78),
+            (StoreError::Locked { directory: directory() }, 69),
+            (StoreError::Missing { directory: directory() }, 69),
+            (StoreError::CannotCreate { directory: directory(), source: io_error() }, 73),
+            (StoreError::AlreadyExists { directory: directory(), found: file() }, 73),
+            (StoreError::Gap { directory: directory(), first: Index(9), durable_applied: Index(3) }, 65),
+            (StoreError::FlushAheadOfLog { applied: Index(9), persisted: Index(3) }, 74),
+            (StoreError::Refused { doing: "committing", why: "a gap".to_owned() }, 74),
+            (StoreError::SnapshotRefused { why: "too short".to_owned() }, 74),
+            (StoreError::Stopped, 74),
+        ];
+        for (error, code) in table {
+            let text = error.to_string();
+            assert_eq!(error.exit_code(), code, "{text}");
+            assert!(!text.ends_with('.'), "{text}");
+            assert!(text.contains(": "), "what failed and why: {text}");
+            assert!(!text.contains("  "), "{text}");
+        }
+    }
+
+    #[test]
+    fn damage_says_what_to_do() {
+        let error = StoreError::Corrupt {
+            directory: directory(),
+            file: "log.redb".to_owned(),
+            what: "a record's checksum does not match its bytes".to_owned(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "/var/lib/quorate/member/log.redb is damaged: a record's checksum does not match its bytes; do not start this \
+             member from this volume again: replace the member so that it rejoins empty under a new Raft ID, and keep the \
+             volume for examination"
+        );
+    }
+}

@@ -64,7 +64,7 @@ pub const SNAPSHOT_HEADER_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of one key or value in a snapshot record, at most; a reader refuses more.
 pub const SNAPSHOT_RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Records per transaction when a state file is built from a snapshot; bounds redb's dirty pages.
+/// Bytes of rows per transaction when a state file is built from a snapshot; bounds memory and dirty pages.
 pub const SNAPSHOT_BUILD_BYTES: usize = 8 * 1024 * 1024;
 
 /// Least free space on the data volume, absolute (K8). Below it growing writes are refused.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! While one commit syncs, the next batch gathers: there is no artificial delay, and at most one
-//! commit is in flight. A batch is bounded, because beyond that it only adds latency (M5).
+//! commit is in flight. A batch is bounded, because beyond that it only adds latency (`BATCH_ENTRIES_MAX`).
 //!
 //! Invariant: reports come in the order of submission. After the first error, which is reported
 //! once, the thread has ended and nothing is acknowledged any more: a failed fsync is never retried.

@@ -30,7 +30,7 @@ fn a_directory_is_created_once_with_a_random_incarnation() {
     assert!(opened.stored.is_empty());
 }
 
-/// K1, K39, style.md §5: another member's volume is named, with both IDs and the way out.
+/// K1, K39: another member's volume is named, with both IDs and the way out.
 #[test]
 fn another_members_volume_is_refused_by_name() {
     let member = Member::new();

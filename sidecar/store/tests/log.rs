@@ -6,6 +6,7 @@ mod fixture;
 use fixture::{
     Member, append, command, commands, configuration_entry, frozen, log_id, machine_at, persist, vote,
 };
+use quorate_machine::{Machine, Position};
 use quorate_raft::{Entry, HardState, Index, Payload, Persist, Sequence, Term};
 use quorate_store::{Call, StoreError, limits};
 
@@ -13,7 +14,7 @@ fn range(first: u64, end: u64) -> std::ops::Range<Index> {
     Index(first)..Index(end)
 }
 
-/// O4, K6, raft.md §7.23: whatever a commit holds (vote, truncation, entries, commit index, and however many
+/// O4, K6: whatever a commit holds (vote, truncation, entries, commit index, and however many
 /// requests), the file is synced once. Only a commit that must grow the file syncs once more.
 #[test]
 fn a_commit_of_everything_costs_one_fdatasync() {
@@ -32,7 +33,7 @@ fn a_commit_of_everything_costs_one_fdatasync() {
     assert_eq!(member.disk.count(Call::Sync), syncs + 1);
 }
 
-/// M5: neighbouring pages are merged, so a commit is few writes, not one for each page.
+/// Neighbouring pages are merged, so a commit is few writes, not one for each page.
 #[test]
 fn pages_are_merged_into_few_writes() {
     let member = Member::new();
@@ -73,7 +74,7 @@ fn what_was_committed_is_there_after_a_restart() {
     assert_eq!(opened.log.reader().read(range(1, 9), u64::MAX).unwrap(), entries);
 }
 
-/// M5: a conflict rewrites at most the row it falls into; rows before it keep their bytes.
+/// A conflict rewrites at most the row it falls into; rows before it keep their bytes.
 #[test]
 fn a_truncation_keeps_what_is_before_it() {
     let member = Member::new();
@@ -207,4 +208,36 @@ fn compaction_is_done_in_bounded_steps() {
     drop((log, machine, opened.state, opened.directory));
     let stored = member.crash_and_open(4).stored;
     assert_eq!((stored.previous, stored.last), (log_id(1, rows), log_id(2, rows + 1)));
+}
+
+/// K7: with a bounded log the file is bounded too. Twelve times the retained bytes go through it; compaction
+/// rides on the appends, and the space it frees is used again.
+#[test]
+fn the_file_stays_bounded_while_the_log_is_compacted() {
+    const KEPT_BYTES: u64 = 4 * 1024 * 1024;
+    let member = Member::new();
+    let opened = member.open();
+    let mut log = opened.log;
+    let mut machine = Machine::open(opened.state.clone()).unwrap();
+    let text = "v".repeat(256);
+    let mut written = 0;
+    let mut index = 1;
+    while written < 12 * KEPT_BYTES {
+        let before = log.bytes();
+        let entries = (index..index + 64).map(|index| command(1, index, &text)).collect();
+        let compact_upto = (before > KEPT_BYTES).then(|| Index(index - 1).min(Index(log.first().0 + 64)));
+        log.commit_and_compact(&[append(index, entries)], compact_upto).unwrap();
+        index += 64;
+        written += 64 * 256;
+        if index % 4_096 < 64 {
+            (machine.applied().index + 1..index)
+                .for_each(|index| machine.apply_empty(Position { index, term: 1 }));
+            let flush = frozen(&mut machine);
+            opened.state.flush(&flush).unwrap();
+            machine.flushed(flush.applied());
+        }
+    }
+    assert!(log.bytes() < 2 * KEPT_BYTES, "{} bytes are kept", log.bytes());
+    let file_bytes = member.disk.bytes("log.redb").unwrap().len() as u64;
+    assert!(file_bytes <= 4 * KEPT_BYTES, "{file_bytes} bytes of file for {} of log", log.bytes());
 }

@@ -215,7 +215,7 @@ fn a_snapshot_that_was_never_received_is_not_installed() {
     member.open();
 }
 
-/// K5, raft.md §7.9: power is cut at every call from the first byte received to the removal of the old
+/// K5, N3: power is cut at every call from the first byte received to the removal of the old
 /// state. After it, the member is wholly before or wholly after the install, nothing is left over, and an
 /// acknowledged install is there.
 #[test]

@@ -110,7 +110,7 @@ fn a_crash_at_any_call_of_a_flush_leaves_one_of_two_states() {
     assert_eq!(found_both.len(), 2);
 }
 
-/// performance.md M5: a flush of many rows reaches the file in few merged writes and two syncs (quick repair).
+/// A flush of many rows reaches the file in few merged writes and two syncs (quick repair).
 #[test]
 fn a_flush_is_few_writes_and_two_syncs() {
     let member = Member::new();

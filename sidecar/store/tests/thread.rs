@@ -25,7 +25,7 @@ fn submit(thread: &LogThread, mut request: Request) {
     }
 }
 
-/// raft.md §4: everything queued goes into one commit; reports come in order and cover every request.
+/// Everything queued goes into one commit; reports come in order and cover every request.
 #[test]
 fn queued_requests_are_committed_in_groups_and_reported_in_order() {
     let member = Member::new();

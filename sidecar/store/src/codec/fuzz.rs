@@ -1,4 +1,4 @@
-//! Decoders meet arbitrary bytes: they answer with an error, never with a panic (raft.md §7.21).
+//! Decoders meet arbitrary bytes: they answer with an error, never with a panic.
 
 use bytes::Bytes;
 use proptest::prelude::*;

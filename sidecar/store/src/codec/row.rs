@@ -1,4 +1,4 @@
-//! Rows of the log: many entries in one value (M5).
+//! Rows of the log: many entries in one value.
 //!
 //! ```text
 //!   key = index of the first entry │ version u8 │ entry … entry │ crc32

@@ -37,7 +37,7 @@ impl Log {
         self.commit_and_compact(persists, None)
     }
 
-    /// Forgets entries up to and including `upto`, as far as K3 allows, in a bounded step (M5).
+    /// Forgets entries up to and including `upto`, as far as K3 allows, in a bounded step.
     ///
     /// Whole rows go, so the log may keep a few entries more than asked. `compaction_pending` says
     /// whether to call again.
@@ -259,7 +259,7 @@ fn cut(site: &Site, table: &mut Entries<'_>, from: Index) -> Result<(Vec<Entry>,
     Ok((kept, bytes))
 }
 
-/// Appends rows at the end, through one cursor: a quarter faster than single inserts (M5).
+/// Appends rows at the end, through one cursor: a quarter faster than single inserts, measured.
 fn append(table: &mut Entries<'_>, rows: &[(Index, Vec<u8>)]) -> Result<(), redb::Error> {
     if rows.is_empty() {
         return Ok(());
