@@ -18,4 +18,5 @@ mod random;
 mod reads;
 mod replication;
 mod snapshots;
+mod stories;
 mod transfer;

@@ -13,7 +13,7 @@ use rand::Rng;
 use crate::cluster::{Cluster, End, add, id, remove};
 use crate::disk::Disk;
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 400;
 const ROUNDS: usize = 120;
 const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 
