@@ -18,6 +18,7 @@ use crate::reason::Reason;
 use crate::round::{Round, member_of};
 use crate::rules::lost::lost_ids;
 use crate::status::{failures, quorum_text};
+use crate::words::unhealthy;
 
 /// One condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +86,7 @@ fn ready(
         let member = member_of(&server.raft_id);
         let text = format!(
             "{member} is unhealthy: {}; {}: tolerates {}",
-            server.unhealthy_because,
+            unhealthy(view, server),
             quorum_text(view),
             failures(view.failure_tolerance)
         );
@@ -110,8 +111,10 @@ fn ready(
         );
         return verdict(false, Reason::RolloutPending, text);
     }
-    if let Some(entry) = round.blocked.first() {
-        return verdict(false, Reason::WaitingForQuorum, entry.message.clone());
+    // A leader that cannot write to the API server serves all the same.
+    let held_back = round.blocked.iter().find(|entry| entry.reason != Reason::PublishingBlocked.as_str());
+    if let Some(entry) = held_back {
+        return verdict(false, Reason::named(&entry.reason), entry.message.clone());
     }
     let voters = view.voter_count();
     let who = if voters == 1 { "the only voter is".to_owned() } else { format!("all {voters} voters are") };
@@ -281,8 +284,8 @@ fn degraded(round: &Round<'_>) -> Verdict {
                 .unwrap_or_else(|| verdict(false, Reason::Bootstrapping, "the cluster has not begun yet"))
         };
     };
-    if let Some(unhealthy) = unhealthy_long(round, view) {
-        return unhealthy;
+    if let Some(long) = unhealthy_long(round, view) {
+        return long;
     }
     blocked_long(round)
         .unwrap_or_else(|| verdict(false, Reason::QuorumHealthy, "no member is in trouble for over a minute"))
@@ -305,7 +308,7 @@ fn unhealthy_long(round: &Round<'_>, view: &RaftView) -> Option<Verdict> {
     let text = format!(
         "{} is unhealthy: {}; {}",
         member_of(&server.raft_id),
-        server.unhealthy_because,
+        unhealthy(view, server),
         quorum_text(view)
     );
     Some(verdict(true, Reason::MemberUnhealthy, text))
@@ -316,8 +319,7 @@ fn blocked_long(round: &Round<'_>) -> Option<Verdict> {
         .blocked
         .iter()
         .find(|entry| obstacle_age(round, &entry.member).is_some_and(|age| age >= DEGRADED_AFTER))?;
-    let reason = Reason::ALL.iter().map(|(reason, _)| *reason).find(|r| r.as_str() == entry.reason)?;
-    Some(verdict(true, reason, entry.message.clone()))
+    Some(verdict(true, Reason::named(&entry.reason), entry.message.clone()))
 }
 
 /// How long a member's Pod has been in the trouble Kubernetes reports.

@@ -26,6 +26,7 @@ mod round;
 mod rules;
 mod status;
 mod upkeep;
+mod words;
 
 pub use observed::{Now, Observed, Ordinal};
 pub use plan::{Ensure, Plan, PlannedStep, Step};

@@ -16,6 +16,8 @@ pub const PROGRESS_NOTE_EVERY: Duration = Duration::from_mins(1);
 pub const REPLACEMENT_EVERY: Duration = Duration::from_hours(1);
 /// Trouble younger than this is not called Degraded: a restart is not ill-health (K50).
 pub const DEGRADED_AFTER: Duration = Duration::from_mins(1);
+/// The leader renews its status Lease every 10 s: after this long without, it cannot write (K32).
+pub const LEASE_SILENCE: Duration = Duration::from_secs(30);
 /// While a step is waited for, the next look.
 pub const LOOK_AGAIN_SOON: Duration = Duration::from_secs(1);
 /// While something is held back, the next look.

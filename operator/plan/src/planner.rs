@@ -20,6 +20,7 @@ const ALWAYS: &[Rule] = &[
     start::stale_volume, // 0
     stop::deleting,      // 1
     stop::name_conflict, // K45
+    stop::publishing,    // K32
     upkeep::ensure,
     start::members, // E1, before 2: a pause does not stop restarts (K48)
     stop::paused,   // 2

@@ -14,6 +14,12 @@ macro_rules! reasons {
             /// Every reason with its meaning.
             pub const ALL: &[(Reason, &str)] = &[$((Reason::$name, concat!($($doc),+))),+];
 
+            /// The reason of this word; our own words only, so any other is a mistake of ours and reads as held back.
+            pub(crate) fn named(word: &str) -> Self {
+                let found = Self::ALL.iter().find(|(reason, _)| reason.as_str() == word);
+                found.map_or(Self::WaitingForQuorum, |(reason, _)| *reason)
+            }
+
             /// The word.
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -89,6 +95,8 @@ reasons! {
     NotStarting,
     /// The API server refused to create an object.
     CreationRefused,
+    /// The leader serves, and its view does not reach status.
+    PublishingBlocked,
     /// An even number of voters tolerates no more than one fewer.
     EvenVoters,
     /// Annotation `quorate.dev/paused` is set.

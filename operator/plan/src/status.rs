@@ -16,6 +16,7 @@ use crate::plan::Event;
 use crate::raft_view::{RaftView, quorum};
 use crate::reason::Reason;
 use crate::round::{Round, member_of};
+use crate::words;
 
 /// What the leader column reads without a leader.
 pub(crate) const NO_LEADER: &str = "<none>";
@@ -126,9 +127,8 @@ fn silence(round: &Round<'_>) -> String {
     let last = round.observed.cluster.status.as_ref().and_then(|status| status.raft.as_ref());
     let known = last.and_then(|raft| raft.leader.as_deref()).unwrap_or(NO_LEADER);
     match round.observed.leader_heard {
-        // Whole steps of ten seconds: a silence must not write status every second.
-        Some(age) if age.as_secs() >= 10 => {
-            format!("no leader heard for {} s; last known {known}", age.as_secs() / 10 * 10)
+        Some(silence) if silence.as_secs() >= 10 => {
+            format!("no leader heard for {}; last known {known}", words::age(silence))
         }
         Some(_) => format!("no member reached; {known} renewed its lease less than 10 s ago"),
         None => format!("no leader heard; last known {known}"),

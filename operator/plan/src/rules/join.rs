@@ -3,8 +3,6 @@
 //! The planner never gives votes (I5): autopilot does, after unbroken health. What is decided here is only when to
 //! stop waiting: a member that makes no progress at all starts over on a new volume.
 
-use std::time::Duration;
-
 use crate::children::names;
 use crate::limits::{CATCH_UP_DEADLINE, PROGRESS_NOTE_EVERY, REPLACEMENT_EVERY};
 use crate::observed::{Claim, ContainerState, Ordinal, Slot};
@@ -15,6 +13,7 @@ use crate::record::{LeavesBecause, MemberState, Progress, keys};
 use crate::round::{Round, Verdict, configuration_check, why};
 use crate::rules::bootstrap::note_incarnation;
 use crate::rules::shrink::note_leaving;
+use crate::words::{about, unhealthy, wait_secs};
 
 /// So many members in a row that never caught up are a matter for a person.
 const LAGGARDS_MAX: usize = 2;
@@ -41,18 +40,13 @@ pub(crate) fn wait_for_vote(round: &mut Round<'_>) -> Verdict {
 fn stabilize(round: &mut Round<'_>, view: &RaftView, server: &ServerView, member: &str) {
     let needed = view.settings.server_stabilization_time;
     if server.is_healthy {
-        let missing = coarse(needed.saturating_sub(server.healthy_for));
+        let missing = wait_secs(needed.saturating_sub(server.healthy_for));
         let text = format!("{member} needs {missing} s more of health ({} s), then votes", needed.as_secs());
         round.wait("16", Reason::Stabilizing, member, text);
     } else {
-        let text = format!("{member} gets no vote while unhealthy: {}", server.unhealthy_because);
+        let text = format!("{member} gets no vote while unhealthy: {}", unhealthy(view, server));
         round.wait("16", Reason::Stabilizing, member, text);
     }
-}
-
-/// Whole steps of five seconds, so that a wait does not write status every second.
-fn coarse(wait: Duration) -> u64 {
-    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).div_ceil(5_000).max(1) * 5
 }
 
 fn catch_up(
@@ -72,7 +66,8 @@ fn catch_up(
     let has_moved = noted.is_none_or(|noted| {
         (noted.match_index, noted.snapshot_bytes) != (now.match_index, now.snapshot_bytes)
     });
-    let text = format!("{member} is {} entries behind the leader and has no vote yet", server.trailing);
+    let text =
+        format!("{member} is {} entries behind the leader and has no vote yet", about(server.trailing));
     round.wait("16", Reason::MemberLagging, member, text);
     let is_running =
         slot.pod.as_ref().is_some_and(|pod| matches!(pod.sidecar, ContainerState::Running { .. }));

@@ -75,7 +75,7 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
         let text = format!("{id} cannot be removed though {what}: {left}; bring another voter back first");
         return round.block("10", Reason::WaitingForQuorum, member, text);
     }
-    if matches!(loss, Loss::ClaimGone { .. }) && server.last_contact.is_some_and(|age| age < HEARD_RECENTLY) {
+    if server.last_contact.is_some_and(|age| age < HEARD_RECENTLY) {
         let text = format!(
             "{id} is to be removed because {what}, and the leader heard it within the last 10 s; waiting"
         );

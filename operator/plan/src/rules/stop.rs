@@ -1,9 +1,11 @@
 //! Rules that end a round: deletion (1), foreign objects (K45), pause (2), no view (7), a change in flight (8).
 
 use crate::children::{label_keys, names};
+use crate::limits::LEASE_SILENCE;
 use crate::observed::Child;
 use crate::reason::Reason;
-use crate::round::{Round, Verdict};
+use crate::round::{Round, Verdict, member_of};
+use crate::words::age;
 
 /// Rule 1: owner references do the rest (K41); nothing is created under an object that goes.
 pub(crate) fn deleting(round: &mut Round<'_>) -> Verdict {
@@ -88,6 +90,27 @@ pub(crate) fn no_view(round: &mut Round<'_>) -> Verdict {
         Reason::NoLeader,
         "no member confirmed a leader this round; members are neither added nor removed",
     )
+}
+
+/// K32: the leader answers, and its status Lease has not been renewed: it cannot write to the API server.
+/// Membership goes on, for it needs the answer only.
+pub(crate) fn publishing(round: &mut Round<'_>) -> Verdict {
+    let Some(view) = round.view() else { return Verdict::Next };
+    let Some(silence) = round.observed.leader_heard.filter(|age| *age >= LEASE_SILENCE) else {
+        return Verdict::Next;
+    };
+    let leader = member_of(&view.leader);
+    let answers = round.observed.slots.values().filter_map(|slot| slot.answer.as_ref());
+    let trouble =
+        answers.filter(|answer| answer.raft_id == view.leader).map(|answer| answer.trouble.as_str());
+    let said =
+        trouble.filter(|said| !said.is_empty()).map(|said| format!(" ({said})")).next().unwrap_or_default();
+    let text = format!(
+        "{leader} leads and has not renewed its Lease for {}{said}: status.raft and the leader's endpoint may be old; see `kubectl logs {leader} -c quorate-sidecar`",
+        age(silence)
+    );
+    round.block("K32", Reason::PublishingBlocked, leader, text);
+    Verdict::Next
 }
 
 /// Rule 8: one change at a time (I3).

@@ -8,8 +8,10 @@
 //! | `scale N` · `edit-template` · `pause` · `resume` | edits the resource |
 //! | `delete-pod N` · `delete-claim-and-pod N` · `empty-directory N` | what a person or a fault does |
 //! | `cut N` · `heal` · `obstacle N unschedulable\|image` | nodes and kubelets |
-//! | `no-default-class` · `foreign-claim N` · `lag N ENTRIES` | the surroundings |
+//! | `no-default-class` · `foreign-claim N` · `lag N ENTRIES` · `joiners-lag ENTRIES` | the surroundings |
 //! | `lose-everything` | deletes every claim and Pod |
+//! | `lead N` | makes a member the leader |
+//! | `create-anew` | the resource was deleted and made again; its claims were kept |
 //! | `retain` | sets `whenScaled: Retain` |
 //! | `plan` | prints the whole plan of this moment, without carrying it out |
 //! | `rounds [N] [until=ready]` | carries rounds out; prints steps, what is created and noted, and what waits |
@@ -85,6 +87,16 @@ fn run(world: &mut World, line: &str) -> String {
             if let Some(member) = world.group.servers.get_mut(&id) {
                 member.trailing = u64::from(number(1));
             }
+        }
+        "joiners-lag" => world.group.joiners_trail = u64::from(number(0)),
+        "lead" => {
+            world.group.leader = Some(world.raft_id(number(0)));
+            world.group.term += 1;
+        }
+        "create-anew" => {
+            world.cluster.status = None;
+            world.pods.clear();
+            world.first_round = true;
         }
         "pass" => {
             for _ in 0..number(0) {

@@ -133,7 +133,7 @@ impl World {
                     is_voter: false,
                     healthy_since: None,
                     heard: None,
-                    trailing: 0,
+                    trailing: self.group.joiners_trail,
                 };
                 let before = self.group.servers.insert(raft_id.clone(), member);
                 assert!(before.is_none(), "{raft_id} was added twice");

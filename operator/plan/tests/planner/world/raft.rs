@@ -31,6 +31,8 @@ pub(crate) struct Group {
     pub(crate) in_flight: bool,
     pub(crate) settings: AutopilotSettings,
     pub(crate) cluster_id: Option<String>,
+    /// How far those trail that join from now on, for ever.
+    pub(crate) joiners_trail: u64,
 }
 
 impl World {
