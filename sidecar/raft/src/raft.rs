@@ -1,9 +1,10 @@
 //! `Raft`: the one state machine that joins the parts.
 //!
 //! `step` takes what happened, changes the state, and at the end of the turn writes, sends and
-//! applies once for all of it (`turn.rs`). The parts live beside: `election.rs` (who leads),
-//! `follower.rs` (taking entries), `leader.rs` (supplying peers), `commit.rs`, `apply.rs`,
-//! `change.rs` (membership), `transfer.rs`, `read.rs`, `snapshot.rs`.
+//! applies once for all of it (`turn.rs`). The parts live beside: `receive.rs` (the door),
+//! `election.rs` (who leads), `leader.rs` and `replication.rs` (leading, supplying peers),
+//! `follower.rs` (taking entries), `commit.rs`, `apply.rs`, `propose.rs`, `change.rs` (membership),
+//! `transfer.rs`, `read.rs`, `snapshot.rs`.
 //!
 //! Invariants: committed <= last; applied <= handed out <= committed; `previous` <= `durable_applied`;
 //! term never falls; a vote never changes within its term. Only `set_term` and `vote_for` write

@@ -38,7 +38,7 @@ fn three_voters_elect_one_leader_that_commits_in_its_term() {
     }
 }
 
-/// K10, raft.md 7.25: a lost leader is replaced in one to two election timeouts, 1.2 s in the median.
+/// K10: a lost leader is replaced in one to two election timeouts, 1.2 s in the median.
 #[test]
 fn a_crashed_leader_is_replaced_within_two_and_a_half_seconds() {
     let mut taken = Vec::new();
@@ -350,7 +350,7 @@ fn a_member_without_a_configuration_stays_quiet() {
     assert_eq!(solo.status().role, Role::Follower);
 }
 
-/// Part 4 of raft.md: whoever's removal is not committed may still lead; its own vote then does not count.
+/// S1, B7: whoever's removal is not committed may still lead; its own vote then does not count.
 #[test]
 fn a_server_whose_removal_is_uncommitted_may_campaign_but_does_not_count_itself() {
     let mut disk = founded(&["a", "b", "c"], &[], true);

@@ -1,4 +1,4 @@
-//! Bytes from a network: no message and no input makes `step` panic (B6, raft.md 7.21).
+//! Bytes from a network: no message and no input makes `step` panic (B6).
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -208,7 +208,7 @@ proptest! {
     }
 }
 
-/// Raft.md 7.21: what breaks a rule is counted, and changes nothing.
+/// B6: what breaks a rule is counted, and changes nothing.
 #[test]
 fn an_invalid_message_is_counted_and_changes_nothing() {
     let entries =

@@ -1,4 +1,4 @@
-//! What must hold after every step, whatever the network and the disks do (`raft.md` part 3, 7).
+//! What must hold after every step, whatever the network and the disks do.
 //!
 //! The checkers live outside the members and see everything: what each puts out, and every disk.
 //! Log matching is checked by induction: an entry's name (term, index) fixes its payload and the

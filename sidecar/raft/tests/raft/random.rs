@@ -1,4 +1,4 @@
-//! Random runs: everything that can go wrong at once, then peace, then agreement (raft.md 7.1-7.3).
+//! Random runs: everything that can go wrong at once, then peace, then agreement.
 //!
 //! A run is named by its seed, which draws the size, the network, the disks and every fault. The
 //! invariants are checked at every step by the cluster itself. `RAFT_SEED=n` replays one run,
@@ -204,7 +204,7 @@ fn run(seed: u64) -> (u64, usize) {
     (run.cluster.steps, run.acknowledged().count())
 }
 
-/// Raft.md 7.1-7.3, 7.7, 7.12, 7.15: all faults together break no invariant, and afterwards all agree.
+/// All faults together break no invariant, and afterwards all agree.
 #[test]
 fn random_faults_break_no_invariant_and_everything_converges_afterwards() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
@@ -232,7 +232,7 @@ fn random_faults_break_no_invariant_and_everything_converges_afterwards() {
     println!("{steps} steps, {writes} acknowledged writes");
 }
 
-/// Raft.md 7.1: the same seed gives the same run, event for event.
+/// The same seed gives the same run, event for event.
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let trace = || {

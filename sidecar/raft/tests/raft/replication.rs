@@ -61,7 +61,7 @@ fn a_follower_commits_no_further_than_the_entries_of_the_message() {
     assert_eq!(solo.status().commit, Index(6));
 }
 
-/// Raft.md 7.6: an append is acknowledged after the write that holds it, not before.
+/// O4, O8: an append is acknowledged after the write that holds it, not before.
 #[test]
 fn an_append_is_acknowledged_only_once_it_is_on_disk() {
     let mut solo = Solo::new(with_terms(&[]));
@@ -93,7 +93,7 @@ fn a_leader_commits_only_by_entries_of_its_own_term() {
     assert_eq!(solo.status().commit, Index(4), "with the no-op all before it commits");
 }
 
-/// Raft.md 7.6: the leader sends beside its own write, and counts itself only after it.
+/// O4, O8: the leader sends beside its own write, and counts itself only after it.
 #[test]
 fn a_leader_sends_before_its_own_disk_and_counts_itself_after_it() {
     let mut solo = Solo::new(with_terms(&[]));
@@ -229,7 +229,7 @@ fn a_pipeline_stays_within_its_limits() {
     cluster.until("the slow one has it all", Cluster::is_converged);
 }
 
-/// Raft.md 7.29: a follower on a slow disk delays nobody else.
+/// K25: a follower on a slow disk delays nobody else.
 #[test]
 fn a_slow_follower_does_not_delay_commits() {
     let mut cluster = Cluster::new(5, &["a", "b", "c"]);

@@ -159,7 +159,7 @@ fn a_timeout_now_counts_only_from_the_current_leader_and_only_for_a_voter() {
     assert_eq!((non_voter.status().role, non_voter.status().term), (Role::Follower, Term(5)));
 }
 
-/// S18, raft.md 7.11: `TimeoutNow` waits for the acknowledged match, not for what was sent.
+/// S18: `TimeoutNow` waits for the acknowledged match, not for what was sent.
 #[test]
 fn timeout_now_is_sent_only_when_the_target_has_acknowledged_everything() {
     let mut cluster = Cluster::new(6, &["a", "b", "c"]);
