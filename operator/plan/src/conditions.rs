@@ -315,10 +315,12 @@ fn unhealthy_long(round: &Round<'_>, view: &RaftView) -> Option<Verdict> {
 }
 
 fn blocked_long(round: &Round<'_>) -> Option<Verdict> {
-    let entry = round
-        .blocked
-        .iter()
-        .find(|entry| obstacle_age(round, &entry.member).is_some_and(|age| age >= DEGRADED_AFTER))?;
+    // These two are said after ten minutes only.
+    let is_late = |reason: &str| {
+        [Reason::MemberLagging, Reason::DeadlineExceeded].iter().any(|it| it.as_str() == reason)
+    };
+    let is_old = |member: &str| obstacle_age(round, member).is_some_and(|age| age >= DEGRADED_AFTER);
+    let entry = round.blocked.iter().find(|entry| is_late(&entry.reason) || is_old(&entry.member))?;
     Some(verdict(true, Reason::named(&entry.reason), entry.message.clone()))
 }
 

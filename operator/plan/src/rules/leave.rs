@@ -96,7 +96,7 @@ fn remove(
     }
     let checks = vec![configuration_check(view)];
     if view.leader == server.raft_id {
-        return hand_over(round, &member, server, checks);
+        return hand_over(round, "12", &member, server, checks);
     }
     let reason = match claim.record.leaves_because {
         Some(LeavesBecause::Lagging) => RemoveReason::Lagging,
@@ -113,13 +113,20 @@ fn remove(
     round.decide(step, checks, why);
 }
 
-fn hand_over(round: &mut Round<'_>, member: &str, server: &ServerView, checks: Vec<Check>) {
+/// A leader hands over before it is removed (P9); whoever takes over is a voter that stays.
+pub(crate) fn hand_over(
+    round: &mut Round<'_>,
+    rule: &'static str,
+    member: &str,
+    server: &ServerView,
+    checks: Vec<Check>,
+) {
     let Some(successor) = round.successor(&server.raft_id) else {
         let text = format!("{member} leads and nobody healthy can take over: bring another voter back");
-        return round.block("12", Reason::TransferringLeadership, member, text);
+        return round.block(rule, Reason::TransferringLeadership, member, text);
     };
     let text = format!("it leads and is to leave; {} takes over", successor.raft_id);
-    let why = why("12", Reason::TransferringLeadership, member, text);
+    let why = why(rule, Reason::TransferringLeadership, member, text);
     let step = Step::TransferLeadership { from: server.raft_id.clone(), to: successor.raft_id.clone() };
     round.decide(step, checks, why);
 }

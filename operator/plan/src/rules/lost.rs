@@ -11,6 +11,7 @@ use crate::plan::{Check, Event, Fact, FactKind, RemoveReason, Step};
 use crate::raft_view::{RaftView, ServerView};
 use crate::reason::Reason;
 use crate::round::{Majority, Round, Verdict, configuration_check, member_of, why};
+use crate::rules::leave::hand_over;
 
 /// How a server lost its volume.
 enum Loss {
@@ -74,6 +75,10 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
     if server.is_voter && !left.holds() {
         let text = format!("{id} cannot be removed though {what}: {left}; bring another voter back first");
         return round.block("10", Reason::WaitingForQuorum, member, text);
+    }
+    if view.leader == server.raft_id {
+        // Only its claim object is gone; the process has the volume mounted and leads.
+        return hand_over(round, "10", member, server, vec![configuration_check(view)]);
     }
     if server.last_contact.is_some_and(|age| age < HEARD_RECENTLY) {
         let text = format!(

@@ -70,7 +70,7 @@ fn identity() -> Identity {
 /// K43: beside an application the sidecar is native and first; the user's own keys stay, the operator's win.
 #[test]
 fn a_pod_with_an_application() {
-    let operator = World::operator();
+    let operator = World::cluster("db").operator();
     let cluster = with_application();
     golden("pod-with-application", &pod(Rendering { cluster: &cluster, operator: &operator }, &identity()));
 }
@@ -78,7 +78,7 @@ fn a_pod_with_an_application() {
 /// K43: without a template the sidecar is the only ordinary container.
 #[test]
 fn a_pod_without_an_application() {
-    let operator = World::operator();
+    let operator = World::cluster("db").operator();
     let mut cluster = cluster(RaftClusterSpec::default());
     cluster.spec.topology.spread = Spread::Node;
     cluster.spec.topology.when_unsatisfiable = Unsatisfiable::DoNotSchedule;
@@ -128,7 +128,7 @@ fn without_named_ports_there_is_no_leader_service() {
 /// K47: a new operator alone makes no Pod outdated; an edit of the user's part does.
 #[test]
 fn only_the_users_edit_changes_the_rendering() {
-    let mut operator = World::operator();
+    let mut operator = World::cluster("db").operator();
     let mut cluster = with_application();
     let first = Rendering { cluster: &cluster, operator: &operator };
     let (hash, pins) = (first.template_hash(), first.pins());

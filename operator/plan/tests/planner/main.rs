@@ -6,6 +6,7 @@
 mod children;
 mod convergence;
 mod exhaustive;
+mod glossary;
 mod properties;
 mod status_table;
 mod stories;

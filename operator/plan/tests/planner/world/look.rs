@@ -23,7 +23,7 @@ pub(super) fn at(world: &World) -> Observed {
         children,
         is_first_round: world.first_round,
         storage: world.storage.clone(),
-        operator: World::operator(),
+        operator: world.operator(),
     }
 }
 

@@ -181,11 +181,12 @@ impl World {
         self.cluster.metadata.resource_version = Some(self.version());
     }
 
-    pub(crate) fn operator() -> OperatorFacts {
+    pub(crate) fn operator(&self) -> OperatorFacts {
         OperatorFacts {
             sidecar_image: "quorate/sidecar:0.1.0".to_owned(),
             sidecar_pull_policy: None,
-            fresh_cluster_id: "5f".repeat(16),
+            // Another one each round: a stale read must not give the cluster a second identity.
+            fresh_cluster_id: format!("{:032x}", self.now),
         }
     }
 }
