@@ -119,7 +119,8 @@ fn ready(
     let voters = view.voter_count();
     let who = if voters == 1 { "the only voter is".to_owned() } else { format!("all {voters} voters are") };
     let even = if voters.is_multiple_of(2) {
-        format!(", the same as {} voters would: an odd number is better", voters - 1)
+        let fewer = if voters == 2 { "1 voter".to_owned() } else { format!("{} voters", voters - 1) };
+        format!(", the same as {fewer} would: an odd number is better")
     } else {
         String::new()
     };

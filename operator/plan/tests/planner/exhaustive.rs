@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_crds::{Founder, RaftClusterStatus};
-use quorate_plan::observed::{Claim, ContainerState, Observed, Pod, PodPhase, Slot};
+use quorate_plan::children::names::ordinal_of_pod;
+use quorate_plan::observed::{Certificate, Child, Claim, ContainerState, Observed, Pod, PodPhase, Slot};
 use quorate_plan::plan::Check;
 use quorate_plan::raft_view::{RaftView, ServerView, quorum};
 use quorate_plan::record::{ClaimRecord, LeavesBecause, MemberState, raft_id};
@@ -76,6 +77,8 @@ pub(crate) fn observe(slots: &[Small], replicas: i32, leader: Option<usize>, in_
         let ordinal = Ordinal(number);
         let uid = format!("{number:08x}-0000-4000-8000-000000000000");
         let id = raft_id(&format!("db-{number}"), &uid);
+        let certificate = Certificate { owner: Child::Ours, raft_id: Some(id.clone()), renewal_due: false };
+        observed.children.certificates.insert(ordinal, certificate);
         observed.slots.insert(ordinal, slot(number, *small, &uid, &id));
         if let Some(server) = server(&id, small.server) {
             servers.push(server);
@@ -244,9 +247,12 @@ pub(crate) fn creations(observed: &Observed, plan: &Plan) {
             }
             Ensure::CreatePod(pod) => {
                 let name = pod.metadata.name.clone().unwrap_or_default();
-                let is_taken =
-                    observed.slots.values().any(|slot| slot.pod.as_ref().is_some_and(|it| it.name == name));
-                assert!(!is_taken, "{name} exists");
+                let ordinal = ordinal_of_pod("db", &name).expect("a Pod of this cluster");
+                let slot = observed.slots.get(&ordinal).expect("a Pod is made for a slot that has a claim");
+                assert!(slot.pod.is_none(), "{name} exists");
+                let claim = slot.claim.as_ref().expect("a Pod is made for a slot that has a claim");
+                assert!(claim.record.is_live(), "{name} is made for a {:?} claim", claim.record.state);
+                assert!(!claim.deleting, "{name} would keep a claim that is being deleted for ever");
             }
             _ => {}
         }

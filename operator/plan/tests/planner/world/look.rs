@@ -121,6 +121,7 @@ impl World {
         let fresh = self.look();
         let mut stale = before.clone();
         stale.raft.clone_from(&fresh.raft);
+        stale.operator.clone_from(&fresh.operator);
         for (ordinal, slot) in &mut stale.slots {
             slot.answer = fresh.slots.get(ordinal).and_then(|fresh| fresh.answer.clone());
         }
