@@ -15,6 +15,8 @@ pub const ROUND_TIMEOUT: Duration = Duration::from_secs(120);
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// The longest wait after failed rounds.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The longest wait after a member refused a change or did not answer one.
+pub const CHANGE_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// All members are asked side by side and given this long (K32).
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// A membership change answers once it is committed; a cluster that needs longer is not well, and the next round

@@ -17,7 +17,7 @@ use tracing::{Instrument, debug, info_span, warn};
 use crate::act::{Acted, Hands, act};
 use crate::error::RoundError;
 use crate::installation::Installation;
-use crate::limits::ROUND_TIMEOUT;
+use crate::limits::{CHANGE_BACKOFF_MAX, ROUND_TIMEOUT};
 use crate::memory::{Memory, Recollection};
 use crate::metrics::Metrics;
 use crate::observe::{Place, now, observe};
@@ -111,6 +111,11 @@ async fn failed(
     error: &RoundError,
 ) -> Action {
     let wait = recollection.failed(rand::random());
+    let wait = match error {
+        // A member that refuses or is silent may take the next call; status must not grow old meanwhile.
+        RoundError::Change(_) => wait.min(CHANGE_BACKOFF_MAX),
+        _ => wait,
+    };
     warn!(%error, wait_ms = wait.as_millis(), "round failed");
     if recollection.failures() >= FAILURES_BEFORE_EVENT {
         let event = Event {

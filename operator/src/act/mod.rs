@@ -1,7 +1,7 @@
 //! Carries a plan out, in the plan's order, and judges nothing.
 //!
 //! ```text
-//!   status ──▶ ensures ──▶ facts ──▶ one step (after its checks, live) ──▶ events
+//!   status ──▶ events ──▶ ensures ──▶ facts ──▶ one step (after its checks, live)
 //! ```
 //! Every call is safe to die after: what it did is seen by the next round, what it did not do is planned again (P8).
 //! A precondition that no longer holds ends the round early and quietly; the world moved, and the next look decides
@@ -50,18 +50,18 @@ pub(crate) async fn act(
     if status::write(hands, plan).await? == Acted::Overtaken {
         return Ok(Acted::Overtaken);
     }
+    // Right behind the status they tell of: the next round finds that status and says nothing new.
+    event::publish(hands, &plan.events).await;
     for ensure in &plan.ensures {
         if ensure::carry_out(hands, ensure, recollection).await? == Acted::Overtaken {
             return Ok(Acted::Overtaken);
         }
     }
     tell_leader(hands, plan).await;
-    let acted = match &plan.step {
-        Some(step) => step::carry_out(hands, step).await?,
-        None => Acted::ToItsEnd,
-    };
-    event::publish(hands, &plan.events).await;
-    Ok(acted)
+    match &plan.step {
+        Some(step) => step::carry_out(hands, step).await,
+        None => Ok(Acted::ToItsEnd),
+    }
 }
 
 /// Facts and autopilot settings, each round anew. A leader that does not take them is asked again next round; what

@@ -125,6 +125,9 @@ fn obstacle(pod: &Pod) -> Option<Obstacle> {
             _ => return None,
         };
         let words = waiting.message.as_deref().or(waiting.reason.as_deref()).unwrap_or_default();
+        // The kubelet alternates between the pull's error and "Back-off …: ErrImagePull: <the same error>". Kept
+        // apart, one image that is not there would be a status write every few seconds.
+        let words = words.rsplit_once("ErrImagePull: ").map_or(words, |(_, error)| error);
         Some(Obstacle { kind, message: format!("container {}: {words}", container.name), since })
     })
 }
@@ -184,6 +187,22 @@ mod tests {
         assert_eq!(obstacle.kind, ObstacleKind::ImagePull);
         assert_eq!(obstacle.message, "container app: Back-off pulling image");
         assert_eq!(read.sidecar, ContainerState::NotStarted);
+    }
+
+    /// K31: the kubelet tells one failed pull in two turns of phrase; to us it is one obstacle.
+    #[test]
+    fn a_failed_pull_reads_the_same_in_back_off() {
+        let words = |reason: &str, message: &str| {
+            pod(&json!({ "containerStatuses": [{ "name": "app", "image": "", "imageID": "", "ready": false,
+                "restartCount": 0, "state": { "waiting": { "reason": reason, "message": message } } }] }))
+            .obstacle
+        };
+        let pull = words("ErrImagePull", "failed to pull: not found");
+        let back_off = words(
+            "ImagePullBackOff",
+            "Back-off pulling image \"x\": ErrImagePull: failed to pull: not found",
+        );
+        assert_eq!(pull, back_off);
     }
 
     /// K39: the exit code and termination message of the sidecar, native or not, reach the planner.
