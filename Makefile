@@ -37,6 +37,14 @@ fix: ## format, and apply the lints' own suggestions
 test: prerequisites bed ## everything: checks, all crates, simulation, a real Kubernetes
 	$(SUITE) all
 
+.PHONY: sim
+sim: ## search N simulation seeds (default 200)
+	cargo run --profile bed -p quorate-tests --bin sim -- --seeds $(or $(N),200)
+
+.PHONY: replay
+replay: ## replay one simulation: SEED= [STEPS=] [TRACE=1]
+	cargo run --profile bed -p quorate-tests --bin sim -- --seed $(SEED) $(if $(STEPS),--steps $(STEPS)) $(if $(TRACE),--trace)
+
 .PHONY: crds
 crds: ## regenerate the CRD and the chart's copy
 	cargo run --profile bed -p quorate-crds > crds/raftclusters.yaml.new

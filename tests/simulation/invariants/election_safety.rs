@@ -1,0 +1,31 @@
+//! At most one leader in a term (Raft paper, figure 3: election safety).
+
+use std::collections::BTreeMap;
+
+use quorate_raft::{ServerId, Term};
+
+use super::Verdict;
+
+/// Who led which term.
+#[derive(Default)]
+pub struct ElectionSafety {
+    leaders: BTreeMap<Term, ServerId>,
+}
+
+impl ElectionSafety {
+    /// A member says that it leads a term.
+    pub fn leads(&mut self, leader: &ServerId, term: Term) -> Verdict {
+        match self.leaders.insert(term, leader.clone()) {
+            Some(other) if other != *leader => Err(format!(
+                "election safety: {} and {} both lead term {}",
+                other.raft_id, leader.raft_id, term.0
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many terms had a leader.
+    pub fn terms(&self) -> usize {
+        self.leaders.len()
+    }
+}
