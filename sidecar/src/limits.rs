@@ -116,4 +116,5 @@ pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
 /// Longest request on the control socket.
 pub const CONTROL_REQUEST_BYTES_MAX: usize = 64;
 
-const _: () = assert!(LINK_BATCH_BYTES_MAX * 2 < LINK_MESSAGE_BYTES_MAX, "a frame must always fit in one message");
+const _: () =
+    assert!(LINK_BATCH_BYTES_MAX * 2 < LINK_MESSAGE_BYTES_MAX, "a frame must always fit in one message");

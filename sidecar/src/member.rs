@@ -131,38 +131,24 @@ impl Member {
             settings: raft,
             doom: doom.clone(),
         })?;
-        let handle = running.handle.clone();
         let (stopping, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let server = LinkServer {
-            identity: Arc::clone(&identity),
-            inbox: running.inbox.clone(),
-            returns: running.returns.clone(),
-            handle: handle.clone(),
-            receiving: Receiving::new(Arc::clone(&running.directory), running.inbox.clone(), doom.clone()),
-            stopping: stopped.clone(),
-        };
-        let credentials = settings.credentials.clone();
         let Listeners { peer, serve: listeners } = listeners;
-        tasks.spawn(async move {
-            if let Err(error) = link::serve(server, peer, credentials).await {
-                warn!(%error, "the peer port ended");
-            }
-        });
+        spawn_link(&mut tasks, &running, &identity, &settings, &doom, (peer, stopped.clone()));
+        let handle = running.handle.clone();
         let (autopilot, runner) = autopilot::start(handle.clone(), settings.defaults, stopped.clone());
         tasks.spawn(runner);
+        let publishing = spawn_publish(&mut tasks, &settings, &autopilot, &identity, &stopped)?;
         if let Some(path) = &settings.control_socket {
-            tasks.spawn(control::serve(control::listen(path)?, handle.clone()));
+            let (requests, mut stop) =
+                (control::serve(control::listen(path)?, handle.clone()), stopped.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = requests => {}
+                    _ = stop.wait_for(|stopping| *stopping) => {}
+                }
+            });
         }
-        let publishing = match &settings.kubernetes {
-            Some(kubernetes) => {
-                let (report, publishing) = watch::channel(quorate_publish::Publishing::default());
-                let publish = Publish::new(kubernetes)?;
-                tasks.spawn(publish.run(autopilot.clone(), Arc::clone(&identity), report, stopped.clone()));
-                Some(publishing)
-            }
-            None => None,
-        };
         let context = serve::Context {
             publishing,
             handle: handle.clone(),
@@ -225,6 +211,44 @@ impl Member {
         self.running.stop().await;
         info!("stopped");
     }
+}
+
+fn spawn_link(
+    tasks: &mut JoinSet<()>,
+    running: &Running,
+    identity: &Arc<Identity>,
+    settings: &MemberSettings,
+    doom: &Doom,
+    (listener, stopping): (TcpListener, watch::Receiver<bool>),
+) {
+    let server = LinkServer {
+        identity: Arc::clone(identity),
+        inbox: running.inbox.clone(),
+        returns: running.returns.clone(),
+        handle: running.handle.clone(),
+        receiving: Receiving::new(Arc::clone(&running.directory), running.inbox.clone(), doom.clone()),
+        stopping,
+    };
+    let credentials = settings.credentials.clone();
+    tasks.spawn(async move {
+        if let Err(error) = link::serve(server, listener, credentials).await {
+            warn!(%error, "the peer port ended");
+        }
+    });
+}
+
+fn spawn_publish(
+    tasks: &mut JoinSet<()>,
+    settings: &MemberSettings,
+    autopilot: &Autopilot,
+    identity: &Arc<Identity>,
+    stopping: &watch::Receiver<bool>,
+) -> Result<Option<watch::Receiver<quorate_publish::Publishing>>, Failure> {
+    let Some(kubernetes) = &settings.kubernetes else { return Ok(None) };
+    let (report, publishing) = watch::channel(quorate_publish::Publishing::default());
+    let publish = Publish::new(kubernetes)?;
+    tasks.spawn(publish.run(autopilot.clone(), Arc::clone(identity), report, stopping.clone()));
+    Ok(Some(publishing))
 }
 
 /// Opens the directory, creating it first if there is none; off the runtime's thread, as replay may take long.

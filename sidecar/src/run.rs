@@ -39,5 +39,6 @@ pub async fn run(args: &RunArgs) -> Result<(), Failure> {
 }
 
 fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|error| Failure::new(Code::Unavailable, format!("cannot listen for signals: {error}")))
+    signal(kind)
+        .map_err(|error| Failure::new(Code::Unavailable, format!("cannot listen for signals: {error}")))
 }

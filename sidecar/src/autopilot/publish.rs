@@ -82,12 +82,13 @@ fn raft_view(conclusion: &Conclusion, identity: &Identity, own_name: &str) -> Ra
     let name = |id: &ServerId| {
         if *id == identity.server { own_name.to_owned() } else { name(&conclusion.facts, id) }
     };
-    let leader_last = state.leader.as_ref().and_then(|id| state.server(id)).map_or(0, |leader| leader.stats.last.index.0);
+    let leader_last =
+        state.leader.as_ref().and_then(|id| state.server(id)).map_or(0, |leader| leader.stats.last.index.0);
     let blocked = |server: &ServerId| state.blocked.iter().find(|blocked| blocked.server == *server);
     let members = state.servers.iter().map(|server| {
         let fact = conclusion.facts.of(&server.id);
-        let stabilizing = blocked(&server.id)
-            .filter(|blocked| matches!(blocked.reason, BlockedReason::Stabilizing { .. }));
+        let stabilizing =
+            blocked(&server.id).filter(|blocked| matches!(blocked.reason, BlockedReason::Stabilizing { .. }));
         MemberView {
             name: name(&server.id),
             node: fact.map(|fact| fact.node.clone()).filter(|node| !node.is_empty()),

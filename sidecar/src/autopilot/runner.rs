@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_autopilot::{
-    Action, Input, Membership, Observer, Settings, SettingsChange, SnapshotProgress, Stats, limits::ROUND_INTERVAL,
-    round,
+    Action, Input, Membership, Observer, Settings, SettingsChange, SnapshotProgress, Stats,
+    limits::ROUND_INTERVAL, round,
 };
 use quorate_raft::{Change, LogId, Now, PeerStatus, ReplicationState, ServerId, Status, Term};
 use tokio::sync::watch;
@@ -146,9 +146,5 @@ fn peer_stats(peer: &PeerStatus) -> Stats {
         ReplicationState::Snapshot(_) => Some(SnapshotProgress { sent_bytes: 0, total_bytes: 0 }),
         ReplicationState::Probe | ReplicationState::Replicate => None,
     };
-    Stats {
-        last_contact: peer.last_ack,
-        last: LogId::new(peer.matched_term, peer.matched),
-        snapshot,
-    }
+    Stats { last_contact: peer.last_ack, last: LogId::new(peer.matched_term, peer.matched), snapshot }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use quorate_api::san;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 use crate::tls::{Credentials, CredentialsError};
@@ -31,8 +31,12 @@ pub struct Issued {
 impl Issued {
     /// Ready to use.
     pub fn credentials(&self) -> Result<Arc<Credentials>, CredentialsError> {
-        Credentials::from_pem(self.ca_pem.as_bytes(), self.certificate_pem.as_bytes(), self.key_pem.as_bytes())
-            .map(Arc::new)
+        Credentials::from_pem(
+            self.ca_pem.as_bytes(),
+            self.certificate_pem.as_bytes(),
+            self.key_pem.as_bytes(),
+        )
+        .map(Arc::new)
     }
 }
 

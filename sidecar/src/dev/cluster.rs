@@ -1,6 +1,5 @@
 //! Several members in one process, and the operator's part in forming a cluster of them.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,60 +13,12 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::authority::Authority;
+use super::ports::MemberPorts;
 use crate::autopilot::DefaultSettings;
 use crate::driver::{CallError, ErrorKind, Handle, View};
 use crate::exit::{Code, Failure};
 use crate::member::{Listeners, Member};
-use crate::settings::{Addresses, MemberSettings, open_disk};
-
-/// Which ports a member uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemberPorts {
-    /// Peers.
-    pub peer: u16,
-    /// gRPC, plain.
-    pub grpc: u16,
-    /// gRPC behind mutual TLS.
-    pub grpc_tls: u16,
-    /// HTTP.
-    pub http: u16,
-    /// Probes.
-    pub ops: u16,
-}
-
-impl MemberPorts {
-    /// The first member has the standard ports, each other one 10 more.
-    pub fn standard(number: u16) -> Result<Self, Failure> {
-        let base = number * 10;
-        Ok(Self { peer: 7400 + base, grpc: 7401 + base, ops: 7402 + base, grpc_tls: 7403 + base, http: 8500 + base })
-    }
-
-    /// Ports nobody listens on now. They are asked for all at once, so no two are equal.
-    pub fn free(_number: u16) -> Result<Self, Failure> {
-        let probe = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let sockets = (probe(), probe(), probe(), probe(), probe());
-        let port = |socket: std::io::Result<std::net::TcpListener>| {
-            socket
-                .and_then(|socket| socket.local_addr())
-                .map(|address| address.port())
-                .map_err(|error| Failure::new(Code::Unavailable, format!("no free port: {error}")))
-        };
-        // All five are open until here.
-        let (a, b, c, d, e) = sockets;
-        Ok(Self { peer: port(a)?, grpc: port(b)?, grpc_tls: port(c)?, http: port(d)?, ops: port(e)? })
-    }
-
-    fn addresses(self) -> Addresses {
-        let at = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
-        Addresses {
-            peer: at(self.peer),
-            grpc: vec![at(self.grpc)],
-            grpc_tls: vec![at(self.grpc_tls)],
-            http: vec![at(self.http)],
-            ops: at(self.ops),
-        }
-    }
-}
+use crate::settings::{MemberSettings, open_disk};
 
 /// How a cluster differs from the usual.
 #[derive(Clone)]
@@ -109,7 +60,11 @@ impl Cluster {
     }
 
     /// As [`Cluster::start`], with options. A directory used before is continued.
-    pub async fn start_with(count: usize, directory: &Path, options: ClusterOptions) -> Result<Self, Failure> {
+    pub async fn start_with(
+        count: usize,
+        directory: &Path,
+        options: ClusterOptions,
+    ) -> Result<Self, Failure> {
         let cluster_id = remembered_cluster_id(directory)?;
         let authority = Authority::new(cluster_id.0)
             .map_err(|error| Failure::new(Code::Unavailable, format!("cannot create a CA: {error}")))?;
@@ -136,7 +91,8 @@ impl Cluster {
         let ports = (self.options.ports)(short)?;
         let invalid = |error: &dyn std::fmt::Display| Failure::new(Code::Usage, error);
         let raft_id = RaftId::new(&format!("dev-{number}")).map_err(|error| invalid(&error))?;
-        let advertise = Address::new(&format!("127.0.0.1:{}", ports.peer)).map_err(|error| invalid(&error))?;
+        let advertise =
+            Address::new(&format!("127.0.0.1:{}", ports.peer)).map_err(|error| invalid(&error))?;
         let issued = self.authority.issue(raft_id.as_str()).map_err(|error| invalid(&error))?;
         let credentials = issued.credentials().map_err(|error| invalid(&error))?;
         // The sender may go: nothing changes these certificates.
@@ -272,7 +228,8 @@ impl Cluster {
             if latest.configuration.contains(&server) {
                 return Ok(());
             }
-            let change = Change::AddNonVoter { id: server.clone(), address: address.clone(), intent: Intent::Voter };
+            let change =
+                Change::AddNonVoter { id: server.clone(), address: address.clone(), intent: Intent::Voter };
             match leader.change_membership(latest.index, change, deadline).await {
                 Ok(_) => return Ok(()),
                 // The picture was old, or the leader changed: look again.
@@ -318,7 +275,10 @@ impl Cluster {
                 let view = member.handle().view();
                 return Err(Failure::new(
                     Code::Unavailable,
-                    format!("waited {timeout:?} in vain until {what}; the last state seen: {:?}", view.status),
+                    format!(
+                        "waited {timeout:?} in vain until {what}; the last state seen: {:?}",
+                        view.status
+                    ),
                 ));
             }
         }
@@ -327,7 +287,8 @@ impl Cluster {
 
     /// Waits until a member can't go on, and says why.
     pub async fn failed(&self) -> Failure {
-        let failures = self.slots.iter().filter_map(|slot| slot.member.as_ref()).map(|member| Box::pin(member.failed()));
+        let failures =
+            self.slots.iter().filter_map(|slot| slot.member.as_ref()).map(|member| Box::pin(member.failed()));
         futures::future::select_all(failures).await.0
     }
 

@@ -6,6 +6,7 @@
 
 mod authority;
 mod cluster;
+mod ports;
 mod screen;
 
 use std::path::Path;
@@ -17,7 +18,8 @@ use crate::args::DevArgs;
 use crate::exit::{Code, Failure};
 
 pub use authority::{Authority, Issued};
-pub use cluster::{Cluster, ClusterOptions, MemberPorts};
+pub use cluster::{Cluster, ClusterOptions};
+pub use ports::MemberPorts;
 
 /// How long all members may take to get their votes.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -65,8 +67,9 @@ impl Scratch {
             || std::env::temp_dir().join(format!("quorate-dev-{}", uuid::Uuid::new_v4().simple())),
             Path::to_path_buf,
         );
-        std::fs::create_dir_all(&path)
-            .map_err(|error| Failure::new(Code::CannotCreate, format!("cannot create {}: {error}", path.display())))?;
+        std::fs::create_dir_all(&path).map_err(|error| {
+            Failure::new(Code::CannotCreate, format!("cannot create {}: {error}", path.display()))
+        })?;
         Ok(Self { path, is_temporary: kept.is_none() })
     }
 

@@ -17,7 +17,10 @@ impl Screen {
     pub(super) fn starting(&self, members: usize, directory: &Path, is_kept: bool) {
         let fate = if is_kept { "kept" } else { "removed at the end" };
         let plural = if members == 1 { "member" } else { "members" };
-        say(&format!("Starting {members} {plural} in {} ({fate}) ...", self.dim(&directory.display().to_string())));
+        say(&format!(
+            "Starting {members} {plural} in {} ({fate}) ...",
+            self.dim(&directory.display().to_string())
+        ));
     }
 
     pub(super) fn ready(&self, cluster: &Cluster) {

@@ -142,7 +142,9 @@ impl From<Refusal> for CallError {
             Refusal::ConfigurationMismatch { .. } => ErrorKind::ConfigurationMismatch,
             Refusal::WouldLoseQuorum { .. } => ErrorKind::WouldLoseQuorum,
             Refusal::Removed => ErrorKind::Removed,
-            Refusal::TooLarge { .. } | Refusal::InvalidChange(_) | Refusal::WrongIdentity { .. } => ErrorKind::Invalid,
+            Refusal::TooLarge { .. } | Refusal::InvalidChange(_) | Refusal::WrongIdentity { .. } => {
+                ErrorKind::Invalid
+            }
             // Over in a moment, and then somebody leads.
             Refusal::TransferInProgress => ErrorKind::NoLeader,
             Refusal::TransferTimedOut => ErrorKind::Deadline,

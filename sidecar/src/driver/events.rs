@@ -12,7 +12,7 @@ impl Driver {
             Event::LeaderChanged { term, leader } => {
                 info!(%term, leader = leader.as_ref().map(tracing::field::display), "leader changed");
                 let is_self = leader.as_ref() == Some(&self.identity.server);
-                self.leadership.send_modify(|last| {
+                self.outlook.leadership.send_modify(|last| {
                     let number = last.number + 1;
                     *last = Leadership { number, term, leader: leader.map(|id| id.raft_id), is_self };
                 });
@@ -30,20 +30,22 @@ impl Driver {
             }
             Event::VolumeLost { recorded, found } if found == self.identity.server => {
                 // Peers ask on every dial; people want to read it once.
-                if !self.is_volume_lost {
+                if !self.seen.is_volume_lost {
                     warn!(%recorded, %found, "this volume is not the one the cluster knows: nothing is served until this member is replaced");
                 }
-                self.is_volume_lost = true;
+                self.seen.is_volume_lost = true;
             }
             Event::VolumeLost { recorded, found } => {
                 debug!(%recorded, %found, "a member's volume is not the recorded one");
             }
-            Event::SnapshotInstalled { last } => info!(index = %last.index, term = %last.term, "snapshot installed"),
+            Event::SnapshotInstalled { last } => {
+                info!(index = %last.index, term = %last.term, "snapshot installed")
+            }
             Event::InvalidMessage { from, problem } => {
                 warn!(peer = %from, ?problem, "a peer sent what no member sends; ignored");
             }
             other => debug!(event = ?other, "event"),
         }
-        self.view_is_due = true;
+        self.outlook.view_is_due = true;
     }
 }

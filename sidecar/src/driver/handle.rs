@@ -17,14 +17,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_machine::{Command, Outcome, Tagged, TxnOp};
-use quorate_raft::{
-    Change, ClusterId, Index, LogId, Membership, RaftId, Refusal, ServerId, Status,
-};
+use quorate_raft::{Change, ClusterId, Index, LogId, Membership, RaftId, Refusal, ServerId, Status};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::error::{CallError, ErrorKind};
-use super::machine::{MachineQueue, QueryError, State};
+use super::machine::{QueryError, State};
+use super::queries::MachineQueue;
 use super::request::{Ask, Request};
 use super::view::{Leadership, View};
 use crate::limits::REQUEST_TIMEOUT_MAX;
@@ -276,7 +275,10 @@ impl Handle {
             }
         };
         tokio::time::timeout_at(deadline, moved).await.map_err(|_| {
-            CallError::not_applied(ErrorKind::Deadline, "no other member took over in time: one will be elected")
+            CallError::not_applied(
+                ErrorKind::Deadline,
+                "no other member took over in time: one will be elected",
+            )
         })
     }
 

@@ -15,20 +15,19 @@
 //! Not here: what commands mean, and when the log may forget (the core decides from `DurableApplied`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use quorate_machine::{Machine, Owner, Position, StateError};
 use quorate_raft::{Entry, Index, LogId, Payload, Term};
 use quorate_store::{StateFile, StoreError, encode_configuration};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::debug;
 
 use super::doom::Doom;
-use super::error::{CallError, ErrorKind};
 use super::flusher::{Flushed, Flusher};
 use super::handle::Applied;
+use super::queries::{MachineQueue, Query};
 use super::request::Reply;
 use crate::exit::{Code, Failure};
 use crate::limits::{APPLY_QUEUE_MAX, FLUSH_CHECK, FLUSH_EVERY, QUERY_QUEUE_MAX};
@@ -58,90 +57,24 @@ pub(crate) enum Report {
 
 /// Work for the thread.
 pub(super) enum Job {
-    Apply { entries: Vec<Entry>, waiters: Vec<(Index, Waiter)> },
-    Query { index: Index, query: Box<dyn Query>, permit: OwnedSemaphorePermit },
+    Apply {
+        entries: Vec<Entry>,
+        waiters: Vec<(Index, Waiter)>,
+    },
+    Query {
+        index: Index,
+        query: Box<dyn Query>,
+        permit: OwnedSemaphorePermit,
+    },
     /// Finish the flush under way and begin no other: the state file is about to be replaced.
     Rest,
     /// Drop everything and continue from this file, which is whole at a later index (K5).
     Install(StateFile),
     /// A flush ended; its result is in its own channel.
     FlushEnded,
-    Stop { done: SyncSender<()> },
-}
-
-/// The way to the machine's thread.
-#[derive(Clone)]
-pub(crate) struct MachineQueue {
-    jobs: SyncSender<Job>,
-    queries: Arc<Semaphore>,
-}
-
-pub(super) trait Query: Send {
-    fn is_abandoned(&self) -> bool;
-    fn run(self: Box<Self>, state: &State) -> Result<(), QueryError>;
-}
-
-struct TypedQuery<Q, T> {
-    query: Q,
-    reply: oneshot::Sender<(T, LogId)>,
-}
-
-impl<T, Q> Query for TypedQuery<Q, T>
-where
-    T: Send,
-    Q: FnOnce(&State) -> Result<T, QueryError> + Send,
-{
-    fn is_abandoned(&self) -> bool {
-        self.reply.is_closed()
-    }
-
-    fn run(self: Box<Self>, state: &State) -> Result<(), QueryError> {
-        let value = (self.query)(state)?;
-        // Who is gone does not want the answer.
-        let _ = self.reply.send((value, log_id(state.applied())));
-        Ok(())
-    }
-}
-
-impl MachineQueue {
-    /// Runs `query` once `index` is applied.
-    pub(crate) async fn query<T, Q>(
-        &self,
-        index: Index,
-        deadline: tokio::time::Instant,
-        query: Q,
-    ) -> Result<(T, LogId), CallError>
-    where
-        T: Send + 'static,
-        Q: FnOnce(&State) -> Result<T, QueryError> + Send + 'static,
-    {
-        let permit =
-            Arc::clone(&self.queries).try_acquire_owned().map_err(|_| CallError::busy("the read queue"))?;
-        let (reply, answer) = oneshot::channel();
-        let query = Box::new(TypedQuery { query, reply });
-        self.jobs.try_send(Job::Query { index, query, permit }).map_err(|error| match error {
-            TrySendError::Full(_) => CallError::busy("the read queue"),
-            TrySendError::Disconnected(_) => CallError::stopping(),
-        })?;
-        match tokio::time::timeout_at(deadline, answer).await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(_)) => Err(CallError::stopping()),
-            Err(_) => Err(CallError::not_applied(
-                ErrorKind::Deadline,
-                format!("this member has not applied index {index} by the deadline: retry, or ask another member"),
-            )),
-        }
-    }
-
-    /// Hands over work of the driver; gives it back if the thread has too much already.
-    pub(super) fn try_send(&self, job: Job) -> Result<(), Job> {
-        match self.jobs.try_send(job) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(job)) => Err(job),
-            // The thread ended at an error; `Doom` has the reason and the driver is ending too.
-            Err(TrySendError::Disconnected(_)) => Ok(()),
-        }
-    }
+    Stop {
+        done: SyncSender<()>,
+    },
 }
 
 /// The running thread.
@@ -159,7 +92,7 @@ impl MachineThread {
     ) -> Result<Self, Failure> {
         let state = State::open(file).map_err(|error| query_failure(&error))?;
         let (jobs, inbox) = sync_channel(QUERY_QUEUE_MAX + APPLY_QUEUE_MAX);
-        let queue = MachineQueue { jobs: jobs.clone(), queries: Arc::new(Semaphore::new(QUERY_QUEUE_MAX)) };
+        let queue = MachineQueue::new(jobs.clone());
         let flusher = Flusher::start(jobs, doom.clone())?;
         let worker = Worker {
             state,
@@ -175,7 +108,9 @@ impl MachineThread {
         let thread = std::thread::Builder::new()
             .name("machine".to_owned())
             .spawn(move || worker.run())
-            .map_err(|error| Failure::new(Code::Unavailable, format!("cannot start the machine's thread: {error}")))?;
+            .map_err(|error| {
+                Failure::new(Code::Unavailable, format!("cannot start the machine's thread: {error}"))
+            })?;
         Ok(Self { queue, thread })
     }
 
@@ -186,7 +121,7 @@ impl MachineThread {
     /// Applies what is queued, flushes within `timeout` if it can, and ends the thread.
     pub(crate) fn stop(self, timeout: Duration) {
         let (done, ended) = sync_channel(1);
-        if self.queue.jobs.send(Job::Stop { done }).is_ok() {
+        if self.queue.send(Job::Stop { done }).is_ok() {
             // Not in time: the flush ends with the process; the log replays it at the next start.
             let _ = ended.recv_timeout(timeout);
         }

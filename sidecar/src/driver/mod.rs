@@ -21,12 +21,14 @@ mod events;
 mod flusher;
 mod handle;
 mod machine;
+mod queries;
 mod request;
 mod seats;
-mod start;
 mod snapshots;
+mod start;
 mod turn;
 mod view;
+mod work;
 
 pub(crate) use doom::{Doom, storage_failure};
 pub use error::{CallError, Effect, ErrorKind};

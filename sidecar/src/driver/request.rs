@@ -19,14 +19,36 @@ pub(crate) struct Request {
 }
 
 pub(crate) enum Ask {
-    Propose { command: Bytes, reply: Reply<Applied> },
-    ReadIndex { reply: Reply<Index> },
-    Barrier { reply: Reply<Index> },
-    ChangeMembership { expected: Index, change: Change, reply: Reply<Index> },
-    Bootstrap { cluster_id: ClusterId, server: ServerId, reply: Reply<Index> },
-    Transfer { target: Option<RaftId>, reply: Reply<()> },
-    HandOver { reply: Reply<bool> },
-    Status { reply: Reply<Arc<Status>> },
+    Propose {
+        command: Bytes,
+        reply: Reply<Applied>,
+    },
+    ReadIndex {
+        reply: Reply<Index>,
+    },
+    Barrier {
+        reply: Reply<Index>,
+    },
+    ChangeMembership {
+        expected: Index,
+        change: Change,
+        reply: Reply<Index>,
+    },
+    Bootstrap {
+        cluster_id: ClusterId,
+        server: ServerId,
+        reply: Reply<Index>,
+    },
+    Transfer {
+        target: Option<RaftId>,
+        reply: Reply<()>,
+    },
+    HandOver {
+        reply: Reply<bool>,
+    },
+    Status {
+        reply: Reply<Arc<Status>>,
+    },
     /// This member has caught up once (K38).
     CaughtUp,
 }

@@ -49,10 +49,9 @@ impl Seats {
         let Some(seat) = self.taken.remove(&ticket) else { return };
         match (seat, result) {
             (Seat::Write(reply), Err(refusal)) => drop(reply.send(Err(refusal.into()))),
-            (
-                Seat::Barrier(reply) | Seat::ReadIndex(reply) | Seat::Configuration(reply),
-                Err(refusal),
-            ) => drop(reply.send(Err(refusal.into()))),
+            (Seat::Barrier(reply) | Seat::ReadIndex(reply) | Seat::Configuration(reply), Err(refusal)) => {
+                drop(reply.send(Err(refusal.into())))
+            }
             (Seat::Transfer(reply), Err(refusal)) => drop(reply.send(Err(refusal.into()))),
             (Seat::ReadIndex(reply), Ok(Answer::ReadIndex { index })) => drop(reply.send(Ok(index))),
             (

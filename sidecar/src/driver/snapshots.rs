@@ -81,7 +81,7 @@ impl Driver {
     pub(super) fn committed(&mut self, committed: Committed) {
         if let Some(last) = committed.installed {
             self.installing = Some(Installing { last, sequence: None });
-            self.give(Job::Rest);
+            self.work.give(Job::Rest);
         }
         match &mut self.installing {
             Some(installing) => installing.sequence = committed.sequence.or(installing.sequence),
@@ -104,12 +104,12 @@ impl Driver {
 
     pub(super) fn opened(&mut self, file: StateFile) {
         self.state = file;
-        self.give(Job::Install(self.state.clone()));
+        self.work.give(Job::Install(self.state.clone()));
     }
 
     pub(super) fn installed(&mut self) {
         let Some(Installing { last, sequence }) = self.installing.take() else { return };
-        self.durable_applied = last;
+        self.seen.durable_applied = last;
         self.inputs.extend(sequence.map(|sequence| Input::Persisted { sequence }));
         info!(index = %last.index, term = %last.term, "the state is that of a received snapshot");
         self.follow_configuration();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use quorate_raft::{Address, Identity, Now, Raft, Settings, StartError};
 use quorate_store::{Directory, LogThread, Opened, Snapshots};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::doom::Doom;
@@ -17,7 +17,8 @@ use super::machine::{MachineThread, Report};
 use super::request::{Ask, Request};
 use super::seats::Seats;
 use super::turn::{Completion, Driver, Inboxes};
-use super::view::{Leadership, View};
+use super::view::{Outlook, Seen, View};
+use super::work::Work;
 use crate::exit::{Code, Failure};
 use crate::limits::{
     CAUGHT_UP_TIMEOUT, COMPLETION_QUEUE_MAX, PEER_QUEUE_MAX, PROPOSAL_QUEUE_BYTES_MAX, PROPOSAL_QUEUE_MAX,
@@ -57,8 +58,9 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let (stop, stopped) = oneshot::channel();
     let started = Instant::now();
     let applied = opened.stored.applied;
-    let raft = Raft::new(Identity::clone(&identity), settings, opened.stored, rand::random(), Now(Duration::ZERO))
-        .map_err(|error| start_failure(&error))?;
+    let raft =
+        Raft::new(Identity::clone(&identity), settings, opened.stored, rand::random(), Now(Duration::ZERO))
+            .map_err(|error| start_failure(&error))?;
     let log_reader = opened.log.reader();
     let reports = completions.clone();
     let log = LogThread::start(opened.log, move |report| {
@@ -71,49 +73,36 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let machine = MachineThread::start(state.clone(), machine_reports(&completions), doom.clone())?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
     let returns = links.returns().clone();
-    let leaders = Leaders::new(Arc::clone(&identity), links.book());
-    let view = watch::Sender::new(Arc::new(View::first(Arc::clone(&identity), raft.status(), applied)));
-    let leadership = watch::Sender::new(Leadership::none(raft.status().term));
+    let outlook = Outlook::new(View::first(Arc::clone(&identity), raft.status(), applied));
     let shared = Shared {
         requests: requests.clone(),
         bytes: Arc::new(Semaphore::new(PROPOSAL_QUEUE_BYTES_MAX)),
         machine: machine.queue().clone(),
-        view: view.subscribe(),
-        leadership: leadership.subscribe(),
-        leaders,
+        view: outlook.view.subscribe(),
+        leadership: outlook.leadership.subscribe(),
+        leaders: Leaders::new(Arc::clone(&identity), links.book()),
     };
     let handle = Handle { shared: Arc::new(shared) };
+    let work = Work::new(log, log_reader, machine.queue().clone(), completions.clone(), doom.clone());
     let driver = Driver {
         raft,
         identity,
         address,
         started,
-        log,
-        log_reader,
-        machine: machine.queue().clone(),
+        work,
         links,
         seats: Seats::default(),
-        doom: doom.clone(),
+        doom,
         completions,
-        held_requests: std::collections::VecDeque::new(),
-        held_jobs: std::collections::VecDeque::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
-        view,
-        leadership,
-        view_is_due: true,
-        viewed_at: started,
-        space_asked_at: started.checked_sub(crate::limits::SPACE_CHECK_EVERY).unwrap_or(started),
+        outlook,
+        space_asked_at: None,
         snapshots: Arc::new(Snapshots::new(&directory)),
         directory: Arc::clone(&directory),
         state,
         installing: None,
-        applied,
-        durable_applied: applied,
-        leader_heard: None,
-        is_caught_up: false,
-        is_space_low: false,
-        is_volume_lost: false,
+        seen: Seen { applied, durable_applied: applied, ..Seen::default() },
     };
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
     let task = tokio::spawn(driver.run(inboxes));

@@ -1,29 +1,30 @@
 //! One turn: take what waits, step the core once, carry out what it says, in order.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate_raft::{Address, Entry, Identity, Input, LogId, LogReader, Now, Output, Raft, Role};
-use quorate_store::{
-    LogThread, Rejected, Report as Stored, Request as StoreRequest, Snapshots, Space, StateFile,
-};
-use tokio::sync::{mpsc, oneshot, watch};
+use quorate_raft::{Address, Entry, Identity, Input, LogReader, Now, Output, Raft, Role};
+use quorate_store::{LogThread, Report as Stored, Request as StoreRequest, Snapshots, Space, StateFile};
+use tokio::sync::{mpsc, oneshot};
 
 use super::doom::Doom;
-use super::machine::{Job, MachineQueue, Report};
+use super::machine::{Job, Report};
 use super::request::{Ask, Request};
 use super::seats::{Seat, Seats};
 use super::snapshots::{Installing, Sending};
-use super::view::{Leadership, View};
-use crate::limits::{DRIVER_BATCH_MAX, SPACE_CHECK_EVERY, VIEW_EVERY};
+use super::view::{Outlook, Seen, View};
+use super::work::Work;
+use crate::limits::{DRIVER_BATCH_MAX, SPACE_CHECK_EVERY};
 use crate::link::{FromPeer, Links};
 
 /// Work of another thread that ended.
 pub(crate) enum Completion {
     Storage(Stored),
     Machine(Report),
-    LogRead { reader: LogReader, entries: Vec<Entry> },
+    LogRead {
+        reader: LogReader,
+        entries: Vec<Entry>,
+    },
     Space(Space),
     Sending(Sending),
     /// The state file of an installed snapshot.
@@ -44,35 +45,21 @@ pub(super) struct Driver {
     pub(super) identity: Arc<Identity>,
     pub(super) address: Address,
     pub(super) started: Instant,
-    pub(super) log: LogThread,
-    pub(super) log_reader: quorate_store::LogReader,
-    pub(super) machine: MachineQueue,
+    pub(super) work: Work,
     pub(super) links: Links,
     pub(super) seats: Seats,
     pub(super) doom: Doom,
     pub(super) completions: mpsc::Sender<Completion>,
-    /// Storage had no room for these yet; in order.
-    pub(super) held_requests: VecDeque<StoreRequest>,
-    /// The machine had no room for these yet; in order.
-    pub(super) held_jobs: VecDeque<Job>,
     pub(super) inputs: Vec<Input>,
     pub(super) outputs: Vec<Output>,
-    pub(super) view: watch::Sender<Arc<View>>,
-    pub(super) leadership: watch::Sender<Leadership>,
-    pub(super) view_is_due: bool,
-    pub(super) viewed_at: Instant,
-    pub(super) space_asked_at: Instant,
+    pub(super) outlook: Outlook,
+    pub(super) space_asked_at: Option<Instant>,
     pub(super) directory: Arc<quorate_store::Directory>,
     pub(super) snapshots: Arc<Snapshots>,
     /// The state file in use.
     pub(super) state: StateFile,
     pub(super) installing: Option<Installing>,
-    pub(super) applied: LogId,
-    pub(super) durable_applied: LogId,
-    pub(super) leader_heard: Option<Instant>,
-    pub(super) is_caught_up: bool,
-    pub(super) is_space_low: bool,
-    pub(super) is_volume_lost: bool,
+    pub(super) seen: Seen,
 }
 
 impl Driver {
@@ -97,7 +84,7 @@ impl Driver {
                 break;
             }
         }
-        (self.log, self.links)
+        (self.work.into_log(), self.links)
     }
 
     /// Everything that came in meanwhile, up to a bound: one step and one commit for all of it (M5).
@@ -128,7 +115,7 @@ impl Driver {
             self.carry_out(output);
         }
         self.outputs = outputs;
-        self.hand_on_held();
+        self.work.hand_on();
         self.look_around();
     }
 
@@ -137,11 +124,11 @@ impl Driver {
             Completion::Storage(Stored::Committed(committed)) => self.committed(committed),
             Completion::Storage(Stored::Failed(error)) => self.doom.storage(&error),
             Completion::Machine(Report::Applied(applied)) => {
-                self.applied = applied;
+                self.seen.applied = applied;
                 self.inputs.push(Input::Applied { upto: applied.index });
             }
             Completion::Machine(Report::DurableApplied(applied)) => {
-                self.durable_applied = applied;
+                self.seen.durable_applied = applied;
                 self.inputs.push(Input::DurableApplied { applied });
             }
             Completion::Machine(Report::Rests) => self.machine_rests(),
@@ -150,13 +137,13 @@ impl Driver {
             Completion::Opened(file) => self.opened(file),
             Completion::LogRead { reader, entries } => self.inputs.push(Input::LogRead { reader, entries }),
             Completion::Space(space) => {
-                if space.is_low() != self.is_space_low {
-                    self.is_space_low = space.is_low();
-                    self.view_is_due = true;
+                if space.is_low() != self.seen.is_space_low {
+                    self.seen.is_space_low = space.is_low();
+                    self.outlook.view_is_due = true;
                     let free_bytes = space.free_bytes;
                     tracing::warn!(
                         free_bytes,
-                        is_low = self.is_space_low,
+                        is_low = self.seen.is_space_low,
                         "free space of the data volume crossed the floor"
                     );
                 }
@@ -179,9 +166,7 @@ impl Driver {
             Ask::Propose { command, reply } => {
                 Input::Propose { ticket: self.seats.take(Seat::Write(reply)), command }
             }
-            Ask::ReadIndex { reply } => {
-                Input::ReadIndex { ticket: self.seats.take(Seat::ReadIndex(reply)) }
-            }
+            Ask::ReadIndex { reply } => Input::ReadIndex { ticket: self.seats.take(Seat::ReadIndex(reply)) },
             Ask::Barrier { reply } => Input::Barrier { ticket: self.seats.take(Seat::Barrier(reply)) },
             Ask::ChangeMembership { expected, change, reply } => {
                 let ticket = self.seats.take(Seat::Configuration(reply));
@@ -205,8 +190,8 @@ impl Driver {
                 return;
             }
             Ask::CaughtUp => {
-                self.is_caught_up = true;
-                self.view_is_due = true;
+                self.seen.is_caught_up = true;
+                self.outlook.view_is_due = true;
                 return;
             }
         };
@@ -215,8 +200,8 @@ impl Driver {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Persist(persist) => self.store(StoreRequest::Persist(persist)),
-            Output::Compact { upto } => self.store(StoreRequest::Compact { upto: upto.index }),
+            Output::Persist(persist) => self.work.store(StoreRequest::Persist(persist)),
+            Output::Compact { upto } => self.work.store(StoreRequest::Compact { upto: upto.index }),
             Output::Send(message) => {
                 if let Err(peer) = self.links.send(message) {
                     // For the next turn: the core must not be asked again while its outputs are carried out.
@@ -226,10 +211,10 @@ impl Driver {
             Output::Apply(apply) => {
                 let waiter = |(index, ticket)| Some((index, self.seats.waiter(ticket)?));
                 let waiters = apply.tickets.into_iter().filter_map(waiter).collect();
-                self.give(Job::Apply { entries: apply.entries, waiters });
+                self.work.give(Job::Apply { entries: apply.entries, waiters });
             }
             Output::ReadLog { reader, from, upto, bytes_max } => {
-                self.read_log(reader, from..upto.next(), bytes_max);
+                self.work.read_log(reader, from..upto.next(), bytes_max);
             }
             Output::Answer { ticket, result } => self.seats.answer(ticket, result),
             Output::SendSnapshot { to, term, epoch, at_least } => {
@@ -240,59 +225,10 @@ impl Driver {
         }
     }
 
-    fn store(&mut self, request: StoreRequest) {
-        if self.held_requests.is_empty() {
-            match self.log.submit(request) {
-                Ok(()) => {}
-                Err(Rejected::Full(request)) => self.held_requests.push_back(request),
-                // It failed and has said so, or will with its next report.
-                Err(Rejected::Stopped(_)) => {}
-            }
-        } else {
-            self.held_requests.push_back(request);
-        }
-    }
-
-    pub(super) fn give(&mut self, job: Job) {
-        if !self.held_jobs.is_empty() {
-            self.held_jobs.push_back(job);
-        } else if let Err(job) = self.machine.try_send(job) {
-            self.held_jobs.push_back(job);
-        }
-    }
-
-    fn hand_on_held(&mut self) {
-        while let Some(request) = self.held_requests.pop_front() {
-            if let Err(Rejected::Full(request)) = self.log.submit(request) {
-                self.held_requests.push_front(request);
-                break;
-            }
-        }
-        while let Some(job) = self.held_jobs.pop_front() {
-            if let Err(job) = self.machine.try_send(job) {
-                self.held_jobs.push_front(job);
-                break;
-            }
-        }
-    }
-
-    /// Reads beside the storage thread; the core asks once per reader until it is answered.
-    fn read_log(&self, reader: LogReader, range: std::ops::Range<quorate_raft::Index>, bytes_max: u64) {
-        let log = self.log_reader.clone();
-        let (completions, doom) = (self.completions.clone(), self.doom.clone());
-        tokio::task::spawn_blocking(move || match log.read(range, bytes_max) {
-            Ok(entries) => {
-                // The driver is gone only when the member is ending.
-                let _ = completions.blocking_send(Completion::LogRead { reader, entries });
-            }
-            Err(error) => doom.storage(&error),
-        });
-    }
-
     /// What is due now and then: the view, the volume's free space, connections no longer needed.
     fn look_around(&mut self) {
-        if self.space_asked_at.elapsed() >= SPACE_CHECK_EVERY {
-            self.space_asked_at = Instant::now();
+        if self.space_asked_at.is_none_or(|asked| asked.elapsed() >= SPACE_CHECK_EVERY) {
+            self.space_asked_at = Some(Instant::now());
             self.links.forget_departed();
             let (directory, completions) = (Arc::clone(&self.directory), self.completions.clone());
             tokio::task::spawn_blocking(move || match directory.space() {
@@ -301,7 +237,7 @@ impl Driver {
                 Err(error) => tracing::warn!(%error, "cannot read the volume's free space"),
             });
         }
-        if self.view_is_due || self.viewed_at.elapsed() >= VIEW_EVERY {
+        if self.outlook.is_due() {
             self.publish_view();
         }
     }
@@ -309,21 +245,19 @@ impl Driver {
     fn publish_view(&mut self) {
         let status = self.raft.status();
         if status.leader.is_some() {
-            self.leader_heard = Some(Instant::now());
+            self.seen.leader_heard = Some(Instant::now());
         }
-        self.view_is_due = false;
-        self.viewed_at = Instant::now();
         let view = View {
             identity: Arc::clone(&self.identity),
             status: Arc::new(status),
-            applied: self.applied,
-            durable_applied: self.durable_applied,
-            is_ready: self.is_caught_up,
-            leader_heard: self.leader_heard,
-            is_space_low: self.is_space_low,
-            is_volume_lost: self.is_volume_lost,
+            applied: self.seen.applied,
+            durable_applied: self.seen.durable_applied,
+            is_ready: self.seen.is_caught_up,
+            leader_heard: self.seen.leader_heard,
+            is_space_low: self.seen.is_space_low,
+            is_volume_lost: self.seen.is_volume_lost,
         };
-        self.view.send_replace(Arc::new(view));
+        self.outlook.publish(view);
     }
 
     pub(super) fn follow_configuration(&mut self) {
@@ -339,7 +273,7 @@ impl Driver {
     fn wake_at(&self) -> tokio::time::Instant {
         let core = self.started + self.raft.next_deadline().0;
         // Inputs left from the last turn wait at most for this.
-        let held = !self.inputs.is_empty() || !self.held_jobs.is_empty() || !self.held_requests.is_empty();
+        let held = !self.inputs.is_empty() || self.work.is_held();
         let latest = Instant::now() + if held { HELD_PAUSE } else { IDLE_PAUSE };
         core.min(latest).into()
     }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_raft::{Identity, LogId, RaftId, Role, Status, Term};
+use tokio::sync::watch;
+
+use crate::limits::VIEW_EVERY;
 
 /// One picture of this member.
 #[derive(Clone, Debug)]
@@ -69,7 +72,49 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    pub(super) fn none(term: Term) -> Self {
+    fn none(term: Term) -> Self {
         Self { number: 0, term, leader: None, is_self: false }
+    }
+}
+
+/// What the driver has seen beside the core.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) applied: LogId,
+    pub(super) durable_applied: LogId,
+    pub(super) leader_heard: Option<Instant>,
+    pub(super) is_caught_up: bool,
+    pub(super) is_space_low: bool,
+    pub(super) is_volume_lost: bool,
+}
+
+/// Where the driver publishes what it sees.
+pub(super) struct Outlook {
+    pub(super) view: watch::Sender<Arc<View>>,
+    pub(super) leadership: watch::Sender<Leadership>,
+    /// Something changed that must not wait.
+    pub(super) view_is_due: bool,
+    published: Instant,
+}
+
+impl Outlook {
+    pub(super) fn new(first: View) -> Self {
+        let leadership = watch::Sender::new(Leadership::none(first.status.term));
+        Self {
+            view: watch::Sender::new(Arc::new(first)),
+            leadership,
+            view_is_due: true,
+            published: Instant::now(),
+        }
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.view_is_due || self.published.elapsed() >= VIEW_EVERY
+    }
+
+    pub(super) fn publish(&mut self, view: View) {
+        self.view_is_due = false;
+        self.published = Instant::now();
+        self.view.send_replace(Arc::new(view));
     }
 }

@@ -18,7 +18,9 @@ pub(super) enum Refused {
     #[error("it belongs to cluster {0}: check the addresses")]
     Cluster(String),
     /// One of the two is from before a recovery (K18).
-    #[error("its recovery epoch is {theirs}, ours is {ours}: the member of the lower epoch must rejoin empty")]
+    #[error(
+        "its recovery epoch is {theirs}, ours is {ours}: the member of the lower epoch must rejoin empty"
+    )]
     RecoveryEpoch {
         /// The other end's.
         theirs: u64,
@@ -26,7 +28,9 @@ pub(super) enum Refused {
         ours: u64,
     },
     /// No version in common (K24).
-    #[error("it speaks versions {min} to {max} of the peer protocol, we speak {VERSION}: update the older member")]
+    #[error(
+        "it speaks versions {min} to {max} of the peer protocol, we speak {VERSION}: update the older member"
+    )]
     Version {
         /// Its oldest.
         min: u32,

@@ -24,9 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use quorate_raft::{
-    Address, Body, Configuration, Epoch, Identity, Message, ServerId, SnapshotMeta, Term,
-};
+use quorate_raft::{Address, Body, Configuration, Epoch, Identity, Message, ServerId, SnapshotMeta, Term};
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
@@ -47,7 +45,12 @@ pub(crate) enum FromPeer {
     /// What was sent to this peer may be lost.
     Unreachable(ServerId),
     /// A whole snapshot is here, verified and synced.
-    Snapshot { from: ServerId, term: Term, epoch: Epoch, meta: SnapshotMeta },
+    Snapshot {
+        from: ServerId,
+        term: Term,
+        epoch: Epoch,
+        meta: SnapshotMeta,
+    },
 }
 
 /// Where answers to a peer go: the open stream it called on. One per peer, the newest.

@@ -110,7 +110,8 @@ impl PeerTask {
                 .await
                 .map_err(|status| Ended::Broken(status.message().to_owned()))?
                 .into_inner();
-            let frame = answers.message().await.map_err(|status| Ended::Broken(status.message().to_owned()))?;
+            let frame =
+                answers.message().await.map_err(|status| Ended::Broken(status.message().to_owned()))?;
             let frame = frame.ok_or_else(|| Ended::Broken("closed before its hello".to_owned()))?;
             let theirs = Hello::from_wire(frame.hello).map_err(|error| Ended::Broken(error.to_string()))?;
             Ok((theirs, answers))

@@ -18,9 +18,7 @@ use tracing::{info, warn};
 use super::FromPeer;
 use super::wire::log_id;
 use crate::driver::Doom;
-use crate::limits::{
-    SNAPSHOT_CHUNKS_WAITING_MAX, SNAPSHOT_PROGRESS_EVERY, SNAPSHOT_STALL_TIMEOUT,
-};
+use crate::limits::{SNAPSHOT_CHUNKS_WAITING_MAX, SNAPSHOT_PROGRESS_EVERY, SNAPSHOT_STALL_TIMEOUT};
 
 /// Where snapshots of this directory come in.
 #[derive(Clone)]
@@ -51,7 +49,8 @@ pub(super) struct Offer {
 
 impl Offer {
     pub(super) fn from_wire(from: ServerId, offer: &proto::SnapshotOffer) -> Result<Self, Status> {
-        let last = log_id("offer.last", offer.last).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let last =
+            log_id("offer.last", offer.last).map_err(|error| Status::invalid_argument(error.to_string()))?;
         Ok(Self { from, term: Term(offer.term), epoch: Epoch(offer.epoch), last, bytes: offer.bytes })
     }
 }
@@ -79,8 +78,10 @@ impl Receiving {
         frames: Streaming<proto::SnapshotFrame>,
         replies: &Replies,
     ) -> Result<(), Status> {
-        let _permit =
-            self.busy.try_acquire().map_err(|_| Status::resource_exhausted("another snapshot is coming in"))?;
+        let _permit = self
+            .busy
+            .try_acquire()
+            .map_err(|_| Status::resource_exhausted("another snapshot is coming in"))?;
         let receiver = self.begin(offer).await?;
         info!(peer = %offer.from, index = %offer.last.index, bytes = offer.bytes, offset = receiver.offset(), "receiving a snapshot");
         reply(replies, Reply::Wanted(receiver.offset())).await?;

@@ -22,7 +22,8 @@ use super::{FromPeer, Returns, hello, leaders};
 use crate::driver::Handle;
 use crate::limits::{
     FRAMES_WAITING_MAX, HANDSHAKE_TIMEOUT, LINK_CONNECTIONS_MAX, LINK_KEEPALIVE, LINK_MESSAGE_BYTES_MAX,
-    LINK_QUEUE_MAX, LINK_WINDOW_BYTES, REQUEST_TIMEOUT_DEFAULT, REQUEST_TIMEOUT_MAX, SNAPSHOT_CHUNKS_WAITING_MAX,
+    LINK_QUEUE_MAX, LINK_WINDOW_BYTES, REQUEST_TIMEOUT_DEFAULT, REQUEST_TIMEOUT_MAX,
+    SNAPSHOT_CHUNKS_WAITING_MAX,
 };
 use crate::tls::{self, Caller, CredentialsReceiver};
 
@@ -53,10 +54,9 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(LINK_KEEPALIVE))
         .http2_keepalive_timeout(Some(LINK_KEEPALIVE))
         .add_service(service)
-        .serve_with_incoming_shutdown(
-            tls::accept(listener, credentials, LINK_CONNECTIONS_MAX),
-            async move { stopped(&mut stopping).await },
-        )
+        .serve_with_incoming_shutdown(tls::accept(listener, credentials, LINK_CONNECTIONS_MAX), async move {
+            stopped(&mut stopping).await
+        })
         .await
 }
 
@@ -139,11 +139,7 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn take(
-    peer: &ServerId,
-    inbox: &mpsc::Sender<FromPeer>,
-    frame: proto::Frame,
-) -> Result<(), Status> {
+async fn take(peer: &ServerId, inbox: &mpsc::Sender<FromPeer>, frame: proto::Frame) -> Result<(), Status> {
     for message in frame.messages {
         let message =
             message_from_wire(message).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -177,10 +173,8 @@ impl Peer for LinkServer {
             Hello::from_wire(first.hello).map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.check(&theirs, &caller)?;
         let (frames, outgoing) = mpsc::channel(FRAMES_WAITING_MAX);
-        let ours = proto::Frame {
-            hello: Some(hello::ours(&self.identity, None).to_wire()),
-            messages: Vec::new(),
-        };
+        let ours =
+            proto::Frame { hello: Some(hello::ours(&self.identity, None).to_wire()), messages: Vec::new() };
         // The channel is new and has room.
         let _ = frames.try_send(Ok(ours));
         match theirs.expected {
@@ -218,7 +212,8 @@ impl Peer for LinkServer {
         let first = timeout(HANDSHAKE_TIMEOUT, frames.message())
             .await
             .map_err(|_| Status::deadline_exceeded("no offer in time"))??;
-        let Some(proto::SnapshotFrame { frame: Some(proto::snapshot_frame::Frame::Offer(offer)) }) = first else {
+        let Some(proto::SnapshotFrame { frame: Some(proto::snapshot_frame::Frame::Offer(offer)) }) = first
+        else {
             return Err(Status::invalid_argument("a snapshot begins with an offer"));
         };
         let theirs = Hello::from_wire(offer.hello.clone())

@@ -89,7 +89,11 @@ impl Transfer {
     }
 
     /// Paced by a timer per chunk; a peer that takes nothing for long ends it.
-    async fn send_chunks(&self, mut offset: u64, frames: mpsc::Sender<proto::SnapshotFrame>) -> Result<(), String> {
+    async fn send_chunks(
+        &self,
+        mut offset: u64,
+        frames: mpsc::Sender<proto::SnapshotFrame>,
+    ) -> Result<(), String> {
         let mut pace = interval(CHUNK_EVERY);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while offset < self.file.bytes() {

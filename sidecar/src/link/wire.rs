@@ -147,10 +147,9 @@ fn body_from_wire(body: proto::message::Body) -> Result<Body, WireError> {
         Wire::PreVoteResponse(body) => {
             Body::PreVoteResponse { proposed: Term(body.proposed), granted: body.granted }
         }
-        Wire::VoteRequest(body) => Body::VoteRequest {
-            last: log_id("vote_request.last", body.last)?,
-            is_transfer: body.is_transfer,
-        },
+        Wire::VoteRequest(body) => {
+            Body::VoteRequest { last: log_id("vote_request.last", body.last)?, is_transfer: body.is_transfer }
+        }
         Wire::VoteResponse(body) => Body::VoteResponse { granted: body.granted },
         Wire::AppendRequest(body) => {
             let previous = log_id("append_request.previous", body.previous)?;
@@ -161,10 +160,9 @@ fn body_from_wire(body: proto::message::Body) -> Result<Body, WireError> {
                 commit: Index(body.commit),
             }
         }
-        Wire::AppendResponse(body) => Body::AppendResponse {
-            epoch: Epoch(body.epoch),
-            outcome: outcome_from_wire(body.outcome)?,
-        },
+        Wire::AppendResponse(body) => {
+            Body::AppendResponse { epoch: Epoch(body.epoch), outcome: outcome_from_wire(body.outcome)? }
+        }
         Wire::HeartbeatRequest(body) => {
             Body::HeartbeatRequest { epoch: Epoch(body.epoch), round: Round(body.round) }
         }
@@ -183,19 +181,14 @@ fn body_from_wire(body: proto::message::Body) -> Result<Body, WireError> {
 fn outcome_to_wire(outcome: AppendOutcome) -> proto::append_response::Outcome {
     use proto::append_response::Outcome as Wire;
     match outcome {
-        AppendOutcome::Accepted { matched } => {
-            Wire::Accepted(proto::AppendAccepted { matched: matched.0 })
+        AppendOutcome::Accepted { matched } => Wire::Accepted(proto::AppendAccepted { matched: matched.0 }),
+        AppendOutcome::Rejected { previous, hint } => {
+            Wire::Rejected(proto::AppendRejected { previous: previous.0, hint: Some(log_id_to_wire(hint)) })
         }
-        AppendOutcome::Rejected { previous, hint } => Wire::Rejected(proto::AppendRejected {
-            previous: previous.0,
-            hint: Some(log_id_to_wire(hint)),
-        }),
     }
 }
 
-fn outcome_from_wire(
-    outcome: Option<proto::append_response::Outcome>,
-) -> Result<AppendOutcome, WireError> {
+fn outcome_from_wire(outcome: Option<proto::append_response::Outcome>) -> Result<AppendOutcome, WireError> {
     use proto::append_response::Outcome as Wire;
     Ok(match outcome.ok_or_else(|| WireError::missing("append_response.outcome"))? {
         Wire::Accepted(accepted) => AppendOutcome::Accepted { matched: Index(accepted.matched) },
@@ -279,8 +272,8 @@ fn server_from_wire(server: proto::Server) -> Result<Server, WireError> {
         }
         proto::Intent::Unspecified => return Err(WireError::missing("server.intent")),
     };
-    let address = Address::new(&server.address)
-        .map_err(|error| WireError::new("server.address", error.to_string()))?;
+    let address =
+        Address::new(&server.address).map_err(|error| WireError::new("server.address", error.to_string()))?;
     Ok(Server { id: server_id("server.id", server.id)?, address, suffrage, intent })
 }
 

@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::credentials::{Credentials, CredentialsError};
 use super::identity::PeerIdentity;

@@ -18,6 +18,6 @@ mod verify;
 
 pub use accept::{Caller, Connection, accept};
 pub use credentials::{Credentials, CredentialsError};
-pub use dial::{dial, DialError};
+pub use dial::{DialError, dial};
 pub use identity::PeerIdentity;
-pub use reload::{follow, CredentialsFiles, CredentialsReceiver};
+pub use reload::{CredentialsFiles, CredentialsReceiver, follow};

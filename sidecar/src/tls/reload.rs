@@ -78,3 +78,37 @@ pub fn follow(files: CredentialsFiles) -> Result<CredentialsReceiver, Credential
 fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::dev::{Authority, Issued};
+
+    fn write(directory: &Path, issued: &Issued) {
+        for (name, text) in
+            [("ca.crt", &issued.ca_pem), ("tls.crt", &issued.certificate_pem), ("tls.key", &issued.key_pem)]
+        {
+            std::fs::write(directory.join(name), text).unwrap();
+        }
+    }
+
+    /// K46: a renewed certificate is in use without a restart; one that can't be used changes nothing.
+    #[tokio::test]
+    async fn changed_files_are_used_for_new_connections_and_unusable_ones_are_not() {
+        let authority = Authority::new(7).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), &authority.issue("db-0").unwrap());
+        let mut credentials = follow(CredentialsFiles::new(directory.path().to_owned())).unwrap();
+        assert_eq!(credentials.borrow().identity().raft_id, "db-0");
+
+        std::fs::write(directory.path().join("tls.key"), "half written").unwrap();
+        let waited = tokio::time::timeout(CERTIFICATE_POLL * 2, credentials.changed()).await;
+        assert!(waited.is_err(), "an unusable key was taken into use");
+
+        write(directory.path(), &authority.issue("db-0-renewed").unwrap());
+        tokio::time::timeout(Duration::from_secs(30), credentials.changed()).await.unwrap().unwrap();
+        assert_eq!(credentials.borrow().identity().raft_id, "db-0-renewed");
+    }
+}

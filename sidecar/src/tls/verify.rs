@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature, CryptoProvider};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -44,9 +44,7 @@ impl ServerCertVerifier for PeerVerifier {
         )?;
         match PeerIdentity::of(end_entity) {
             Ok(found) if found == self.expected => Ok(ServerCertVerified::assertion()),
-            Ok(found) => {
-                Err(Error::General(format!("reached {found} where {} was expected", self.expected)))
-            }
+            Ok(found) => Err(Error::General(format!("reached {found} where {} was expected", self.expected))),
             Err(_) => Err(Error::InvalidCertificate(CertificateError::NotValidForName)),
         }
     }

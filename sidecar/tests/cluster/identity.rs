@@ -37,7 +37,7 @@ async fn a_member_whose_directory_was_emptied_is_refused_says_so_and_serves_noth
     cluster.stop().await;
 }
 
-/// K23, A11: who has no certificate of this cluster's CA gets nothing from the peer port, and a member
+/// K23: who has no certificate of this cluster's CA gets nothing from the peer port, and a member
 /// dials nobody but the one it means.
 #[tokio::test]
 async fn a_stranger_s_certificate_and_a_wrong_name_are_refused() {

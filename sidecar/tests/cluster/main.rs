@@ -43,9 +43,7 @@ async fn write(handle: &Handle, key: &str, value: &str) -> Result<Applied, CallE
 /// A linearizable read through this member.
 async fn read(handle: &Handle, key: &str) -> Option<String> {
     let key = key.to_owned();
-    let read = handle
-        .read(Consistency::Linearizable, soon(), move |state| state.get(key.as_bytes()))
-        .await
-        .unwrap();
+    let read =
+        handle.read(Consistency::Linearizable, soon(), move |state| state.get(key.as_bytes())).await.unwrap();
     read.value.entry.map(|entry| String::from_utf8(entry.value.to_vec()).unwrap())
 }

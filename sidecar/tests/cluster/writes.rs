@@ -64,7 +64,7 @@ async fn transfers_of_leadership_under_writes_lose_no_acknowledged_write() {
     cluster.stop().await;
 }
 
-/// P3: a leader that vanishes without a word costs an election and no acknowledged write.
+/// P1: a leader that vanishes without a word costs an election and no acknowledged write.
 #[tokio::test]
 async fn a_leader_that_vanishes_takes_no_acknowledged_write_with_it() {
     let (mut cluster, _directory) = cluster(3).await;
