@@ -47,7 +47,7 @@ pub struct RunArgs {
     /// Kubernetes namespace of the cluster
     #[arg(long, env = "QUORATE_NAMESPACE", default_value = "default", value_name = "NAME")]
     pub namespace: String,
-    /// UID of the RaftCluster; status is written for exactly this one
+    /// UID of the cluster's resource; status is written for exactly this one
     #[arg(long, env = "QUORATE_CLUSTER_UID", default_value = "", value_name = "UID")]
     pub cluster_uid: String,
     /// Name of this member (the Pod's)
@@ -86,7 +86,7 @@ pub struct RunArgs {
     /// Who may use the client ports
     #[arg(long, env = "QUORATE_CLIENT_ACCESS", default_value = "Pod", value_parser = ["Pod"], value_name = "SCOPE")]
     pub client_access: String,
-    /// EndpointSlice that names the leader; empty: none
+    /// Endpoint slice that names the leader; empty: none
     #[arg(long, env = "QUORATE_LEADER_SLICE", default_value = "", value_name = "NAME")]
     pub leader_slice: String,
     /// File with a token that allows membership and autopilot changes on the plain ports; none: they are refused there

@@ -80,7 +80,7 @@ pub const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Deadline of a call forwarded to the leader when the caller set none.
 pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Longest deadline accepted from a caller: what waits in memory must end.
-pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_mins(1);
 
 /// Look at the certificate files so often: a Secret reaches a Pod within a minute anyway.
 pub const CERTIFICATE_POLL: Duration = Duration::from_secs(3);

@@ -94,13 +94,13 @@ impl Addresses {
 /// What `run` publishes to Kubernetes, and as whom.
 #[derive(Clone, Debug)]
 pub struct KubernetesSettings {
-    /// Name of the RaftCluster.
+    /// Name of the `RaftCluster`.
     pub cluster: String,
     /// Its namespace.
     pub namespace: String,
     /// Its UID: status of another one of that name is not touched.
     pub cluster_uid: String,
-    /// EndpointSlice that names the leader, if any.
+    /// `EndpointSlice` that names the leader, if any.
     pub leader_slice: Option<String>,
     /// This member's Pod.
     pub pod: String,

@@ -30,7 +30,7 @@ use runner::Runner;
 pub enum DefaultSettings {
     /// In a Pod.
     Kubernetes,
-    /// Everywhere else: HashiCorp's.
+    /// Everywhere else: those of Consul and Vault.
     HashiCorp,
 }
 

@@ -45,7 +45,7 @@ struct Slot {
 /// Members on localhost under one throw-away CA.
 pub struct Cluster {
     authority: Authority,
-    cluster_id: ClusterId,
+    id: ClusterId,
     admin_token: String,
     directory: PathBuf,
     options: ClusterOptions,
@@ -70,7 +70,8 @@ impl Cluster {
             .map_err(|error| Failure::new(Code::Unavailable, format!("cannot create a CA: {error}")))?;
         let admin_token = uuid::Uuid::new_v4().simple().to_string();
         let directory = directory.to_path_buf();
-        let mut cluster = Self { authority, cluster_id, admin_token, directory, options, slots: Vec::new() };
+        let mut cluster =
+            Self { authority, id: cluster_id, admin_token, directory, options, slots: Vec::new() };
         for _ in 0..count {
             cluster.start_member().await?;
         }
@@ -99,7 +100,7 @@ impl Cluster {
         let (_, credentials) = watch::channel(credentials);
         let settings = MemberSettings {
             name: raft_id.to_string(),
-            cluster_id: self.cluster_id,
+            cluster_id: self.id,
             disk,
             raft_id,
             recovery_epoch_min: RecoveryEpoch(0),
@@ -191,7 +192,7 @@ impl Cluster {
 
     /// The cluster's ID.
     pub fn cluster_id(&self) -> ClusterId {
-        self.cluster_id
+        self.id
     }
 
     /// Opens membership and autopilot writes on the plain ports (K23).
@@ -312,7 +313,7 @@ impl Cluster {
             let server: ServerId = view.identity.server.clone();
             first
                 .handle()
-                .bootstrap(self.cluster_id, server, deadline)
+                .bootstrap(self.id, server, deadline)
                 .await
                 .map_err(|error| Failure::new(Code::Unavailable, error))?;
         }

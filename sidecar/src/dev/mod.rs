@@ -22,7 +22,7 @@ pub use cluster::{Cluster, ClusterOptions};
 pub use ports::MemberPorts;
 
 /// How long all members may take to get their votes.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Runs a cluster until Ctrl-C.
 pub async fn dev(args: &DevArgs) -> Result<(), Failure> {

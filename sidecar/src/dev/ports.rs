@@ -35,17 +35,19 @@ impl MemberPorts {
 
     /// Ports nobody listens on now. They are asked for all at once, so no two are equal.
     pub fn free(_number: u16) -> Result<Self, Failure> {
-        let probe = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let sockets = (probe(), probe(), probe(), probe(), probe());
-        let port = |socket: std::io::Result<std::net::TcpListener>| {
-            socket
-                .and_then(|socket| socket.local_addr())
-                .map(|address| address.port())
-                .map_err(|error| Failure::new(Code::Unavailable, format!("no free port: {error}")))
-        };
-        // All five are open until here.
-        let (a, b, c, d, e) = sockets;
-        Ok(Self { peer: port(a)?, grpc: port(b)?, grpc_tls: port(c)?, http: port(d)?, ops: port(e)? })
+        let failed =
+            |error: std::io::Error| Failure::new(Code::Unavailable, format!("no free port: {error}"));
+        let bind = |_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        // All are open until the last one is known.
+        let sockets = (0..5).map(bind).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let mut ports = Vec::with_capacity(sockets.len());
+        for socket in &sockets {
+            ports.push(socket.local_addr().map_err(failed)?.port());
+        }
+        match ports[..] {
+            [peer, grpc, grpc_tls, http, ops] => Ok(Self { peer, grpc, grpc_tls, http, ops }),
+            _ => Err(Failure::new(Code::Unavailable, "no free ports")),
+        }
     }
 
     pub(super) fn addresses(self) -> Addresses {

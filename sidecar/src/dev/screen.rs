@@ -42,7 +42,7 @@ impl Screen {
         say(&format!("  curl http://127.0.0.1:{}/v1/status/leader", first.http));
         say(&format!("  curl http://127.0.0.1:{}/status", first.ops));
         say(&format!("\n{} {}", self.bold("Admin token (X-Consul-Token):"), cluster.admin_token()));
-        say(&format!("{}", self.dim("Ctrl-C stops everything.")));
+        say(&self.dim("Ctrl-C stops everything."));
     }
 
     pub(super) fn stopping(&self) {

@@ -135,7 +135,8 @@ impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
         let message = refusal.to_string();
         let kind = match refusal {
-            Refusal::NotLeader { .. } => ErrorKind::NoLeader,
+            // A transfer is over in a moment, and then somebody leads.
+            Refusal::NotLeader { .. } | Refusal::TransferInProgress => ErrorKind::NoLeader,
             Refusal::Busy { .. } => ErrorKind::Busy,
             Refusal::LeadershipLost { .. } => return Self::unknown(ErrorKind::LeadershipLost, message),
             Refusal::ConfigurationChanging { .. } => ErrorKind::ConfigurationChanging,
@@ -145,8 +146,6 @@ impl From<Refusal> for CallError {
             Refusal::TooLarge { .. } | Refusal::InvalidChange(_) | Refusal::WrongIdentity { .. } => {
                 ErrorKind::Invalid
             }
-            // Over in a moment, and then somebody leads.
-            Refusal::TransferInProgress => ErrorKind::NoLeader,
             Refusal::TransferTimedOut => ErrorKind::Deadline,
             _ => ErrorKind::FailedPrecondition,
         };

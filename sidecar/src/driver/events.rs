@@ -39,7 +39,7 @@ impl Driver {
                 debug!(%recorded, %found, "a member's volume is not the recorded one");
             }
             Event::SnapshotInstalled { last } => {
-                info!(index = %last.index, term = %last.term, "snapshot installed")
+                info!(index = %last.index, term = %last.term, "snapshot installed");
             }
             Event::InvalidMessage { from, problem } => {
                 warn!(peer = %from, ?problem, "a peer sent what no member sends; ignored");

@@ -91,10 +91,9 @@ impl MachineQueue {
     /// Hands over work of the driver; gives it back if the thread has too much already.
     pub(super) fn try_send(&self, job: Job) -> Result<(), Job> {
         match self.jobs.try_send(job) {
-            Ok(()) => Ok(()),
             Err(TrySendError::Full(job)) => Err(job),
-            // The thread ended at an error; `Doom` has the reason and the driver is ending too.
-            Err(TrySendError::Disconnected(_)) => Ok(()),
+            // Disconnected: the thread ended at an error; `Doom` has the reason and the driver is ending too.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
         }
     }
 }

@@ -50,7 +50,7 @@ impl Seats {
         match (seat, result) {
             (Seat::Write(reply), Err(refusal)) => drop(reply.send(Err(refusal.into()))),
             (Seat::Barrier(reply) | Seat::ReadIndex(reply) | Seat::Configuration(reply), Err(refusal)) => {
-                drop(reply.send(Err(refusal.into())))
+                drop(reply.send(Err(refusal.into())));
             }
             (Seat::Transfer(reply), Err(refusal)) => drop(reply.send(Err(refusal.into()))),
             (Seat::ReadIndex(reply), Ok(Answer::ReadIndex { index })) => drop(reply.send(Ok(index))),

@@ -121,7 +121,7 @@ impl Driver {
 
     fn complete(&mut self, completion: Completion) {
         match completion {
-            Completion::Storage(Stored::Committed(committed)) => self.committed(committed),
+            Completion::Storage(Stored::Committed(committed)) => self.committed(&committed),
             Completion::Storage(Stored::Failed(error)) => self.doom.storage(&error),
             Completion::Machine(Report::Applied(applied)) => {
                 self.seen.applied = applied;

@@ -45,10 +45,9 @@ impl Work {
             return;
         }
         match self.log.submit(request) {
-            Ok(()) => {}
             Err(Rejected::Full(request)) => self.held_requests.push_back(request),
-            // It failed and has said so, or will with its next report.
-            Err(Rejected::Stopped(_)) => {}
+            // Stopped: it failed and has said so, or will with its next report.
+            Ok(()) | Err(Rejected::Stopped(_)) => {}
         }
     }
 

@@ -29,8 +29,11 @@ pub struct Leaders {
     identity: Arc<Identity>,
     book: watch::Receiver<Arc<Book>>,
     /// One per server that led; bounded by the book.
-    channels: Arc<Mutex<HashMap<ServerId, (Arc<Dialer>, Channel)>>>,
+    channels: Arc<Mutex<Channels>>,
 }
+
+/// Each with the dialer it came from: a server at a new address has a new one.
+type Channels = HashMap<ServerId, (Arc<Dialer>, Channel)>;
 
 impl Leaders {
     pub(crate) fn new(identity: Arc<Identity>, book: watch::Receiver<Arc<Book>>) -> Self {
@@ -95,19 +98,18 @@ impl Leaders {
         let dialer = self.book.borrow().get(leader).cloned();
         let dialer = dialer.ok_or_else(|| unreachable(leader, "its address is not known here yet"))?;
         let open = self.lock().get(leader).filter(|(known, _)| Arc::ptr_eq(known, &dialer)).cloned();
-        let channel = match open {
-            Some((_, channel)) => channel,
-            None => {
-                let channel = timeout_at(deadline, dialer.channel())
-                    .await
-                    .map_err(|_| unreachable(leader, "it did not answer in time"))?
-                    .map_err(|why| unreachable(leader, &why))?;
-                let book = self.book.borrow().clone();
-                let mut channels = self.lock();
-                channels.retain(|id, _| book.contains_key(id));
-                channels.insert(leader.clone(), (dialer, channel.clone()));
-                channel
-            }
+        let channel = if let Some((_, channel)) = open {
+            channel
+        } else {
+            let channel = timeout_at(deadline, dialer.channel())
+                .await
+                .map_err(|_| unreachable(leader, "it did not answer in time"))?
+                .map_err(|why| unreachable(leader, &why))?;
+            let book = self.book.borrow().clone();
+            let mut channels = self.lock();
+            channels.retain(|id, _| book.contains_key(id));
+            channels.insert(leader.clone(), (dialer, channel.clone()));
+            channel
         };
         Ok(PeerClient::new(channel)
             .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
@@ -119,7 +121,7 @@ impl Leaders {
     }
 
     /// Held for moments only, and whole even if a holder panicked.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ServerId, (Arc<Dialer>, Channel)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Channels> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

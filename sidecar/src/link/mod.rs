@@ -164,8 +164,8 @@ impl Links {
     pub(crate) fn send(&self, message: Message) -> Result<(), ServerId> {
         let message = if is_answer(&message.body) {
             match self.returns.send(message) {
-                Ok(()) => return Ok(()),
-                Err(message) => message,
+                None => return Ok(()),
+                Some(message) => message,
             }
         } else {
             message
@@ -199,10 +199,11 @@ impl Returns {
         }
     }
 
-    fn send(&self, message: Message) -> Result<(), Message> {
+    /// Gives the message back if no stream takes it.
+    fn send(&self, message: Message) -> Option<Message> {
         match self.lock().get(&message.to) {
-            Some(found) => found.queue.try_send(message).map_err(mpsc::error::TrySendError::into_inner),
-            None => Err(message),
+            Some(found) => found.queue.try_send(message).err().map(mpsc::error::TrySendError::into_inner),
+            None => Some(message),
         }
     }
 

@@ -149,7 +149,7 @@ impl Receiving {
         }
         drop(chunks);
         let (receiver, written) = writing.await.map_err(|error| Status::internal(error.to_string()))?;
-        written.map_err(|error| self.judge(error))?;
+        written.map_err(|error| self.judge(&error))?;
         if receiver.is_complete() {
             return Ok(receiver);
         }
@@ -185,13 +185,13 @@ impl Receiving {
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|error| self.judge(error))
+            .map_err(|error| self.judge(&error))
     }
 
     /// A snapshot that is refused is the sender's affair; any other storage error ends the process.
-    fn judge(&self, error: StoreError) -> Status {
+    fn judge(&self, error: &StoreError) -> Status {
         if !error.is_refusal() {
-            self.doom.storage(&error);
+            self.doom.storage(error);
         }
         Status::failed_precondition(error.to_string())
     }

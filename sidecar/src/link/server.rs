@@ -55,7 +55,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(LINK_KEEPALIVE))
         .add_service(service)
         .serve_with_incoming_shutdown(tls::accept(listener, credentials, LINK_CONNECTIONS_MAX), async move {
-            stopped(&mut stopping).await
+            stopped(&mut stopping).await;
         })
         .await
 }
