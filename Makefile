@@ -62,6 +62,10 @@ golden: ## rewrite golden files; read the diff
 release: ## the shipped binaries, in $(CARGO_TARGET_DIR)/release
 	cargo build --release -p quorate-operator -p quorate-sidecar
 
+.PHONY: measure
+measure: prerequisites bed ## idle memory, CPU and status writes of operator and sidecar, on the bed: [MINUTES=]
+	cargo run --profile bed -p quorate-suite --bin measure -- $(MINUTES)
+
 .PHONY: prerequisites
 prerequisites:
 	@command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs, then run make again"; exit 1; }

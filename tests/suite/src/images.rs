@@ -50,6 +50,31 @@ pub fn load(profile: &str) -> Result<()> {
     Ok(())
 }
 
+/// Installs the operator with its chart, from the images loaded; again: upgrades it.
+pub fn install_chart() -> Result<()> {
+    let words = [
+        "helm",
+        "upgrade",
+        "--install",
+        "quorate",
+        "charts/quorate",
+        "--namespace",
+        "quorate-system",
+        "--create-namespace",
+        "--set",
+        "image.repository=localhost/quorate-operator",
+        "--set",
+        "image.tag=dev",
+        "--set",
+        "sidecar.image.repository=localhost/quorate-sidecar",
+        "--set",
+        "sidecar.image.tag=dev",
+        "--wait",
+    ];
+    println!("$ {}", words.join(" "));
+    bed(&words)
+}
+
 /// Writes the image's archive: the binary, and the shared libraries it was linked with.
 fn write(image: &Image, profile: &str) -> Result<String> {
     let folder = target().join(profile).join(image.folder);

@@ -20,7 +20,8 @@ fn main() -> Result<()> {
     bed(&["up"])?;
     say("Quorate's images, in the profile that is shipped");
     images::load("release")?;
-    install()?;
+    say("install the operator with its Helm chart");
+    images::install_chart()?;
     form()?;
     write_and_read()?;
     scale()?;
@@ -28,28 +29,6 @@ fn main() -> Result<()> {
     look()?;
     farewell();
     Ok(())
-}
-
-fn install() -> Result<()> {
-    say("install the operator with its Helm chart");
-    shown_helm(&[
-        "upgrade",
-        "--install",
-        "quorate",
-        "charts/quorate",
-        "--namespace",
-        "quorate-system",
-        "--create-namespace",
-        "--set",
-        "image.repository=localhost/quorate-operator",
-        "--set",
-        "image.tag=dev",
-        "--set",
-        "sidecar.image.repository=localhost/quorate-sidecar",
-        "--set",
-        "sidecar.image.tag=dev",
-        "--wait",
-    ])
 }
 
 fn form() -> Result<()> {
@@ -140,10 +119,6 @@ fn wait_ready(voters: u32) -> Result<()> {
 
 fn shown_kubectl(words: &[&str]) -> Result<()> {
     shown("kubectl", words)
-}
-
-fn shown_helm(words: &[&str]) -> Result<()> {
-    shown("helm", words)
 }
 
 fn shown(program: &str, words: &[&str]) -> Result<()> {
