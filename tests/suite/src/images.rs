@@ -31,8 +31,8 @@ const IMAGES: [Image; 3] = [
     },
     Image {
         name: "localhost/quorate-example:dev",
-        binary: "quorate-example",
-        build: &["-p", "quorate-client", "--example", "quorate-example"],
+        binary: "counter-http",
+        build: &["-p", "quorate-client", "--example", "counter-http"],
         folder: "examples",
     },
 ];
