@@ -81,7 +81,7 @@ fn write(image: &Image, profile: &str) -> Result<String> {
     let binary = folder.join(image.binary);
     let archive = target().join(format!("{}.{profile}.tar", image.binary)).to_string_lossy().into_owned();
     // Where the Dockerfiles put it too: Pods name the program, and PATH finds it.
-    let entrypoint = format!("/usr/local/bin/{}", image.binary);
+    let entrypoint = format!("/usr/bin/{}", image.binary);
     let mut words: Vec<String> = ["image", &archive, image.name, "--entrypoint", &entrypoint]
         .iter()
         .map(ToString::to_string)
