@@ -1,4 +1,5 @@
 //! The binary itself: exit codes, termination, signals, and what it prints.
+#![allow(clippy::unwrap_used)] // A failed step of a test is a failed test; its helpers are no #[test] themselves.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,7 +13,7 @@ use quorate_store::Directory;
 
 const CLUSTER_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
 const RAFT_ID: &str = "db-0-3f2a91c4";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a Pod would have: a data directory and a Secret.
 struct Pod {
