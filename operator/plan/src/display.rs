@@ -94,6 +94,7 @@ impl fmt::Display for Ensure {
                 Applied::RoleBinding(it) => write!(f, "RoleBinding {}", name(&it.metadata.name)),
             },
             Self::CreateSlice(it) => write!(f, "EndpointSlice {}", name(&it.metadata.name)),
+            Self::SlicePorts { name, .. } => write!(f, "ports of EndpointSlice {name}"),
             Self::CreateLease(it) => write!(f, "Lease {}", name(&it.metadata.name)),
             Self::DeleteBudget { name } => write!(f, "no PodDisruptionBudget {name}"),
             Self::Certificate { ordinal, raft_id, .. } => {

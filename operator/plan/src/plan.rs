@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -192,6 +192,13 @@ pub enum Ensure {
     Apply(Box<Applied>),
     /// POST; that it exists already is fine, for its content is the leader's (K40).
     CreateSlice(Box<EndpointSlice>),
+    /// Merge these ports into the slice; its endpoints are the leader's and stay as they are.
+    SlicePorts {
+        /// Its name.
+        name: String,
+        /// All its ports.
+        ports: Vec<EndpointPort>,
+    },
     /// POST, likewise.
     CreateLease(Box<Lease>),
     /// Delete the disruption budget: fewer than three voters, so no budget (K37).

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
 use crate::children::{access, budget, claim, label_keys, names, services};
 use crate::limits::START_TROUBLE;
 use crate::observed::{Certificate, Child, Claim, Ordinal, Pod};
@@ -38,6 +40,13 @@ fn children(round: &mut Round<'_>) {
     let ports: Vec<_> =
         services::named_ports(cluster).into_iter().map(|(name, port)| (name, port.container_port)).collect();
     let is_other_ports = ports != found.leader_ports;
+    // Before the Service: should the operator die in between, the Service still differs and both are done again.
+    if found.leader_slice == Child::Ours
+        && is_other_ports
+        && let Some(EndpointSlice { ports: Some(ports), .. }) = services::leader_slice(cluster)
+    {
+        round.ensures.push(Ensure::SlicePorts { name: names::leader(observed.name()), ports });
+    }
     let mut apply = |differs: bool, child: Applied| {
         if differs || observed.is_first_round {
             round.ensures.push(Ensure::Apply(Box::new(child)));

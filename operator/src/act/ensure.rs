@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
@@ -34,6 +35,7 @@ pub(super) async fn carry_out(
     match ensure {
         Ensure::Apply(applied) => apply(hands, applied).await,
         Ensure::CreateSlice(slice) => create_if_absent(hands, slice.as_ref()).await,
+        Ensure::SlicePorts { name, ports } => slice_ports(hands, name, ports).await,
         Ensure::CreateLease(lease) => create_if_absent(hands, lease.as_ref()).await,
         Ensure::DeleteBudget { name } => delete_budget(hands, name).await,
         Ensure::Certificate { ordinal, raft_id, dns_names } => {
@@ -84,6 +86,17 @@ where
     let parameters = PatchParams::apply(OPERATOR_FIELD_MANAGER).force();
     let applied = hands.place.api::<K>(hands.client).patch(&name, &parameters, &Patch::Apply(object)).await;
     applied.map(|_| Acted::ToItsEnd).map_err(RoundError::api("applying a child"))
+}
+
+/// A merge touches the ports alone; one that is gone is made anew by the next round.
+async fn slice_ports(hands: &Hands<'_>, name: &str, ports: &[EndpointPort]) -> Result<Acted, RoundError> {
+    let body = json!({ "ports": ports });
+    let slices = hands.place.api::<EndpointSlice>(hands.client);
+    match slices.patch(name, &PatchParams::default(), &Patch::Merge(&body)).await {
+        Ok(_) => Ok(Acted::ToItsEnd),
+        Err(error) if code(&error) == Some(404) => Ok(Acted::Overtaken),
+        Err(error) => Err(RoundError::api("changing the leader's ports")(error)),
+    }
 }
 
 /// That it exists already is fine: its content is the leader's (K40).

@@ -52,6 +52,12 @@ pub(crate) fn begin(round: &mut Round<'_>) -> Verdict {
 /// With empty status, claims that carry one cluster ID are adopted (K34).
 fn adopt(round: &mut Round<'_>) -> Option<Verdict> {
     let live: Vec<_> = round.live().collect();
+    if round.cluster_id.is_none() && live.iter().any(|(_, _, claim)| claim.deleting) {
+        return Some(waiting(
+            round,
+            "volume claims of an earlier RaftCluster of this name are going; they go first",
+        ));
+    }
     let mut ids: Vec<&str> =
         live.iter().filter_map(|(_, _, claim)| claim.record.cluster_id.as_deref()).collect();
     ids.extend(round.cluster_id.as_deref());

@@ -5,7 +5,7 @@ use quorate_plan::record::MemberState;
 use quorate_plan::{Now, plan};
 
 use crate::exhaustive::{Server, Small, check, creations, observe};
-use crate::world::{START, World};
+use crate::world::{Calls, START, World};
 
 fn small() -> impl Strategy<Value = Small> {
     let states = prop_oneof![
@@ -78,6 +78,29 @@ fn a_settled_cluster_gives_no_writes() {
             assert!(plan.step.is_none());
             assert!(plan.events.is_empty(), "{:?}", plan.events);
             assert_eq!(Some(&plan.status), world.cluster.status.as_ref(), "status would be written");
+        }
+    }
+}
+
+/// K40: a new named port reaches the leader's Service and its slice, also when the operator dies between the two.
+#[test]
+fn a_new_named_port_reaches_service_and_slice() {
+    for death in 1..6 {
+        let mut world = World::settled("db", 1);
+        for port in [8080, 9090] {
+            let template = format!(
+                r#"{{"spec": {{"containers": [{{"name": "app", "image": "app:1", "ports": [{{"name": "http", "containerPort": {port}}}]}}]}}}}"#
+            );
+            world.cluster.spec.template = Some(serde_json::from_str(&template).expect("a Pod template"));
+            world.edited();
+            let plan = world.plan();
+            world.act(&plan, &mut Calls::at_most(death));
+            for _ in 0..3 {
+                world.round();
+            }
+            assert_eq!(world.children.leader_ports, [("http".to_owned(), port)]);
+            assert_eq!(world.slice_ports, [port]);
+            assert!(world.plan().ensures.is_empty(), "{}", world.plan());
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | `no-default-class` · `foreign-claim N` · `lag N ENTRIES` · `joiners-lag ENTRIES` | the surroundings |
 //! | `lose-everything` | deletes every claim and Pod |
 //! | `lead N` | makes a member the leader |
+//! | `forget` · `leave-behind-nothing` | empties status; forgets the old Raft group |
 //! | `create-anew` | the resource was deleted and made again; its claims were kept |
 //! | `retain` | sets `whenScaled: Retain` |
 //! | `plan` | prints the whole plan of this moment, without carrying it out |
@@ -92,6 +93,11 @@ fn run(world: &mut World, line: &str) -> String {
         "lead" => {
             world.group.leader = Some(world.raft_id(number(0)));
             world.group.term += 1;
+        }
+        "forget" => world.cluster.status = None,
+        "leave-behind-nothing" => {
+            world.group = crate::world::Group::default();
+            world.bootstraps = 0;
         }
         "create-anew" => {
             world.cluster.status = None;

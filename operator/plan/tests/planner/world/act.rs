@@ -238,7 +238,13 @@ impl World {
     fn ensure(&mut self, ensure: &Ensure) {
         match ensure {
             Ensure::Apply(applied) => self.apply(applied),
-            Ensure::CreateSlice(_) => self.children.leader_slice = Child::Ours,
+            Ensure::CreateSlice(slice) => {
+                self.children.leader_slice = Child::Ours;
+                self.slice_ports = slice.ports.iter().flatten().filter_map(|port| port.port).collect();
+            }
+            Ensure::SlicePorts { ports, .. } => {
+                self.slice_ports = ports.iter().filter_map(|port| port.port).collect();
+            }
             Ensure::CreateLease(_) => self.children.leader_lease = Child::Ours,
             Ensure::DeleteBudget { .. } => {
                 self.children.budget = Child::Missing;

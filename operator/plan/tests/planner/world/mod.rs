@@ -53,6 +53,7 @@ pub(crate) struct World {
     /// Every membership change that the leader accepted, in order.
     pub(crate) changes: Vec<String>,
     pub(crate) first_round: bool,
+    pub(crate) slice_ports: Vec<i32>,
     counter: u64,
     versions: u64,
 }
@@ -89,6 +90,7 @@ impl World {
             bootstraps: 0,
             changes: Vec::new(),
             first_round: true,
+            slice_ports: Vec::new(),
             counter: 0,
             versions: 1,
         }
