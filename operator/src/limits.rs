@@ -10,11 +10,11 @@ pub const DEBOUNCE: Duration = Duration::from_millis(200);
 /// One call to the API server may take this long.
 pub const API_TIMEOUT: Duration = Duration::from_secs(15);
 /// A whole round may take this long; then it is given up and tried again, so that no cluster holds a place for ever.
-pub const ROUND_TIMEOUT: Duration = Duration::from_secs(120);
+pub const ROUND_TIMEOUT: Duration = Duration::from_mins(2);
 /// The first wait after a round failed; it doubles.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// The longest wait after failed rounds.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+pub const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// The longest wait after a member refused a change or did not answer one.
 pub const CHANGE_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// All members are asked side by side and given this long (K32).
@@ -25,7 +25,7 @@ pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A quorum found missing twice this far apart is missing (K32).
 pub const QUORUM_MISSING_TWICE_AFTER: Duration = Duration::from_secs(3);
 /// A refusal by the API server is quoted to the planner this long after it was last seen.
-pub const REFUSAL_KEPT: Duration = Duration::from_secs(120);
+pub const REFUSAL_KEPT: Duration = Duration::from_mins(2);
 /// Characters kept of a refusal.
 pub const REFUSAL_CHARS_MAX: usize = 500;
 /// Events about one object that are looked through for an obstacle (K51).
@@ -33,13 +33,13 @@ pub const EVENTS_READ_MAX: u32 = 50;
 
 /// How long the certificate authority of a cluster lasts. It is not rotated by this version; ten years are beyond
 /// what a cluster of this version will see.
-pub const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+pub const AUTHORITY_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
 /// How long a member's certificate lasts; renewed at two thirds of it (K46).
-pub const LEAF_LIFE: Duration = Duration::from_secs(90 * 24 * 3_600);
+pub const LEAF_LIFE: Duration = Duration::from_hours(90 * 24);
 /// How long the operator's own certificate lasts, in memory only.
-pub const OPERATOR_LEAF_LIFE: Duration = Duration::from_secs(24 * 3_600);
+pub const OPERATOR_LEAF_LIFE: Duration = Duration::from_hours(24);
 /// Certificates begin this long before they are made: members' clocks may be behind ours.
-pub const CLOCK_SKEW: Duration = Duration::from_secs(3_600);
+pub const CLOCK_SKEW: Duration = Duration::from_hours(1);
 
 /// The operator's Lease: held this long without renewal, renewed `LEASE_GRACE_SECS` before it ends.
 pub const LEASE_SECS: u64 = 15;

@@ -51,7 +51,7 @@ pub(crate) async fn run(
         let started = Instant::now();
         let uid = watched.uid().unwrap_or_default();
         let mut recollection = context.memory.take(&uid);
-        let limited = timeout(ROUND_TIMEOUT, round(&context, &namespace, &name, &mut recollection));
+        let limited = timeout(ROUND_TIMEOUT, Box::pin(round(&context, &namespace, &name, &mut recollection)));
         let result = limited.await.unwrap_or(Err(RoundError::Timeout(ROUND_TIMEOUT.as_secs())));
         context.metrics.round(started.elapsed(), result.is_ok());
         let action = match result {
@@ -83,13 +83,14 @@ async fn round(
         Some(DeserializeGuard(Err(invalid))) => return Err(RoundError::Unreadable(invalid.error)),
     };
     let place = Place::of(&cluster);
-    let seen = observe(&context.client, &context.installation, cluster, recollection).await?;
+    // Boxed: rounds are many, and a future's size is paid for each that waits.
+    let seen = Box::pin(observe(&context.client, &context.installation, cluster, recollection)).await?;
     let plan = quorate_plan::plan(&seen.observed, now());
     debug!(%plan, "planned");
     context.metrics.saw(&seen.observed, &plan);
     recollection.note_quorum(plan.is_quorum_missing);
     let hands = Hands { client: &context.client, recorder: &context.recorder, place, seen: &seen };
-    let acted = act(&hands, &plan, recollection).await?;
+    let acted = Box::pin(act(&hands, &plan, recollection)).await?;
     if acted == Acted::ToItsEnd {
         recollection.succeeded();
     }

@@ -35,12 +35,11 @@ pub(super) async fn ensure(
     let Some(cluster_id) = recorded else { return Ok(Acted::Overtaken) };
     let cluster_id = parse_cluster_id(cluster_id)?;
     let made;
-    let authority = match &hands.seen.authority {
-        Some(authority) => authority,
-        None => {
-            made = make_authority(hands).await?;
-            &made
-        }
+    let authority = if let Some(authority) = &hands.seen.authority {
+        authority
+    } else {
+        made = make_authority(hands).await?;
+        &made
     };
     let leaf = authority.issue(cluster_id, raft_id, dns_names, SystemTime::now(), LEAF_LIFE)?;
     let data = [

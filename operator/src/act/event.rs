@@ -41,3 +41,22 @@ fn related(observed: &Observed, message: &str) -> Option<ObjectReference> {
         ..ObjectReference::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_plan::observed::{Ordinal, Pod, Slot};
+
+    use super::*;
+
+    /// Repeats are counted per related object: two members' events of one reason must stay two events.
+    #[test]
+    fn an_event_about_a_member_is_related_to_its_pod() {
+        let pod = Pod { name: "db-1".to_owned(), uid: "u".to_owned(), ..Pod::default() };
+        let slot = Slot { pod: Some(pod), ..Slot::default() };
+        let observed = Observed { slots: [(Ordinal(1), slot)].into(), ..Observed::default() };
+        let uid = |message: &str| related(&observed, message).and_then(|object| object.uid);
+        assert_eq!(uid("db-1 votes now").as_deref(), Some("u"));
+        assert_eq!(uid("db-12 votes now"), None);
+        assert_eq!(uid("the quorum is back"), None);
+    }
+}

@@ -99,3 +99,35 @@ async fn claim(hands: &Hands<'_>, name: &str) -> Result<Option<kube::core::Objec
     let found = claims.get_metadata_opt(name).await.map_err(RoundError::api("reading a claim"))?;
     Ok(found.map(|found| found.metadata))
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_plan::plan::Why;
+    use quorate_plan::reason::Reason;
+
+    use super::*;
+
+    fn planned(checks: Vec<Check>) -> PlannedStep {
+        let why = Why { rule: "12", reason: Reason::ScalingDown, member: String::new(), text: String::new() };
+        PlannedStep { step: Step::DeletePod { pod: "db-2".to_owned() }, checks, why }
+    }
+
+    fn pod(name: &str) -> Check {
+        Check::Pod { name: name.to_owned(), uid: "u".to_owned(), resource_version: "7".to_owned() }
+    }
+
+    /// I1, K33: what is deleted is exactly what was read; a plan that does not say which is not carried out.
+    #[test]
+    fn a_delete_takes_its_preconditions_from_its_own_object_or_is_not_made() {
+        assert_eq!(preconditions(&planned(vec![pod("db-1"), pod("db-2")]), "db-2"), Some(("u", "7")));
+        assert_eq!(preconditions(&planned(vec![pod("db-1")]), "db-2"), None);
+    }
+
+    /// I3: a membership call without the index it was decided on carries 0, which no configuration has.
+    #[test]
+    fn a_membership_step_carries_the_index_and_leader_it_was_decided_on() {
+        let check = Check::Configuration { index: 41, leader: "db-0-3f2a91c4".to_owned(), term: 7 };
+        assert_eq!(leader(&planned(vec![pod("db-2"), check])), ("db-0-3f2a91c4", 41));
+        assert_eq!(leader(&planned(vec![])), ("", 0));
+    }
+}

@@ -84,7 +84,7 @@ async fn view(channel: Channel, raft_id: &str) -> Option<RaftView> {
             // Before autopilot's first round under this leader nobody's health is known: waiting a moment is
             // better than a round that calls everybody unhealthy.
             Ok(response) if response.get_ref().autopilot.is_none() => {
-                tokio::time::sleep(AUTOPILOT_POLL).await
+                tokio::time::sleep(AUTOPILOT_POLL).await;
             }
             Ok(response) => break response.into_inner(),
             Err(error) => {

@@ -30,7 +30,7 @@ pub(super) fn read(pod: &Pod) -> observed::Pod {
         voter_label: label(label_keys::VOTER).as_deref() == Some("true"),
         role_label: label(label_keys::ROLE),
         sidecar: sidecar.map(state).unwrap_or_default(),
-        last_exit: sidecar.and_then(|container| last_exit(container)),
+        last_exit: sidecar.and_then(last_exit),
         sidecar_ran: sidecar.is_some_and(has_run),
         obstacle: obstacle(pod),
     }

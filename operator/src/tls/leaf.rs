@@ -136,7 +136,7 @@ mod tests {
         let due = |after: Duration| needs_renewal(&pem, authority.certificate_pem(), now() + after);
         assert!(!due(Duration::ZERO));
         assert!(!due(LEAF_LIFE / 2));
-        assert!(due(LEAF_LIFE * 2 / 3 + Duration::from_secs(60)));
+        assert!(due(LEAF_LIFE * 2 / 3 + Duration::from_mins(1)));
         assert!(due(LEAF_LIFE * 2));
     }
 

@@ -1,5 +1,8 @@
 //! The Helm chart against itself, against the generated definition, and rendered by Helm 3 and 4 (K52).
 
+// The lint's leave for tests does not reach the plain functions of a test crate.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 use std::path::PathBuf;
 
 mod render;

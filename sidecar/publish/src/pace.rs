@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(pace.due(at(10), &status), Due::Renewal);
         pace.renewed(at(20));
         let (mut renewals, mut now) = (0, at(20));
-        while now < Duration::from_secs(600) {
+        while now < Duration::from_mins(10) {
             match pace.due(now, &status) {
                 Due::Status => panic!("an unchanged status was written at {now:?}"),
                 Due::Renewal => {
@@ -203,7 +203,7 @@ mod tests {
         for _ in 0..7 {
             pace.status_failed(now, 0);
             let Due::Nothing { until } = pace.due(now, &status) else { panic!("due during back-off") };
-            waits.push((until - now).as_millis());
+            waits.push(until.saturating_sub(now).as_millis());
             now = until;
         }
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
