@@ -97,7 +97,7 @@ mod tests {
     const CLUSTER: u128 = 0x5f5f_5f5f;
 
     fn now() -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+        SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
     }
 
     fn leaf(authority: &Authority) -> Leaf {
