@@ -20,7 +20,7 @@ pub const DEGRADED_AFTER: Duration = Duration::from_mins(1);
 pub const LEASE_SILENCE: Duration = Duration::from_secs(30);
 /// While a step is waited for, the next look.
 pub const LOOK_AGAIN_SOON: Duration = Duration::from_secs(1);
-/// While something is held back, the next look.
+/// While something is held back or a member is unhealthy, the next look.
 pub const LOOK_AGAIN_BLOCKED: Duration = Duration::from_secs(5);
 /// A settled cluster is looked at this often, watches aside.
 pub const LOOK_AGAIN_SETTLED: Duration = Duration::from_secs(20);

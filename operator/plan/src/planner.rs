@@ -72,9 +72,15 @@ pub fn plan(observed: &Observed, now: Now) -> Plan {
 }
 
 fn look_again(round: &Round<'_>) -> Duration {
-    if round.step.is_some() || !round.ensures.is_empty() || !round.pending.is_empty() {
+    let is_ill = round.view().is_none_or(|view| view.servers.iter().any(|server| !server.is_healthy));
+    if round.step.is_some() || !round.ensures.is_empty() {
         LOOK_AGAIN_SOON
-    } else if round.stopped.is_some() || !round.blocked.is_empty() {
+    } else if !round.blocked.is_empty() {
+        // What waits for a person, a node or an image waits for long.
+        LOOK_AGAIN_BLOCKED
+    } else if !round.pending.is_empty() {
+        LOOK_AGAIN_SOON
+    } else if round.stopped.is_some() || is_ill {
         LOOK_AGAIN_BLOCKED
     } else {
         LOOK_AGAIN_SETTLED
