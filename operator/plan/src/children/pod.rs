@@ -28,7 +28,7 @@ pub(super) const USER_ID: i64 = 65_532;
 
 /// Where the application finds its member, unless it says otherwise itself.
 const APPLICATION_ENV: [(&str, &str); 2] =
-    [("QUORATE_GRPC_ADDR", "http://127.0.0.1:7401"), ("CONSUL_HTTP_ADDR", "127.0.0.1:8500")];
+    [("QUORATE_GRPC_ADDR", "127.0.0.1:7401"), ("CONSUL_HTTP_ADDR", "127.0.0.1:8500")];
 
 /// Whose Pod it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
