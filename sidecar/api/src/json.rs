@@ -133,6 +133,8 @@ pub struct MemberStatus {
     pub space_low: bool,
     /// The cluster knows this Raft ID with another volume.
     pub volume_lost: bool,
+    /// Why this member, leading, cannot publish to Kubernetes; empty if it can, or need not.
+    pub publishing_error: String,
     /// Where the log stands.
     pub log: LogStatus,
     /// The configuration in effect, if there is one.

@@ -216,6 +216,11 @@ impl Handle {
         self.ask(deadline, |reply| Ask::Status { reply }).await
     }
 
+    /// The core's picture of this very turn: an answer shows that the driver's loop turns.
+    pub async fn status(&self, deadline: Instant) -> Result<Arc<Status>, CallError> {
+        self.ask(deadline, |reply| Ask::Status { reply }).await
+    }
+
     /// Returns once everything committed before it is applied here; only on the leader.
     pub async fn barrier(&self, deadline: Instant) -> Result<Index, CallError> {
         self.ask(deadline, |reply| Ask::Barrier { reply }).await

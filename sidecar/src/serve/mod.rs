@@ -1,33 +1,51 @@
-//! What clients, the operator and probes reach: gRPC, HTTP, ops.
+//! What this member answers: gRPC, HTTP as Consul's clients speak it, and the ops port.
 //!
-//! It decides who may call what, translates, and passes on to [`Handle`]; it owns no state.
+//! ```text
+//!   127.0.0.1:7401  gRPC, plain   applications: data calls, and pictures that change nothing
+//!   <Pod IP>:7401   gRPC, mTLS    the operator, by its certificate: everything (K23, K46)
+//!   127.0.0.1:8500  HTTP, plain   applications: /v1/kv and what clients ask at start
+//!   :7402           HTTP, plain   probes, metrics, status: changes nothing
+//! ```
+//!
+//! Each edge translates into [`Handle`] calls, checks input and rights before them, and spells what comes back.
+//! Not here: meaning. Which write succeeds is decided in the machine, who leads in the core.
+
+mod consul;
+mod grpc;
+pub mod limits;
+mod metrics;
+mod moment;
+mod ops;
+mod rights;
 
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::autopilot::Autopilot;
 use crate::driver::Handle;
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 use crate::tls::CredentialsReceiver;
+use metrics::Metrics;
 
-/// What serving needs of the member.
+/// What the answers are made from.
 #[derive(Clone)]
 pub struct Context {
-    /// The way to everything replicated.
+    /// The way to the core and the machine.
     pub handle: Handle,
-    /// Autopilot's conclusions, and where facts go.
+    /// The way to autopilot.
     pub autopilot: Autopilot,
     /// The member's name, as people see it.
     pub name: Arc<str>,
-    /// The Kubernetes node; empty if unknown.
+    /// The node it runs on; empty if unknown.
     pub node: Arc<str>,
-    /// The zone; empty if unknown.
+    /// Its zone; empty if unknown.
     pub zone: Arc<str>,
-    /// For the ports behind TLS.
+    /// Certificates of the port with TLS.
     pub credentials: CredentialsReceiver,
-    /// Opens membership and autopilot writes on the plain ports (K23); none: they are refused there.
+    /// The token that opens administrative calls on the plain port (K23).
     pub admin_token: Option<Arc<str>>,
     /// How publishing to Kubernetes goes; none outside Kubernetes.
     pub publishing: Option<watch::Receiver<quorate_publish::Publishing>>,
@@ -37,20 +55,68 @@ pub struct Context {
 
 /// Bound ports.
 pub struct Listeners {
-    /// gRPC without TLS, loopback only: data calls (K23).
+    /// gRPC without TLS.
     pub grpc: Vec<TcpListener>,
-    /// gRPC with mutual TLS; see [`crate::tls::accept`].
+    /// gRPC with mutual TLS.
     pub grpc_tls: Vec<TcpListener>,
-    /// HTTP, loopback only.
+    /// HTTP.
     pub http: Vec<TcpListener>,
     /// Probes, metrics, status.
     pub ops: TcpListener,
 }
 
-/// Serves until `stopping`. An error means that a port can't be served.
-pub async fn run(mut context: Context, listeners: Listeners) -> Result<(), Failure> {
-    // An error means that the member is gone, which is a stop as well.
-    let _ = context.stopping.wait_for(|stopping| *stopping).await;
-    drop(listeners);
+/// Shared by everything that answers.
+struct Shared {
+    context: Context,
+    metrics: Metrics,
+}
+
+impl Shared {
+    /// Why the leader's view does not reach Kubernetes; empty if it does, or need not.
+    fn publishing_error(&self) -> String {
+        let publishing = self.context.publishing.as_ref();
+        publishing.and_then(|publishing| publishing.borrow().last_error.clone()).unwrap_or_default()
+    }
+}
+
+/// Answers until `stopping`; an error means that a port could not be served on.
+pub async fn run(context: Context, listeners: Listeners) -> Result<(), Failure> {
+    let shared = Arc::new(Shared { metrics: Metrics::new(), context });
+    let mut servers = JoinSet::new();
+    for listener in listeners.grpc {
+        servers.spawn(grpc::serve_plain(Arc::clone(&shared), listener));
+    }
+    for listener in listeners.grpc_tls {
+        servers.spawn(grpc::serve_tls(Arc::clone(&shared), listener));
+    }
+    let application = consul::router(&shared);
+    for listener in listeners.http {
+        servers.spawn(serve_http(application.clone(), listener, shared.context.stopping.clone()));
+    }
+    servers.spawn(serve_http(ops::router(&shared), listeners.ops, shared.context.stopping.clone()));
+    while let Some(ended) = servers.join_next().await {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => return Err(Failure::new(Code::Unavailable, reason)),
+            Err(error) => return Err(Failure::new(Code::Unavailable, format!("a server ended: {error}"))),
+        }
+    }
     Ok(())
+}
+
+async fn serve_http(
+    application: axum::Router,
+    listener: TcpListener,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), String> {
+    axum::serve(listener, application)
+        .with_graceful_shutdown(stopped(stopping))
+        .await
+        .map_err(|error| format!("the HTTP port ended: {error}"))
+}
+
+/// Resolves once the process is to stop.
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that nobody can ask any more: then it is over too.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

@@ -1,0 +1,149 @@
+//! `/v1/kv/<key>`: GET, PUT, DELETE (§4).
+
+use axum::extract::Request;
+use axum::http::Method;
+use axum::http::header::CONTENT_LENGTH;
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use quorate_machine::limits::VALUE_BYTES_MAX;
+use quorate_machine::{ApiIndex, Command, Outcome, Tagged};
+use tokio::time::Instant;
+
+use super::Api;
+use super::answer;
+use super::key::parse_key;
+use super::params::{Params, ReadParams};
+use super::question::{Answer, Question};
+use super::refused::Refused;
+use crate::driver::{Consistency, ReadResult};
+use crate::serve::limits::HTTP_HOLD;
+
+pub(super) async fn serve(
+    api: &Api,
+    method: &Method,
+    raw_key: &str,
+    params: &Params,
+    request: Request,
+) -> Result<Response, Refused> {
+    let key = parse_key(raw_key)?;
+    let read = params.read()?;
+    if api.shared.context.handle.view().is_volume_lost {
+        let message = "the cluster knows this member with another volume: it serves nothing until it is replaced; use another member";
+        return Err(Refused::Failed(message.to_owned()));
+    }
+    if *method == Method::PUT {
+        put(api, key, params, request).await
+    } else if *method == Method::DELETE {
+        delete(api, key, params).await
+    } else {
+        get(api, key, params, read).await
+    }
+}
+
+async fn get(api: &Api, key: Bytes, params: &Params, read: ReadParams) -> Result<Response, Refused> {
+    let question = Question::parse(key, params)?;
+    // Waiting begins before the first look, so that no change falls between the two.
+    let watch = if read.index > 0 { Some(api.watches.begin(read.wait)?) } else { None };
+    let mut answer = ask(api, &question, read.consistency).await?;
+    if let Some(mut watch) = watch
+        && answer.value.index.0 <= read.index
+    {
+        // A missing key is woken by its creation only, not by writes to others.
+        let was_missing = answer.value.is_missing_key();
+        while watch.changed().await {
+            let (index, exists) = glance(api, &question).await?;
+            if index.0 > read.index && (exists || !was_missing) {
+                break;
+            }
+        }
+        answer = ask(api, &question, read.consistency).await?;
+    }
+    if answer.value.is_cut {
+        return Err(Refused::list_too_large());
+    }
+    let mut response = answer.value.respond(params);
+    answer::index_headers(&mut response, answer.value.index.0, &answer);
+    Ok(response)
+}
+
+async fn ask(
+    api: &Api,
+    question: &Question,
+    consistency: Consistency,
+) -> Result<ReadResult<Answer>, Refused> {
+    let question = question.clone();
+    Ok(api.shared.context.handle.read(consistency, hold(), move |state| question.ask(state)).await?)
+}
+
+/// What a waiter compares after each change: this member's own state is enough to see whether it is worth asking.
+async fn glance(api: &Api, question: &Question) -> Result<(ApiIndex, bool), Refused> {
+    let question = question.clone();
+    let handle = &api.shared.context.handle;
+    Ok(handle.read(Consistency::Stale, hold(), move |state| question.glance(state)).await?.value)
+}
+
+async fn put(api: &Api, key: Bytes, params: &Params, request: Request) -> Result<Response, Refused> {
+    params.at_most_one_of(&["cas", "acquire", "release"])?;
+    if key.is_empty() {
+        return Err(Refused::missing_key());
+    }
+    if params.has("acquire") || params.has("release") {
+        return Err(Refused::NotSupported(
+            "acquire and release are not supported yet: use compare-and-set (?cas=); nothing was changed",
+        ));
+    }
+    let flags = params.number("flags")?.unwrap_or(0);
+    let expected = params.number("cas")?.map(ApiIndex);
+    let value = body(request).await?;
+    let command = match expected {
+        Some(expected) => Command::CompareAndSet { key, value, flags, expected },
+        None => Command::Put { key, value, flags },
+    };
+    write(api, command, params).await
+}
+
+async fn delete(api: &Api, key: Bytes, params: &Params) -> Result<Response, Refused> {
+    params.at_most_one_of(&["cas", "recurse"])?;
+    let expected = params.number("cas")?.map(ApiIndex);
+    if params.has("recurse") {
+        return write(api, Command::DeletePrefix { prefix: key }, params).await;
+    }
+    if key.is_empty() {
+        return Err(Refused::missing_key());
+    }
+    write(api, Command::Delete { key, expected }, params).await
+}
+
+async fn write(api: &Api, command: Command, params: &Params) -> Result<Response, Refused> {
+    command.validate().map_err(|invalid| Refused::from_invalid(&invalid))?;
+    let command = Tagged { tag: None, command };
+    let applied = api.shared.context.handle.propose(&command, hold()).await?;
+    match applied.outcome {
+        Outcome::Written { .. } | Outcome::Deleted { .. } => Ok(answer::json(200, &true, params)),
+        Outcome::Mismatch { .. } => Ok(answer::json(200, &false, params)),
+        Outcome::Refused(refusal) => Err(Refused::Failed(refusal.to_string())),
+        Outcome::Txn(_) | Outcome::TxnFailed(_) | Outcome::Registered { .. } => {
+            let message = "the write was answered in a way that makes no sense: outcome unknown; please report this";
+            Err(Refused::Failed(message.to_owned()))
+        }
+    }
+}
+
+/// The whole body if it is within the limit, whatever its content type says.
+async fn body(request: Request) -> Result<Bytes, Refused> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_some_and(|bytes: u64| bytes > VALUE_BYTES_MAX as u64) {
+        return Err(Refused::body_too_large(length));
+    }
+    match Limited::new(request.into_body(), VALUE_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refused::body_too_large(None)),
+        Err(_) => Err(Refused::Bad("the request's body broke off: send it again; not applied".to_owned())),
+    }
+}
+
+/// How long a call waits for a leader and its commit.
+fn hold() -> Instant {
+    Instant::now() + HTTP_HOLD
+}

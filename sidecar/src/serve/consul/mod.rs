@@ -1,0 +1,169 @@
+//! HTTP as Consul's clients speak it: `/v1/kv`, `/v1/status`, autopilot's health and the configuration.
+//!
+//! Paths are matched here and not by a router: a key is whatever stands behind `/v1/kv/`, with `//`, `%2F` and all.
+//! Every status, header and text is one that clients in the field act on; errors are bare texts, and never a redirect.
+//!
+//! Not here: sessions, locks, transactions and the service catalog. They are answered 501 in plain words, so that
+//! a client stops at its first call and not in the middle of something.
+
+mod answer;
+mod blocking;
+mod duration;
+mod key;
+mod kv;
+mod operator;
+mod params;
+mod question;
+mod refused;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::Method;
+use axum::response::Response;
+
+use super::Shared;
+use blocking::Watches;
+use params::Params;
+use refused::Refused;
+
+/// What the HTTP API shares between requests.
+struct Api {
+    shared: Arc<Shared>,
+    watches: Watches,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Kv,
+    StatusLeader,
+    StatusPeers,
+    AutopilotHealth,
+    RaftConfiguration,
+}
+
+impl Endpoint {
+    /// In the order of the `Allow` header.
+    fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Kv => &[Method::GET, Method::PUT, Method::DELETE],
+            Self::StatusLeader | Self::StatusPeers | Self::AutopilotHealth | Self::RaftConfiguration => {
+                &[Method::GET]
+            }
+        }
+    }
+
+    /// For metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kv => "kv",
+            Self::StatusLeader => "status/leader",
+            Self::StatusPeers => "status/peers",
+            Self::AutopilotHealth => "operator/autopilot/health",
+            Self::RaftConfiguration => "operator/raft/configuration",
+        }
+    }
+}
+
+const KV: &str = "/v1/kv/";
+
+/// Where a path leads.
+fn endpoint(path: &str) -> Result<Endpoint, Refused> {
+    match path {
+        "/v1/status/leader" => return Ok(Endpoint::StatusLeader),
+        "/v1/status/peers" => return Ok(Endpoint::StatusPeers),
+        "/v1/operator/autopilot/health" => return Ok(Endpoint::AutopilotHealth),
+        "/v1/operator/raft/configuration" => return Ok(Endpoint::RaftConfiguration),
+        _ if path.starts_with(KV) => return Ok(Endpoint::Kv),
+        _ => {}
+    }
+    let under = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
+    if under(&["/v1/agent/", "/v1/catalog/", "/v1/health/"]) {
+        Err(Refused::NotSupported("service catalog not supported"))
+    } else if under(&["/v1/session/"]) {
+        Err(Refused::NotSupported("sessions are not supported yet: use compare-and-set (?cas=)"))
+    } else if path == "/v1/txn" {
+        Err(Refused::NotSupported("transactions are not supported over HTTP yet: use gRPC (Kv.Txn)"))
+    } else if path == "/v1/snapshot" {
+        Err(Refused::NotSupported("snapshots over HTTP are not supported yet"))
+    } else if under(&["/v1/operator/autopilot/", "/v1/operator/raft/"]) {
+        Err(Refused::NotSupported("not supported over HTTP yet: use gRPC (Autopilot, Membership)"))
+    } else if under(&["/v1/acl/"]) {
+        Err(Refused::AclDisabled)
+    } else {
+        Err(Refused::UnknownPath)
+    }
+}
+
+pub(super) fn router(shared: &Arc<Shared>) -> Router {
+    let api = Api { shared: Arc::clone(shared), watches: Watches::new(shared.context.handle.clone()) };
+    // Bodies have a limit of their own, with a text of its own.
+    Router::new().fallback(serve).with_state(Arc::new(api)).layer(DefaultBodyLimit::disable())
+}
+
+async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let started = Instant::now();
+    let path = request.uri().path().to_owned();
+    if path == "/" {
+        return answer::text(200, "Quorate: keys are at /v1/kv/, status is on port 7402 at /status\n");
+    }
+    let found = endpoint(&path);
+    let name = found.as_ref().map_or("other", |endpoint| endpoint.name());
+    let result = match found {
+        Ok(endpoint) => dispatch(&api, endpoint, &path, request).await,
+        Err(refused) => Err(refused),
+    };
+    let label = match &result {
+        Ok(response) if response.status().as_u16() == 429 => "not_healthy",
+        Ok(response) if response.status().as_u16() == 405 => "invalid",
+        Ok(_) => "ok",
+        Err(refused) => refused.label(),
+    };
+    api.shared.metrics.called("http", name, label, started.elapsed());
+    let mut response = result.unwrap_or_else(Refused::into_response);
+    // Clients read it on every answer; there are no ACLs, so everything is allowed.
+    answer::header(&mut response, "x-consul-default-acl-policy", "allow");
+    response
+}
+
+async fn dispatch(api: &Api, endpoint: Endpoint, path: &str, request: Request) -> Result<Response, Refused> {
+    let method = request.method().clone();
+    if method == Method::OPTIONS {
+        return Ok(answer::allow(200, endpoint.methods(), ""));
+    }
+    if !endpoint.methods().contains(&method) {
+        return Ok(answer::allow(405, endpoint.methods(), &format!("method {method} not allowed")));
+    }
+    let params = Params::parse(request.uri().query().unwrap_or_default())?;
+    params.check(request.headers())?;
+    match endpoint {
+        Endpoint::Kv => kv::serve(api, &method, &path[KV.len()..], &params, request).await,
+        Endpoint::StatusLeader => Ok(operator::status_leader(&api.shared, &params)),
+        Endpoint::StatusPeers => Ok(operator::status_peers(&api.shared, &params)),
+        Endpoint::AutopilotHealth => operator::autopilot_health(&api.shared, &params),
+        Endpoint::RaftConfiguration => operator::raft_configuration(&api.shared, &params),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Vectors 27 and 85: what is not here says so in the way its clients understand.
+    #[test]
+    fn each_path_leads_to_its_endpoint_or_an_honest_refusal() {
+        assert_eq!(endpoint("/v1/kv/a//b").ok(), Some(Endpoint::Kv));
+        assert_eq!(endpoint("/v1/kv/").ok(), Some(Endpoint::Kv));
+        assert_eq!(endpoint("/v1/status/leader").ok(), Some(Endpoint::StatusLeader));
+        let status = |path: &str| endpoint(path).unwrap_err().into_response().status().as_u16();
+        for unknown in ["/v1/nope", "/v1/kv", "/v1/event/list", "/"] {
+            assert_eq!(status(unknown), 404, "{unknown}");
+        }
+        for later in ["/v1/catalog/services", "/v1/session/create", "/v1/txn"] {
+            assert_eq!(status(later), 501, "{later}");
+        }
+        assert_eq!(status("/v1/acl/tokens"), 401);
+    }
+}

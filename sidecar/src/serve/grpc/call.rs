@@ -1,0 +1,126 @@
+//! What every call has in common: rights, a deadline, a count, and an error that says what to do.
+
+use std::time::Duration;
+
+use quorate_machine::{Command, Outcome, Tag, Tagged};
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+use super::Service;
+use super::refused::Refused;
+use crate::driver::{Handle, View};
+use crate::limits::{REQUEST_TIMEOUT_DEFAULT, REQUEST_TIMEOUT_MAX};
+use crate::serve::limits::DEADLINE_MARGIN_MAX;
+use crate::serve::rights::{Credentials, Right, bearer};
+use crate::tls::Caller;
+
+/// The deadline a caller set, as gRPC sends it.
+const TIMEOUT_HEADER: &str = "grpc-timeout";
+
+impl Service {
+    pub(super) fn handle(&self) -> &Handle {
+        &self.shared.context.handle
+    }
+
+    /// Answers one call, if its caller has the right to it.
+    pub(super) async fn call<Q, A, F>(
+        &self,
+        name: &'static str,
+        right: Right,
+        request: Request<Q>,
+        work: impl FnOnce(Q, Instant) -> F,
+    ) -> Result<Response<A>, Status>
+    where
+        F: Future<Output = Result<A, Refused>>,
+    {
+        let started = Instant::now();
+        let view = self.handle().view();
+        let result = match self.check(name, right, &request, &view) {
+            Ok(()) => {
+                let deadline = started + timeout(request.metadata());
+                work(request.into_inner(), deadline).await
+            }
+            Err(refused) => Err(refused),
+        };
+        let label = result.as_ref().map_or_else(Refused::label, |_| "ok");
+        self.shared.metrics.called("grpc", name, label, started.elapsed());
+        result.map(Response::new).map_err(|refused| refused.into_status(&self.handle().view()))
+    }
+
+    fn check<Q>(
+        &self,
+        name: &'static str,
+        right: Right,
+        request: &Request<Q>,
+        view: &View,
+    ) -> Result<(), Refused> {
+        let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let credentials =
+            Credentials { caller: request.extensions().get::<Caller>(), token: token.and_then(bearer) };
+        credentials
+            .check(right, view.identity.cluster_id.0, self.shared.context.admin_token.as_deref())
+            .map_err(|reason| Refused::denied(name, right, reason))?;
+        // Looking is always allowed: it is how one learns of the trouble.
+        if matches!(right, Right::Data) && view.is_volume_lost {
+            return Err(Refused::volume_lost());
+        }
+        Ok(())
+    }
+
+    /// Writes; input is checked before anything is proposed (P10).
+    pub(super) async fn propose(
+        &self,
+        command: Command,
+        tag: Option<Tag>,
+        deadline: Instant,
+    ) -> Result<Outcome, Refused> {
+        command.validate().map_err(|invalid| Refused::from_invalid(&invalid))?;
+        let applied = self.handle().propose(&Tagged { tag, command }, deadline).await?;
+        match applied.outcome {
+            Outcome::Refused(refusal) => Err(refusal.into()),
+            outcome => Ok(outcome),
+        }
+    }
+}
+
+/// How long the caller waits, less what our answer needs to be there before the transport's own.
+fn timeout(metadata: &MetadataMap) -> Duration {
+    let asked = metadata.get(TIMEOUT_HEADER).and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    let timeout = asked.unwrap_or(REQUEST_TIMEOUT_DEFAULT).min(REQUEST_TIMEOUT_MAX);
+    timeout.saturating_sub(DEADLINE_MARGIN_MAX.min(timeout / 10))
+}
+
+/// At most eight digits and a unit. What is malformed the transport refuses itself.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number.checked_mul(3_600)?)),
+        "M" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_read_as_grpc_writes_it_and_never_exceeds_ours() {
+        assert_eq!(parse_timeout("1S"), Some(Duration::from_secs(1)));
+        assert_eq!(parse_timeout("500m"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_timeout("2M"), Some(Duration::from_secs(120)));
+        for bad in ["", "S", "1", "1s", "-1S", "1.5S", "ç"] {
+            assert_eq!(parse_timeout(bad), None, "{bad}");
+        }
+        let mut metadata = MetadataMap::new();
+        metadata.insert(TIMEOUT_HEADER, "99999999H".parse().unwrap());
+        assert!(timeout(&metadata) < REQUEST_TIMEOUT_MAX);
+        assert!(timeout(&metadata) > REQUEST_TIMEOUT_MAX - Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,61 @@
+//! The gRPC services of `quorate.v1`, on the plain and on the TLS port.
+
+mod autopilot;
+mod call;
+mod cluster;
+mod kv;
+mod membership;
+mod refused;
+mod shape;
+
+use std::sync::Arc;
+
+use quorate_api::v1::autopilot_server::AutopilotServer;
+use quorate_api::v1::cluster_server::ClusterServer;
+use quorate_api::v1::kv_server::KvServer;
+use quorate_api::v1::membership_server::MembershipServer;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+
+use super::limits::{GRPC_MESSAGE_BYTES_MAX, GRPC_STREAMS_MAX, GRPC_TLS_CONNECTIONS_MAX};
+use super::{Shared, stopped};
+use crate::tls;
+
+/// One implementation of all services.
+#[derive(Clone)]
+struct Service {
+    shared: Arc<Shared>,
+}
+
+fn router(shared: &Arc<Shared>) -> Router {
+    let service = Service { shared: Arc::clone(shared) };
+    let bytes = GRPC_MESSAGE_BYTES_MAX;
+    Server::builder()
+        .max_concurrent_streams(GRPC_STREAMS_MAX)
+        .tcp_nodelay(true)
+        .add_service(
+            KvServer::new(service.clone()).max_decoding_message_size(bytes).max_encoding_message_size(bytes),
+        )
+        .add_service(MembershipServer::new(service.clone()).max_decoding_message_size(bytes))
+        .add_service(AutopilotServer::new(service.clone()).max_decoding_message_size(bytes))
+        .add_service(ClusterServer::new(service).max_decoding_message_size(bytes))
+}
+
+pub(super) async fn serve_plain(shared: Arc<Shared>, listener: TcpListener) -> Result<(), String> {
+    let stopping = stopped(shared.context.stopping.clone());
+    router(&shared)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping)
+        .await
+        .map_err(|error| format!("the gRPC port ended: {error}"))
+}
+
+pub(super) async fn serve_tls(shared: Arc<Shared>, listener: TcpListener) -> Result<(), String> {
+    let stopping = stopped(shared.context.stopping.clone());
+    let connections = tls::accept(listener, shared.context.credentials.clone(), GRPC_TLS_CONNECTIONS_MAX);
+    router(&shared)
+        .serve_with_incoming_shutdown(connections, stopping)
+        .await
+        .map_err(|error| format!("the gRPC port with TLS ended: {error}"))
+}

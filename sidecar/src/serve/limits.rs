@@ -1,0 +1,54 @@
+//! Every limit of what this member answers: value, reason, and what happens there.
+//!
+//! Limits on keys, values and transactions are the machine's.
+
+use std::time::Duration;
+
+/// A gRPC message in either direction (K25). Larger is refused by the transport.
+pub const GRPC_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Calls one gRPC connection may have open; further ones wait in the client.
+pub const GRPC_STREAMS_MAX: u32 = 1_024;
+
+/// TLS connections of the operator and others accepted at once; further ones wait in the backlog.
+pub const GRPC_TLS_CONNECTIONS_MAX: usize = 256;
+
+/// The transport ends a call at its deadline with a bare text; ours, which says more, must leave before.
+pub const DEADLINE_MARGIN_MAX: Duration = Duration::from_millis(100);
+
+/// Entries in one page of a gRPC list; asking for more is refused.
+pub const LIST_ROWS_MAX: u32 = 1_000;
+
+/// Keys and values in one page of a gRPC list, summed; the page ends there and says that there is more.
+pub const LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Keys that one HTTP `recurse` or `keys` answers. Consul's API has no pages, so more is refused with 413.
+pub const HTTP_LIST_ROWS_MAX: usize = 100_000;
+
+/// Keys and values that one HTTP `recurse` answers, summed. More is refused with 413.
+pub const HTTP_LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long an HTTP call waits for a leader and its commit: Consul's hold. Then 500.
+pub const HTTP_HOLD: Duration = Duration::from_secs(7);
+
+/// Blocking queries open at once. Further ones are answered 500: at once they would be asked again without pause.
+pub const WATCHES_MAX: usize = 4_096;
+
+/// How long a blocking query waits if it does not say (Consul's values, as are the next two).
+pub const WAIT_DEFAULT: Duration = Duration::from_secs(5 * 60);
+
+/// The longest wait of a blocking query; longer ones are cut to it.
+pub const WAIT_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// Waits are lengthened by up to one part in this many, so that watchers do not come back all at once.
+pub const WAIT_JITTER_PART: u32 = 16;
+
+/// A pause a caller should make before trying again after `Busy` or without a leader.
+pub const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+
+const _: () = assert!(
+    LIST_BYTES_MAX + quorate_machine::limits::VALUE_BYTES_MAX + (LIST_ROWS_MAX as usize) * 64
+        < GRPC_MESSAGE_BYTES_MAX,
+    "a page, with one entry more than its limit, must fit in one message"
+);

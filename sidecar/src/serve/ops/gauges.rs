@@ -1,0 +1,108 @@
+//! `/metrics`: this member's picture as numbers, made when somebody asks, beside what was counted.
+
+use std::fmt;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::driver::View;
+use crate::serve::Shared;
+
+/// A server of the configuration: at most `SERVERS_MAX` of them at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Peer {
+    raft_id: String,
+}
+
+type Seconds = Gauge<f64, std::sync::atomic::AtomicU64>;
+
+/// The whole report.
+pub(super) fn report(shared: &Shared) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    let view = shared.context.handle.view();
+    member(&mut registry, &view);
+    peers(&mut registry, &view);
+    let changes: Counter = Counter::default();
+    changes.inc_by(shared.context.handle.watch_leadership().borrow().number);
+    let help = "Changes of leadership this member saw since it started";
+    registry.register("quorate_leadership_changes", help, changes);
+    if let Some(conclusion) = shared.context.autopilot.conclusion() {
+        let state = &conclusion.state;
+        gauge(&mut registry, "quorate_autopilot_healthy", "Every server is healthy", state.is_healthy);
+        let help = "How many healthy voters may fail before writes stop";
+        gauge(&mut registry, "quorate_autopilot_failure_tolerance", help, number(state.failure_tolerance as u64));
+        let health = Family::<Peer, Gauge>::default();
+        for server in &state.servers {
+            let peer = Peer { raft_id: server.id.raft_id.to_string() };
+            health.get_or_create(&peer).set(i64::from(server.health.is_healthy));
+        }
+        registry.register("quorate_autopilot_server_healthy", "The server is healthy", health);
+    }
+    shared.metrics.register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+fn member(registry: &mut Registry, view: &View) {
+    let status = &view.status;
+    let is_voter = status.membership == quorate_raft::Membership::Voter;
+    for (name, help, value) in [
+        ("quorate_is_leader", "This member leads", view.is_leader()),
+        ("quorate_is_voter", "This member votes", is_voter),
+        ("quorate_leader_known", "This member knows a leader", status.leader.is_some()),
+        ("quorate_ready", "This member caught up once since it started", view.is_ready),
+        ("quorate_space_low", "The volume is nearly full", view.is_space_low),
+    ] {
+        gauge(registry, name, help, value);
+    }
+    for (name, help, value) in [
+        ("quorate_term", "The term", status.term.0),
+        ("quorate_log_first_index", "The first entry kept in the log", status.first.0),
+        ("quorate_log_last_index", "The last entry of the log", status.last.index.0),
+        ("quorate_commit_index", "Committed up to here", status.commit.0),
+        ("quorate_applied_index", "Applied up to here", view.applied.index.0),
+        ("quorate_durable_applied_index", "Applied and synced up to here", view.durable_applied.index.0),
+    ] {
+        gauge(registry, name, help, number(value));
+    }
+    let size: Gauge = Gauge::default();
+    size.set(number(status.log_bytes));
+    registry.register_with_unit("quorate_log_size", "Size of the log, an estimate", Unit::Bytes, size);
+    if let Some(silence) = if view.is_leader() { Some(std::time::Duration::ZERO) } else { view.leader_silence() } {
+        let contact = Seconds::default();
+        contact.set(silence.as_secs_f64());
+        let help = "Time since a leader was last known";
+        registry.register_with_unit("quorate_leader_last_contact", help, Unit::Seconds, contact);
+    }
+}
+
+/// What the leader knows of the others; nothing on followers.
+fn peers(registry: &mut Registry, view: &View) {
+    let (matched, acked) = (Family::<Peer, Gauge>::default(), Family::<Peer, Seconds>::default());
+    for status in &view.status.peers {
+        let peer = Peer { raft_id: status.id.raft_id.to_string() };
+        matched.get_or_create(&peer).set(number(status.matched.0));
+        if let Some(age) = status.last_ack {
+            acked.get_or_create(&peer).set(age.as_secs_f64());
+        }
+    }
+    registry.register("quorate_peer_match_index", "The last entry known to be on the peer's disk", matched);
+    let help = "Age of the peer's last acknowledgement";
+    registry.register_with_unit("quorate_peer_last_ack", help, Unit::Seconds, acked);
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: impl Into<i64>) {
+    let gauge: Gauge = Gauge::default();
+    gauge.set(value.into());
+    registry.register(name, help, gauge);
+}
+
+/// Indexes stay far below 2^62 (the core's `NUMBER_MAX`).
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

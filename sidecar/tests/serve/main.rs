@@ -1,0 +1,32 @@
+//! What applications, probes and the operator see: real HTTP and gRPC against whole clusters in one process.
+
+mod grpc;
+mod grpc_input;
+mod http_blocking;
+mod http_client;
+mod http_input;
+mod http_kv;
+mod leaderless;
+mod operator_port;
+mod ops;
+
+use std::time::Duration;
+
+use quorate_sidecar::dev::Cluster;
+use tempfile::TempDir;
+
+/// Generous: these machines are shared, and a test that waits longer has failed for another reason.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cluster whose members all vote.
+async fn cluster(count: usize) -> (Cluster, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(count, directory.path()).await.unwrap();
+    cluster.wait_until_all_vote(PATIENCE).await.unwrap();
+    (cluster, directory)
+}
+
+/// A member that does not lead.
+async fn follower(cluster: &Cluster) -> usize {
+    (cluster.leader(PATIENCE).await.unwrap() + 1) % cluster.len()
+}

@@ -1,0 +1,164 @@
+//! The port with TLS, and who may change the cluster through it (K23, K46, acceptance 11).
+
+use std::net::SocketAddr;
+
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use quorate_api::san;
+use quorate_api::v1::autopilot_client::AutopilotClient;
+use quorate_api::v1::cluster_client::ClusterClient;
+use quorate_api::v1::kv_client::KvClient;
+use quorate_api::v1::membership_client::MembershipClient;
+use quorate_api::v1::{self, ErrorCode, ErrorDetail, WriteOutcome};
+use quorate_sidecar::dev::{Authority, Cluster};
+use quorate_sidecar::tls::{PeerIdentity, dial};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::{PATIENCE, cluster, follower};
+
+/// A connection with the certificate of `name` to a member's TLS port.
+async fn connect(cluster: &Cluster, member: usize, name: &str) -> Channel {
+    let credentials = cluster.authority().issue(name).unwrap().credentials().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], cluster.ports(member).grpc_tls));
+    let expected = PeerIdentity::new(cluster.cluster_id().0, format!("dev-{member}"));
+    let connector = tower::service_fn(move |_| {
+        let (credentials, expected) = (credentials.clone(), expected.clone());
+        async move { dial(address, &credentials, expected).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://member").connect_with_connector(connector).await.unwrap()
+}
+
+fn detail(status: &Status) -> ErrorDetail {
+    ErrorDetail::decode(status.details()).unwrap_or_else(|error| panic!("{error}: {status}"))
+}
+
+fn denied(status: &Status) {
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    assert!(status.message().starts_with("Permission denied: "), "{status}");
+    assert_eq!(detail(status).code(), ErrorCode::PermissionDenied);
+}
+
+/// K32: the whole picture in one answer, from the leader only; a follower names it.
+#[tokio::test]
+async fn the_leader_gives_the_operator_its_view_and_a_follower_names_the_leader() {
+    let (mut cluster, _directory) = cluster(3).await;
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    let mut asked = ClusterClient::new(connect(&cluster, leader, san::OPERATOR).await);
+    let view = loop {
+        // Autopilot's first round under this leader may still be to come.
+        let view = asked.view(v1::ViewRequest {}).await.unwrap().into_inner();
+        if view.autopilot.as_ref().is_some_and(|state| state.is_healthy) {
+            break view;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(view.leader.unwrap().raft_id, format!("dev-{leader}"));
+    assert_eq!(view.latest.as_ref().unwrap().servers.len(), 3);
+    assert_eq!((view.latest, view.is_change_in_flight, view.is_ready), (view.committed, false, true));
+    let autopilot = view.autopilot.unwrap();
+    assert_eq!((autopilot.failure_tolerance, autopilot.servers.len()), (1, 3));
+
+    let mut asked = ClusterClient::new(connect(&cluster, follower(&cluster).await, san::OPERATOR).await);
+    let status = asked.view(v1::ViewRequest {}).await.unwrap_err();
+    let detail = detail(&status);
+    assert_eq!((detail.code(), detail.leader_raft_id), (ErrorCode::NotLeader, format!("dev-{leader}")));
+    cluster.stop().await;
+}
+
+/// K13, S7: a change needs the index it was decided on; what it may not do it says.
+#[tokio::test]
+async fn a_change_of_membership_is_checked_before_it_is_made() {
+    let (mut cluster, _directory) = cluster(3).await;
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    let mut membership = MembershipClient::new(connect(&cluster, leader, san::OPERATOR).await);
+    let list = membership.list(v1::ListMembersRequest {}).await.unwrap().into_inner();
+    let latest = list.latest.unwrap();
+    let removed = latest.servers[follower(&cluster).await].id.clone();
+    let remove = v1::RemoveRequest {
+        id: removed.clone(),
+        reason: v1::RemoveReason::Requested.into(),
+        expected_configuration_index: latest.index,
+    };
+    let error = async |membership: &mut MembershipClient<Channel>, request: v1::RemoveRequest| {
+        let status = membership.remove(request).await.unwrap_err();
+        (detail(&status), status.message().to_owned())
+    };
+    let m = &mut membership;
+    let (found, _) = error(m, v1::RemoveRequest { expected_configuration_index: 0, ..remove.clone() }).await;
+    assert_eq!(found.field, "expected_configuration_index");
+    let (found, _) = error(m, v1::RemoveRequest { reason: 0, ..remove.clone() }).await;
+    assert_eq!(found.field, "reason");
+    let (found, _) = error(m, v1::RemoveRequest { id: None, ..remove.clone() }).await;
+    assert_eq!(found.field, "id");
+    let odd = Some(v1::ServerId { raft_id: "dev-1".into(), incarnation: "x".into() });
+    let (found, text) = error(m, v1::RemoveRequest { id: odd, ..remove.clone() }).await;
+    assert!(found.field == "id" && text.contains("32 hex digits"), "{text}");
+    let stale = v1::RemoveRequest { expected_configuration_index: latest.index - 1, ..remove.clone() };
+    let (found, text) = error(m, stale).await;
+    assert_eq!((found.code(), found.configuration_index), (ErrorCode::ConfigurationMismatch, latest.index));
+    assert!(text.contains(&format!("expected_configuration_index={}", latest.index)), "{text}");
+    let lost = v1::RemoveRequest { reason: v1::RemoveReason::VolumeLost.into(), ..remove.clone() };
+    let (found, text) = error(m, lost).await;
+    assert_eq!(found.write_outcome(), WriteOutcome::NotApplied, "K33: it answers, so its volume is there: {text}");
+
+    let index = membership.remove(remove).await.unwrap().into_inner().configuration_index;
+    let list = membership.list(v1::ListMembersRequest {}).await.unwrap().into_inner();
+    assert_eq!(list.committed.as_ref().map(|committed| committed.index), Some(index));
+    assert!(list.committed.unwrap().servers.iter().all(|server| server.id != removed));
+    cluster.stop().await;
+}
+
+/// K23: the plain port takes data; the token of `dev` opens the rest.
+#[tokio::test]
+async fn the_plain_port_refuses_what_changes_the_cluster_without_the_token() {
+    let (mut cluster, _directory) = cluster(1).await;
+    let plain = format!("http://127.0.0.1:{}", cluster.ports(0).grpc);
+    let mut membership = MembershipClient::connect(plain.clone()).await.unwrap();
+    let status = membership.transfer_leadership(v1::TransferLeadershipRequest::default()).await.unwrap_err();
+    denied(&status);
+    assert!(status.message().contains("edit the RaftCluster"), "{status}");
+    denied(&membership.report_facts(v1::ReportFactsRequest::default()).await.unwrap_err());
+    denied(&membership.bootstrap(v1::BootstrapRequest::default()).await.unwrap_err());
+    membership.list(v1::ListMembersRequest {}).await.unwrap();
+
+    let mut autopilot = AutopilotClient::connect(plain).await.unwrap();
+    let change = v1::SetAutopilotConfigurationRequest { max_trailing_logs: Some(7), ..Default::default() };
+    denied(&autopilot.set_configuration(change).await.unwrap_err());
+    let with_token = |token: &str| {
+        let mut request = Request::new(change);
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        request
+    };
+    denied(&autopilot.set_configuration(with_token("guessed-0123456789")).await.unwrap_err());
+    let answer = autopilot.set_configuration(with_token(cluster.admin_token())).await.unwrap().into_inner();
+    assert!(answer.succeeded);
+    let settings = autopilot.get_configuration(v1::GetAutopilotConfigurationRequest {}).await.unwrap();
+    let settings = settings.into_inner();
+    assert_eq!((settings.max_trailing_logs, settings.modify_index), (7, answer.modify_index));
+
+    let absurd = v1::SetAutopilotConfigurationRequest { min_quorum: Some(2), ..Default::default() };
+    let mut request = with_token(cluster.admin_token());
+    *request.get_mut() = absurd;
+    let status = autopilot.set_configuration(request).await.unwrap_err();
+    assert!(status.message().contains("it should at least be 3"), "{status}");
+    cluster.stop().await;
+}
+
+/// K23: a member's certificate is for the peer port; another cluster's is for nothing.
+#[tokio::test]
+async fn certificates_of_members_and_of_strangers_open_nothing() {
+    let (mut cluster, _directory) = cluster(1).await;
+    let channel = connect(&cluster, 0, "dev-7").await;
+    ClusterClient::new(channel.clone()).status(v1::StatusRequest {}).await.unwrap();
+    let get = v1::GetRequest { key: "k".into(), ..Default::default() };
+    denied(&KvClient::new(channel.clone()).get(get).await.unwrap_err());
+    denied(&ClusterClient::new(channel).view(v1::ViewRequest {}).await.unwrap_err());
+
+    let stranger = Authority::new(cluster.cluster_id().0).unwrap();
+    let credentials = stranger.issue(san::OPERATOR).unwrap().credentials().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], cluster.ports(0).grpc_tls));
+    let expected = PeerIdentity::new(cluster.cluster_id().0, "dev-0");
+    assert!(dial(address, &credentials, expected).await.is_err());
+    cluster.stop().await;
+}

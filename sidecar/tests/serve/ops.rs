@@ -1,0 +1,81 @@
+//! Port 7402, and the pictures of port 8500: probes, metrics, status, health.
+
+use crate::http_client::{get, send};
+use crate::{PATIENCE, cluster};
+
+/// K38: all three probes say yes on a member that works.
+#[tokio::test]
+async fn probes_metrics_and_status_describe_a_member_that_works() {
+    let (mut cluster, _directory) = cluster(3).await;
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    for member in 0..3 {
+        let ops = cluster.ports(member).ops;
+        for probe in ["/livez", "/readyz", "/startupz"] {
+            let answer = get(ops, probe).await;
+            assert_eq!((answer.status, answer.text()), (200, "ok\n"), "{probe}");
+        }
+        let metrics = get(ops, "/metrics").await;
+        let leads = u8::from(member == leader);
+        assert!(metrics.text().contains(&format!("\nquorate_is_leader {leads}\n")), "{}", metrics.text());
+        assert!(metrics.text().contains("\nquorate_applied_index "), "{}", metrics.text());
+        assert!(metrics.text().ends_with("# EOF\n"), "{}", metrics.text());
+
+        let status = get(ops, "/status").await.json();
+        assert_eq!(status["raftId"], format!("dev-{member}"));
+        assert_eq!((&status["memberState"], &status["ready"]), (&"voter".into(), &true.into()));
+        assert_eq!(status["leader"], format!("dev-{leader}"));
+        assert_eq!(status["configuration"]["servers"].as_array().unwrap().len(), 3);
+        let page = send(ops, "GET", "/status", &[("Accept", "text/html,*/*")], b"").await;
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(page.text().contains(&format!("<h1>dev-{member}</h1>")), "{}", page.text());
+        assert_eq!(get(ops, "/v1/kv/a").await.status, 404, "the ops port serves no data");
+    }
+    cluster.stop().await;
+}
+
+/// Vectors 80, 82 and 84: 429 with the same shape when a server is down.
+#[tokio::test]
+async fn health_is_200_when_all_are_well_and_429_when_one_is_down() {
+    let (mut cluster, _directory) = cluster(3).await;
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    let port = cluster.ports(leader).http;
+    let healthy = until(port, 200).await;
+    assert_eq!((&healthy["Healthy"], &healthy["FailureTolerance"]), (&true.into(), &1.into()));
+    let down = (leader + 1) % 3;
+    cluster.abort_member(down).await;
+    let sick = until(port, 429).await;
+    assert_eq!((&sick["Healthy"], &sick["FailureTolerance"]), (&false.into(), &0.into()));
+    let servers = sick["Servers"].as_array().unwrap();
+    assert_eq!(servers.len(), 3);
+    for server in servers {
+        assert_eq!(server["Healthy"] == true, server["ID"] != format!("dev-{down}"), "{server}");
+        let keys: Vec<_> = server.as_object().unwrap().keys().collect();
+        assert_eq!(keys.len(), 12, "the shape Consul's clients decode: {keys:?}");
+    }
+
+    let address = get(port, "/v1/status/leader").await.json();
+    let peers = get(port, "/v1/status/peers").await.json();
+    assert!(peers.as_array().unwrap().contains(&address), "{address} {peers}");
+    let configuration = get(port, "/v1/operator/raft/configuration").await.json();
+    let leaders = configuration["Servers"].as_array().unwrap().iter().filter(|server| server["Leader"] == true);
+    assert_eq!(leaders.count(), 1);
+    let other = cluster.ports((leader + 2) % 3).http;
+    let asked = get(other, "/v1/operator/autopilot/health").await;
+    assert_eq!(asked.status, 500);
+    assert!(asked.text().contains(&format!("dev-{leader}")), "{}", asked.text());
+    cluster.stop().await;
+}
+
+/// Asks until health is answered with this status.
+async fn until(port: u16, status: u16) -> serde_json::Value {
+    let asked = async {
+        loop {
+            let answer = get(port, "/v1/operator/autopilot/health").await;
+            if answer.status == status {
+                return answer.json();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.expect("autopilot judges every second")
+}
