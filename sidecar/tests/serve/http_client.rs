@@ -5,37 +5,37 @@ use tokio::net::TcpStream;
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    pub fn index(&self) -> u64 {
+    pub(crate) fn index(&self) -> u64 {
         self.header("X-Consul-Index").expect("an index header").parse().unwrap()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The modify index of the only entry.
-    pub fn modify_index(&self) -> u64 {
+    pub(crate) fn modify_index(&self) -> u64 {
         self.json()[0]["ModifyIndex"].as_u64().unwrap()
     }
 }
 
 /// One request on a connection of its own.
-pub async fn send(port: u16, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+pub(crate) async fn send(port: u16, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -52,20 +52,20 @@ pub async fn send(port: u16, method: &str, target: &str, headers: &[(&str, &str)
     read(&mut stream).await
 }
 
-pub async fn get(port: u16, target: &str) -> Answer {
+pub(crate) async fn get(port: u16, target: &str) -> Answer {
     send(port, "GET", target, &[], b"").await
 }
 
-pub async fn put(port: u16, target: &str, body: &[u8]) -> Answer {
+pub(crate) async fn put(port: u16, target: &str, body: &[u8]) -> Answer {
     send(port, "PUT", target, &[], body).await
 }
 
-pub async fn delete(port: u16, target: &str) -> Answer {
+pub(crate) async fn delete(port: u16, target: &str) -> Answer {
     send(port, "DELETE", target, &[], b"").await
 }
 
 /// A body as chunks.
-pub fn chunked(body: &[u8]) -> Vec<u8> {
+pub(crate) fn chunked(body: &[u8]) -> Vec<u8> {
     let mut chunks = Vec::new();
     for chunk in body.chunks(65_536) {
         chunks.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
