@@ -22,6 +22,8 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// A membership change answers once it is committed; a cluster that needs longer is not well, and the next round
 /// sees how it ended.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The smallest quorum with which dead servers may be removed by autopilot (A20).
+pub const CLEANUP_QUORUM_MIN: u32 = 3;
 /// A quorum found missing twice this far apart is missing (K32).
 pub const QUORUM_MISSING_TWICE_AFTER: Duration = Duration::from_secs(3);
 /// A refusal by the API server is quoted to the planner this long after it was last seen.

@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 
 use super::convert;
 use super::dial::{Dialer, MemberAddress};
-use crate::limits::CHANGE_TIMEOUT;
+use crate::limits::{CHANGE_TIMEOUT, CLEANUP_QUORUM_MIN};
 
 /// Why a call did not succeed, in the member's own words.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +119,8 @@ impl Leader {
             max_trailing_logs: Some(settings.max_trailing_logs),
             server_stabilization_time_ms: Some(millis(settings.server_stabilization_time)),
             min_quorum: Some(settings.min_quorum),
+            // A20 asks for a quorum of 3 where dead servers are removed. With fewer members declared none can be (K27).
+            cleanup_dead_servers: Some(settings.min_quorum >= CLEANUP_QUORUM_MIN),
             ..v1::SetAutopilotConfigurationRequest::default()
         };
         let mut client = AutopilotClient::new(self.channel.clone());
