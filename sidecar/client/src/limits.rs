@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// A sidecar holds no call for longer, so a client does not either; longer timeouts are cut to it.
-pub const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+pub const CALL_TIMEOUT_MAX: Duration = Duration::from_mins(1);
 
 /// A sidecar on localhost that does not accept a connection in this time is not there yet; the call is tried again.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

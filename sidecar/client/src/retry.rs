@@ -30,8 +30,8 @@ impl Retry {
     /// Waits before the next attempt; false if there is no time for one.
     pub(crate) async fn wait(&mut self) -> bool {
         // The standard hasher's keys are random: enough to spread clients, without a dependency.
-        let part = self.random.hash_one(self.pause) % 512;
-        let pause = self.pause.mul_f64(0.5 + part as f64 / 1024.0);
+        let part = u32::try_from(self.random.hash_one(self.remaining()) % 512).unwrap_or(0);
+        let pause = self.pause / 2 + self.pause * part / 1_024;
         self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
         if pause >= self.remaining() {
             return false;

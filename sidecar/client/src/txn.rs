@@ -87,7 +87,9 @@ impl TxnOutcome {
         if response.succeeded {
             Self::Applied(response.results.into_iter().map(Entry::from_wire).collect())
         } else {
-            Self::Failed(response.failures.into_iter().map(|failure| (failure.op_index, failure.what)).collect())
+            Self::Failed(
+                response.failures.into_iter().map(|failure| (failure.op_index, failure.what)).collect(),
+            )
         }
     }
 }

@@ -34,11 +34,23 @@ pub const HTTP_HOLD: Duration = Duration::from_secs(7);
 /// Blocking queries open at once. Further ones are answered 500: at once they would be asked again without pause.
 pub const WATCHES_MAX: usize = 4_096;
 
+/// HTTP connections of the Pod's applications at once; further ones wait in the backlog.
+pub const HTTP_CONNECTIONS_MAX: usize = 8_192;
+
+/// An HTTP connection on which no request begins for so long is closed: longer than clients pool theirs (90 s in Go).
+pub const HTTP_IDLE_MAX: Duration = Duration::from_mins(2);
+
+/// Connections to the ops port at once; further ones wait in the backlog.
+pub const OPS_CONNECTIONS_MAX: usize = 256;
+
+/// A connection to the ops port on which no request begins for so long is closed. Kubelets use a new one for each probe.
+pub const OPS_IDLE_MAX: Duration = Duration::from_secs(10);
+
 /// How long a blocking query waits if it does not say (Consul's values, as are the next two).
-pub const WAIT_DEFAULT: Duration = Duration::from_secs(5 * 60);
+pub const WAIT_DEFAULT: Duration = Duration::from_mins(5);
 
 /// The longest wait of a blocking query; longer ones are cut to it.
-pub const WAIT_MAX: Duration = Duration::from_secs(10 * 60);
+pub const WAIT_MAX: Duration = Duration::from_mins(10);
 
 /// Waits are lengthened by up to one part in this many, so that watchers do not come back all at once.
 pub const WAIT_JITTER_PART: u32 = 16;
@@ -46,7 +58,7 @@ pub const WAIT_JITTER_PART: u32 = 16;
 /// A pause a caller should make before trying again after `Busy` or without a leader.
 pub const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-
+const _: () = assert!(WATCHES_MAX < HTTP_CONNECTIONS_MAX, "watchers must leave connections for writes");
 const _: () = assert!(
     LIST_BYTES_MAX + quorate_machine::limits::VALUE_BYTES_MAX + (LIST_ROWS_MAX as usize) * 64
         < GRPC_MESSAGE_BYTES_MAX,

@@ -12,7 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Upper bounds in seconds: from a read in memory to a call that waited for an election.
-const CALL_BUCKETS_SECONDS: [f64; 11] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0, 60.0];
+const CALL_BUCKETS_SECONDS: [f64; 11] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0, 60.0];
 
 /// A kind of call and how it ended. All three come from small fixed sets: never from a caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

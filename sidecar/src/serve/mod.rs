@@ -12,6 +12,7 @@
 
 mod consul;
 mod grpc;
+mod http;
 pub mod limits;
 mod metrics;
 mod moment;
@@ -20,6 +21,7 @@ mod rights;
 
 use std::sync::Arc;
 
+use quorate_raft::Membership;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,6 +30,7 @@ use crate::autopilot::Autopilot;
 use crate::driver::Handle;
 use crate::exit::{Code, Failure};
 use crate::tls::CredentialsReceiver;
+use http::Bounds;
 use metrics::Metrics;
 
 /// What the answers are made from.
@@ -65,6 +68,13 @@ pub struct Listeners {
     pub ops: TcpListener,
 }
 
+/// Applications of this Pod: blocking queries hold their connections.
+const HTTP_BOUNDS: Bounds =
+    Bounds { connections_max: limits::HTTP_CONNECTIONS_MAX, idle_max: limits::HTTP_IDLE_MAX };
+/// Whoever reaches the Pod.
+const OPS_BOUNDS: Bounds =
+    Bounds { connections_max: limits::OPS_CONNECTIONS_MAX, idle_max: limits::OPS_IDLE_MAX };
+
 /// Shared by everything that answers.
 struct Shared {
     context: Context,
@@ -72,6 +82,17 @@ struct Shared {
 }
 
 impl Shared {
+    /// Why this member must not serve data any more, for good; none if it may (K1, K19).
+    fn out_of_service(&self) -> Option<&'static str> {
+        let view = self.context.handle.view();
+        if view.status.membership == Membership::Removed {
+            return Some("this member was removed from the cluster: use another member");
+        }
+        view.is_volume_lost.then_some(
+            "the cluster knows this member with another volume: it serves nothing until it is replaced; use another member",
+        )
+    }
+
     /// Why the leader's view does not reach Kubernetes; empty if it does, or need not.
     fn publishing_error(&self) -> String {
         let publishing = self.context.publishing.as_ref();
@@ -82,6 +103,7 @@ impl Shared {
 /// Answers until `stopping`; an error means that a port could not be served on.
 pub async fn run(context: Context, listeners: Listeners) -> Result<(), Failure> {
     let shared = Arc::new(Shared { metrics: Metrics::new(), context });
+    let stopping = || shared.context.stopping.clone();
     let mut servers = JoinSet::new();
     for listener in listeners.grpc {
         servers.spawn(grpc::serve_plain(Arc::clone(&shared), listener));
@@ -91,9 +113,9 @@ pub async fn run(context: Context, listeners: Listeners) -> Result<(), Failure> 
     }
     let application = consul::router(&shared);
     for listener in listeners.http {
-        servers.spawn(serve_http(application.clone(), listener, shared.context.stopping.clone()));
+        servers.spawn(http::serve(application.clone(), listener, stopping(), HTTP_BOUNDS));
     }
-    servers.spawn(serve_http(ops::router(&shared), listeners.ops, shared.context.stopping.clone()));
+    servers.spawn(http::serve(ops::router(&shared), listeners.ops, stopping(), OPS_BOUNDS));
     while let Some(ended) = servers.join_next().await {
         match ended {
             Ok(Ok(())) => {}
@@ -102,17 +124,6 @@ pub async fn run(context: Context, listeners: Listeners) -> Result<(), Failure> 
         }
     }
     Ok(())
-}
-
-async fn serve_http(
-    application: axum::Router,
-    listener: TcpListener,
-    stopping: watch::Receiver<bool>,
-) -> Result<(), String> {
-    axum::serve(listener, application)
-        .with_graceful_shutdown(stopped(stopping))
-        .await
-        .map_err(|error| format!("the HTTP port ended: {error}"))
 }
 
 /// Resolves once the process is to stop.

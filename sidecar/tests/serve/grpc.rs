@@ -1,10 +1,10 @@
 //! gRPC as applications use it, through the Rust client: every call, through every member.
 
+use prost::Message;
 use quorate_api::v1::cluster_client::ClusterClient;
 use quorate_api::v1::kv_client::KvClient;
 use quorate_api::v1::{self, ErrorCode, ErrorDetail};
 use quorate_client::{CasOutcome, Client, Consistency, DeleteOutcome, Role, Txn, TxnOutcome};
-use prost::Message;
 
 use crate::{PATIENCE, cluster};
 use quorate_sidecar::dev::Cluster;
@@ -49,10 +49,7 @@ async fn every_call_works_through_every_member() {
         assert!(!rest.has_more);
         assert_eq!(rest.entries[0].key, key("b"));
 
-        assert_eq!(
-            here.compare_and_delete(key("a"), index).await.unwrap(),
-            DeleteOutcome::Mismatch(newer)
-        );
+        assert_eq!(here.compare_and_delete(key("a"), index).await.unwrap(), DeleteOutcome::Mismatch(newer));
         assert!(here.delete(key("a")).await.unwrap());
         assert!(!here.delete(key("a")).await.unwrap());
         assert!(here.delete_prefix(key("")).await.unwrap());

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::cluster;
 use crate::http_client::{Answer, delete, get, put};
 
-/// A blocking query under way, and proof that it really waits: it is not done when writes of others are.
-async fn blocked(port: u16, target: String) -> tokio::task::JoinHandle<Answer> {
+/// A blocking query under way.
+fn blocked(port: u16, target: String) -> tokio::task::JoinHandle<Answer> {
     tokio::spawn(async move { get(port, &target).await })
 }
 
@@ -20,7 +20,7 @@ async fn a_wait_that_nothing_ends_lasts_to_its_deadline() {
     let index = get(port, "/v1/kv/a").await.index();
     for (wanted, what) in [(index, "the present index"), (index + 1_000, "an index of the future")] {
         let started = Instant::now();
-        let waiting = blocked(port, format!("/v1/kv/a?index={wanted}&wait=1s")).await;
+        let waiting = blocked(port, format!("/v1/kv/a?index={wanted}&wait=1s"));
         put(port, "/v1/kv/other", what.as_bytes()).await;
         put(port, "/v1/kv/a", b"x").await;
         let answer = waiting.await.unwrap();
@@ -37,21 +37,21 @@ async fn a_change_of_the_key_ends_the_wait() {
     let port = cluster.ports(crate::follower(&cluster).await).http;
     put(port, "/v1/kv/a", b"x").await;
     let index = get(port, "/v1/kv/a").await.index();
-    let waiting = blocked(port, format!("/v1/kv/a?index={index}&wait=60s")).await;
+    let waiting = blocked(port, format!("/v1/kv/a?index={index}&wait=60s"));
     put(port, "/v1/kv/a", b"new").await;
     let changed = waiting.await.unwrap();
     assert_eq!(changed.status, 200);
     assert_eq!(changed.index(), changed.modify_index());
     assert!(changed.index() > index);
 
-    let waiting = blocked(port, format!("/v1/kv/a?index={}&wait=60s", changed.index())).await;
+    let waiting = blocked(port, format!("/v1/kv/a?index={}&wait=60s", changed.index()));
     delete(port, "/v1/kv/a").await;
     let deleted = waiting.await.unwrap();
     assert_eq!(deleted.status, 404);
     assert!(deleted.index() > changed.index());
 
     let missing = get(port, "/v1/kv/m").await.index();
-    let waiting = blocked(port, format!("/v1/kv/m?index={missing}&wait=60s")).await;
+    let waiting = blocked(port, format!("/v1/kv/m?index={missing}&wait=60s"));
     put(port, "/v1/kv/m", b"made").await;
     let made = waiting.await.unwrap();
     assert_eq!(made.status, 200);
@@ -67,7 +67,7 @@ async fn writes_to_others_do_not_wake_who_waits_for_a_missing_key() {
     let index = get(port, "/v1/kv/m").await.index();
     let started = Instant::now();
     // The first look falls before the index is reached: twenty writes take longer than one connection.
-    let waiting = blocked(port, format!("/v1/kv/m?index={}&wait=3s", index + 20)).await;
+    let waiting = blocked(port, format!("/v1/kv/m?index={}&wait=3s", index + 20));
     for number in 0..40_u8 {
         put(port, "/v1/kv/other", &[number]).await;
     }
@@ -94,7 +94,7 @@ async fn a_tree_wakes_on_writes_and_deletes_below_it() {
             let still = get(port, &format!("/v1/kv/p/?{shape}")).await;
             assert_eq!(still.index(), index, "both forms have the same index");
         }
-        let waiting = blocked(port, format!("/v1/kv/p/?recurse&index={index}&wait=60s")).await;
+        let waiting = blocked(port, format!("/v1/kv/p/?recurse&index={index}&wait=60s"));
         match change {
             "put" => put(port, &format!("/v1/kv/{key}"), b"v").await,
             _ => delete(port, &format!("/v1/kv/{key}")).await,
@@ -116,7 +116,7 @@ async fn a_thousand_waiters_all_wake_on_one_write() {
     let index = get(port, "/v1/kv/a").await.index();
     let mut waiting = Vec::new();
     for _ in 0..1_000 {
-        waiting.push(blocked(port, format!("/v1/kv/a?index={index}&wait=300s")).await);
+        waiting.push(blocked(port, format!("/v1/kv/a?index={index}&wait=300s")));
     }
     put(port, "/v1/kv/a", b"y").await;
     for waiter in waiting {

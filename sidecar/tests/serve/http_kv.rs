@@ -1,4 +1,4 @@
-//! The acceptance vectors of `consul-http.md` §9 that apply to keys (1-27), against a real cluster.
+//! The acceptance vectors of consul-http.md §9 that apply to keys (1-27), against a real cluster.
 
 use crate::http_client::{chunked, delete, get, put, send};
 use crate::{cluster, follower};
@@ -73,7 +73,9 @@ async fn values_flags_and_indexes_change_as_in_consul() {
 async fn compare_and_set_and_deletes_hold_to_the_index() {
     let (mut cluster, _directory) = cluster(1).await;
     let port = cluster.ports(0).http;
-    let set = async |query: &str| put(port, &format!("/v1/kv/c?cas={query}"), query.as_bytes()).await.text().to_owned();
+    let set = async |query: &str| {
+        put(port, &format!("/v1/kv/c?cas={query}"), query.as_bytes()).await.text().to_owned()
+    };
     assert_eq!(set("0").await, "true");
     assert_eq!(set("0").await, "false");
     assert_eq!(set("1").await, "false");
@@ -168,6 +170,7 @@ async fn a_follower_forwards_writes_and_reads_them_back() {
         let read = get(follower, "/v1/kv/l?raw").await;
         assert_eq!(read.text(), value, "a default read through a follower sees what was acknowledged");
         assert_eq!(read.header("x-consul-knownleader"), Some("true"));
+        assert_eq!(read.header("x-consul-lastcontact"), Some("0"), "the leader has just confirmed it");
     }
     let stale = get(follower, "/v1/kv/l?stale").await;
     assert_eq!(stale.status, 200);

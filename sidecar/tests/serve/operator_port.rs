@@ -46,9 +46,11 @@ async fn the_leader_gives_the_operator_its_view_and_a_follower_names_the_leader(
     let leader = cluster.leader(PATIENCE).await.unwrap();
     let mut asked = ClusterClient::new(connect(&cluster, leader, san::OPERATOR).await);
     let view = loop {
-        // Autopilot's first round under this leader may still be to come.
+        // Autopilot's first round on this configuration may still be to come.
         let view = asked.view(v1::ViewRequest {}).await.unwrap().into_inner();
-        if view.autopilot.as_ref().is_some_and(|state| state.is_healthy) {
+        let index = view.latest.as_ref().map(|latest| latest.index);
+        let judged = view.autopilot.as_ref().filter(|state| state.is_healthy);
+        if judged.is_some_and(|state| Some(state.configuration_index) == index) {
             break view;
         }
         tokio::task::yield_now().await;
@@ -100,7 +102,11 @@ async fn a_change_of_membership_is_checked_before_it_is_made() {
     assert!(text.contains(&format!("expected_configuration_index={}", latest.index)), "{text}");
     let lost = v1::RemoveRequest { reason: v1::RemoveReason::VolumeLost.into(), ..remove.clone() };
     let (found, text) = error(m, lost).await;
-    assert_eq!(found.write_outcome(), WriteOutcome::NotApplied, "K33: it answers, so its volume is there: {text}");
+    assert_eq!(
+        found.write_outcome(),
+        WriteOutcome::NotApplied,
+        "K33: it answers, so its volume is there: {text}"
+    );
 
     let index = membership.remove(remove).await.unwrap().into_inner().configuration_index;
     let list = membership.list(v1::ListMembersRequest {}).await.unwrap().into_inner();

@@ -1,4 +1,4 @@
-//! Answers: JSON as Consul writes it, bare texts, and the headers clients cannot do without (§1.1).
+//! Answers: JSON as Consul writes it, bare texts, and the headers clients cannot do without (consul-http.md §1.1).
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::params::Params;
-use crate::driver::ReadResult;
+use crate::driver::{Consistency, ReadResult};
 
 /// A bare text.
 pub(super) fn text(status: u16, message: &str) -> Response {
@@ -41,11 +41,18 @@ pub(super) fn allow(status: u16, methods: &[Method], message: &str) -> Response 
     response
 }
 
-/// What every read carries, on 404 too.
-pub(super) fn index_headers<T>(response: &mut Response, index: u64, read: &ReadResult<T>) {
+/// What every read carries, on 404 too. A linearizable answer was just confirmed by the leader: its contact is 0.
+pub(super) fn index_headers<T>(
+    response: &mut Response,
+    index: u64,
+    consistency: Consistency,
+    read: &ReadResult<T>,
+) {
     header(response, "x-consul-index", &index.max(1).to_string());
-    header(response, "x-consul-knownleader", if read.leader_known { "true" } else { "false" });
-    let last_contact = read.last_contact.map_or(0, |contact| contact.as_millis());
+    let is_confirmed = consistency == Consistency::Linearizable;
+    let leader_known = is_confirmed || read.leader_known;
+    header(response, "x-consul-knownleader", if leader_known { "true" } else { "false" });
+    let last_contact = read.last_contact.filter(|_| !is_confirmed).map_or(0, |contact| contact.as_millis());
     header(response, "x-consul-lastcontact", &last_contact.to_string());
     header(response, "x-consul-query-backend", "blocking-query");
 }

@@ -1,4 +1,4 @@
-//! Blocking queries: a read that waits until what it asked for has changed (§3).
+//! Blocking queries: a read that waits until what it asked for has changed (consul-http.md §3).
 //!
 //! ```text
 //!   applied moves ─▶ one look at the keys' index ─▶ wakes who waits ─▶ each compares its own index, cheaply

@@ -99,7 +99,7 @@ fn decimal(number: u128, scale: u128) -> String {
 mod tests {
     use super::*;
 
-    /// §1: Patroni and Go's own client both depend on it.
+    /// consul-http.md §1: Patroni and Go's own client both depend on it.
     #[test]
     fn durations_are_read_as_go_reads_them() {
         let second = 1_000_000_000;

@@ -57,7 +57,7 @@ pub(super) fn decode_percent(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// Vectors 19 and 21, and §4: Terraform needs `-env:`, old Traefik probes a key with `ç`.
+    /// Vectors 19 and 21, and consul-http.md §4: Terraform needs `-env:`, old Traefik probes a key with `ç`.
     #[test]
     fn keys_are_taken_as_they_are_meant() {
         for (raw, key) in [

@@ -1,4 +1,4 @@
-//! `/v1/kv/<key>`: GET, PUT, DELETE (§4).
+//! `/v1/kv/<key>`: GET, PUT, DELETE (consul-http.md §4).
 
 use axum::extract::Request;
 use axum::http::Method;
@@ -28,9 +28,8 @@ pub(super) async fn serve(
 ) -> Result<Response, Refused> {
     let key = parse_key(raw_key)?;
     let read = params.read()?;
-    if api.shared.context.handle.view().is_volume_lost {
-        let message = "the cluster knows this member with another volume: it serves nothing until it is replaced; use another member";
-        return Err(Refused::Failed(message.to_owned()));
+    if let Some(why) = api.shared.out_of_service() {
+        return Err(Refused::Failed(why.to_owned()));
     }
     if *method == Method::PUT {
         put(api, key, params, request).await
@@ -63,7 +62,7 @@ async fn get(api: &Api, key: Bytes, params: &Params, read: ReadParams) -> Result
         return Err(Refused::list_too_large());
     }
     let mut response = answer.value.respond(params);
-    answer::index_headers(&mut response, answer.value.index.0, &answer);
+    answer::index_headers(&mut response, answer.value.index.0, read.consistency, &answer);
     Ok(response)
 }
 
@@ -124,7 +123,8 @@ async fn write(api: &Api, command: Command, params: &Params) -> Result<Response,
         Outcome::Mismatch { .. } => Ok(answer::json(200, &false, params)),
         Outcome::Refused(refusal) => Err(Refused::Failed(refusal.to_string())),
         Outcome::Txn(_) | Outcome::TxnFailed(_) | Outcome::Registered { .. } => {
-            let message = "the write was answered in a way that makes no sense: outcome unknown; please report this";
+            let message =
+                "the write was answered in a way that makes no sense: outcome unknown; please report this";
             Err(Refused::Failed(message.to_owned()))
         }
     }

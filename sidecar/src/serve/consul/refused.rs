@@ -1,4 +1,4 @@
-//! Why a request got no answer, with the status and the words clients act on (§2).
+//! Why a request got no answer, with the status and the words clients act on (consul-http.md §2).
 
 use axum::response::Response;
 use quorate_machine::Invalid;
@@ -114,7 +114,7 @@ impl From<CallError> for Refused {
 mod tests {
     use super::*;
 
-    /// §2: 500 for whatever the cluster could not do; anything else makes Patroni give up.
+    /// consul-http.md §2: 500 for whatever the cluster could not do; anything else makes Patroni give up.
     #[test]
     fn trouble_of_the_cluster_is_always_a_500() {
         for kind in [ErrorKind::NoLeader, ErrorKind::Busy, ErrorKind::LeadershipLost, ErrorKind::Deadline] {
@@ -123,7 +123,7 @@ mod tests {
         }
     }
 
-    /// §4: the three words Terraform, Vault and old Vault look for.
+    /// consul-http.md §4: the three words Terraform, Vault and old Vault look for.
     #[test]
     fn a_large_body_is_refused_in_words_that_three_clients_know() {
         let Refused::TooLarge(text) = Refused::body_too_large(Some(524_289)) else { panic!("not 413") };

@@ -76,7 +76,10 @@ impl Service {
     ) -> Result<v1::SetAutopilotConfigurationResponse, Refused> {
         let change = change(set);
         if change == SettingsChange::default() {
-            return Err(Refused::field("", "no setting is given: set at least one field; nothing was changed"));
+            return Err(Refused::field(
+                "",
+                "no setting is given: set at least one field; nothing was changed",
+            ));
         }
         let record = self.record(deadline).await?;
         if set.expected_modify_index.is_some_and(|expected| expected != record.modify_index.0) {
@@ -137,6 +140,7 @@ pub(super) fn state(conclusion: &Conclusion) -> v1::AutopilotState {
                 blocked_for_ms: millis(state.at.since(blocked.since)),
             })
             .collect(),
+        configuration_index: state.configuration_index.0,
     }
 }
 

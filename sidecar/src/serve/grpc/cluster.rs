@@ -10,8 +10,8 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use super::Service;
-use super::shape::{self, millis};
 use super::autopilot;
+use super::shape::{self, millis};
 use crate::driver::{self, View};
 use crate::serve::rights::Right;
 
@@ -20,7 +20,8 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl Cluster for Service {
     async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
-        self.call("Cluster.Status", Right::Status, request, |_, _| async move { Ok(self.member_status()) }).await
+        self.call("Cluster.Status", Right::Status, request, |_, _| async move { Ok(self.member_status()) })
+            .await
     }
 
     async fn view(&self, request: Request<v1::ViewRequest>) -> Answer<v1::ViewResponse> {
@@ -31,7 +32,8 @@ impl Cluster for Service {
             // A conclusion of an earlier leadership says nothing about this one.
             let conclusion =
                 self.shared.context.autopilot.conclusion().filter(|made| made.state.term == status.term);
-            let index = |of: &Option<quorate_raft::IndexedConfiguration>| of.as_ref().map(|found| found.index);
+            let index =
+                |of: &Option<quorate_raft::IndexedConfiguration>| of.as_ref().map(|found| found.index);
             Ok(v1::ViewResponse {
                 leader: Some(shape::wire_id(&view.identity.server)),
                 cluster_id: view.identity.cluster_id.to_string(),
@@ -76,7 +78,8 @@ impl Cluster for Service {
         request: Request<v1::WatchLeadershipRequest>,
     ) -> Answer<Self::WatchLeadershipStream> {
         self.call("Cluster.WatchLeadership", Right::Picture, request, |_, _| async move {
-            let changes = WatchStream::new(self.handle().watch_leadership()).map(|seen| Ok(leadership(&seen)));
+            let changes =
+                WatchStream::new(self.handle().watch_leadership()).map(|seen| Ok(leadership(&seen)));
             let stopping = super::super::stopped(self.shared.context.stopping.clone());
             let until_stopped = futures::StreamExt::take_until(changes, stopping);
             Ok(Box::pin(until_stopped) as Self::WatchLeadershipStream)

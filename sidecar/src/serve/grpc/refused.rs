@@ -51,12 +51,8 @@ impl Refused {
         )
     }
 
-    pub(super) fn volume_lost() -> Self {
-        Self::new(
-            ErrorCode::FailedPrecondition,
-            WriteOutcome::NotApplied,
-            "the cluster knows this member with another volume: it serves nothing until it is replaced; use another member; not applied",
-        )
+    pub(super) fn out_of_service(why: &str) -> Self {
+        Self::new(ErrorCode::Removed, WriteOutcome::NotApplied, format!("{why}; not applied"))
     }
 
     /// Only the leader knows.

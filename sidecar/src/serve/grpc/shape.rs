@@ -45,18 +45,17 @@ pub(super) fn tag(wire: Option<v1::Tag>) -> Result<Option<Tag>, Refused> {
             ),
         ));
     }
-    Ok(Some(Tag {
-        client: ClientId(tag.client_id),
-        sequence: tag.sequence,
-        acked_below: tag.acked_below,
-    }))
+    Ok(Some(Tag { client: ClientId(tag.client_id), sequence: tag.sequence, acked_below: tag.acked_below }))
 }
 
 pub(super) fn check_length(field: &'static str, key: &[u8]) -> Result<(), Refused> {
     if key.len() > KEY_BYTES_MAX {
         return Err(Refused::field(
             field,
-            format!("{field} is {} bytes, the limit is {KEY_BYTES_MAX} (KEY_BYTES_MAX): use a shorter one", key.len()),
+            format!(
+                "{field} is {} bytes, the limit is {KEY_BYTES_MAX} (KEY_BYTES_MAX): use a shorter one",
+                key.len()
+            ),
         ));
     }
     Ok(())
@@ -122,7 +121,10 @@ pub(super) fn txn_response(outcome: Outcome) -> Result<v1::TxnResponse, Refused>
             results: Vec::new(),
             failures: failures
                 .into_iter()
-                .map(|failure| v1::TxnFailure { op_index: failure.op_index, what: failure.reason.to_string() })
+                .map(|failure| v1::TxnFailure {
+                    op_index: failure.op_index,
+                    what: failure.reason.to_string(),
+                })
                 .collect(),
         }),
         _ => Err(Refused::unexpected("a transaction")),
@@ -133,11 +135,13 @@ pub(super) fn server_id(field: &'static str, wire: Option<v1::ServerId>) -> Resu
     let Some(id) = wire else {
         return Err(Refused::field(
             field,
-            format!("{field} is missing: name the server by raft_id and incarnation (Membership.List); nothing was changed"),
+            format!(
+                "{field} is missing: name the server by raft_id and incarnation (Membership.List); nothing was changed"
+            ),
         ));
     };
-    let raft_id =
-        RaftId::new(&id.raft_id).map_err(|error| Refused::field(field, format!("{field}.raft_id: {error}")))?;
+    let raft_id = RaftId::new(&id.raft_id)
+        .map_err(|error| Refused::field(field, format!("{field}.raft_id: {error}")))?;
     let incarnation = hex(&id.incarnation).ok_or_else(|| {
         Refused::field(
             field,

@@ -34,7 +34,12 @@ pub(super) fn report(shared: &Shared) -> Result<String, fmt::Error> {
         let state = &conclusion.state;
         gauge(&mut registry, "quorate_autopilot_healthy", "Every server is healthy", state.is_healthy);
         let help = "How many healthy voters may fail before writes stop";
-        gauge(&mut registry, "quorate_autopilot_failure_tolerance", help, number(state.failure_tolerance as u64));
+        gauge(
+            &mut registry,
+            "quorate_autopilot_failure_tolerance",
+            help,
+            number(state.failure_tolerance as u64),
+        );
         let health = Family::<Peer, Gauge>::default();
         for server in &state.servers {
             let peer = Peer { raft_id: server.id.raft_id.to_string() };
@@ -73,7 +78,9 @@ fn member(registry: &mut Registry, view: &View) {
     let size: Gauge = Gauge::default();
     size.set(number(status.log_bytes));
     registry.register_with_unit("quorate_log_size", "Size of the log, an estimate", Unit::Bytes, size);
-    if let Some(silence) = if view.is_leader() { Some(std::time::Duration::ZERO) } else { view.leader_silence() } {
+    if let Some(silence) =
+        if view.is_leader() { Some(std::time::Duration::ZERO) } else { view.leader_silence() }
+    {
         let contact = Seconds::default();
         contact.set(silence.as_secs_f64());
         let help = "Time since a leader was last known";

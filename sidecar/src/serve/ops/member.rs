@@ -9,8 +9,7 @@ use crate::serve::Shared;
 pub(super) fn status(shared: &Shared) -> json::MemberStatus {
     let view = shared.context.handle.view();
     let (status, identity) = (&view.status, &view.identity);
-    let silence =
-        if view.is_leader() { Some(std::time::Duration::ZERO) } else { view.leader_silence() };
+    let silence = if view.is_leader() { Some(std::time::Duration::ZERO) } else { view.leader_silence() };
     json::MemberStatus {
         name: shared.context.name.to_string(),
         raft_id: identity.server.raft_id.to_string(),

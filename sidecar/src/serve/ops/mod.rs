@@ -21,7 +21,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use quorate_raft::Membership;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -54,14 +53,10 @@ async fn livez(State(shared): Answerer) -> Response {
 }
 
 async fn readyz(State(shared): Answerer) -> Response {
-    let view = shared.context.handle.view();
-    if view.status.membership == Membership::Removed {
-        return unavailable("this member was removed from the cluster");
+    if let Some(why) = shared.out_of_service() {
+        return unavailable(why);
     }
-    if view.is_volume_lost {
-        return unavailable("the cluster knows this member with another volume");
-    }
-    if !view.is_ready {
+    if !shared.context.handle.view().is_ready {
         return unavailable("this member has not caught up yet since it started");
     }
     "ok\n".into_response()
@@ -74,9 +69,8 @@ fn unavailable(why: &str) -> Response {
 async fn metrics(State(shared): Answerer) -> Response {
     match gauges::report(&shared) {
         Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics can't be written: {error}\n")).into_response()
-        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics can't be written: {error}\n"))
+            .into_response(),
     }
 }
 

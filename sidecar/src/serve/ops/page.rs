@@ -42,10 +42,10 @@ pub(super) fn page(status: &MemberStatus) -> String {
             ("Node, zone", format!("{}, {}", shown(&status.node), shown(&status.zone))),
             ("Leader heard", contact),
             ("Log", format!("{} to {}, about {} bytes", log.first_index, log.last_index, log.log_bytes)),
-            ("Committed, applied, synced", format!(
-                "{}, {}, {}",
-                log.commit_index, log.applied_index, log.durable_applied_index
-            )),
+            (
+                "Committed, applied, synced",
+                format!("{}, {}, {}", log.commit_index, log.applied_index, log.durable_applied_index),
+            ),
         ],
     );
     match &status.configuration {
