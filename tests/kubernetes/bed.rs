@@ -1,0 +1,100 @@
+//! The test bed: the programs that talk to it, and the one installation of the operator that all tests share.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+/// Where the operator is installed.
+pub(crate) const OPERATOR_NAMESPACE: &str = "quorate-system";
+/// The name of its Helm release.
+pub(crate) const RELEASE: &str = "quorate";
+/// What the tests' images are installed with.
+pub(crate) const IMAGES: [&str; 8] = [
+    "--set",
+    "image.repository=localhost/quorate-operator",
+    "--set",
+    "image.tag=dev",
+    "--set",
+    "sidecar.image.repository=localhost/quorate-sidecar",
+    "--set",
+    "sidecar.image.tag=dev",
+];
+
+/// The root of the repository.
+pub(crate) fn repository() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// Runs a program of the bed's (`kubectl`, `helm`, `helm4`) at the repository's root; how it ends is for the caller to judge.
+pub(crate) async fn attempt(program: &str, words: &[&str], input: Option<&str>) -> Result<Output> {
+    let mut child = Command::new(program)
+        .args(words)
+        .current_dir(repository())
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("starting {program}: these tests run inside the bed, see `make test`"))?;
+    if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
+        stdin.write_all(text.as_bytes()).await?;
+    }
+    Ok(child.wait_with_output().await?)
+}
+
+/// Runs a program to a successful end and returns what it printed.
+async fn run(program: &str, words: &[&str], input: Option<&str>) -> Result<String> {
+    let output = attempt(program, words, input).await?;
+    if !output.status.success() {
+        bail!("`{program} {}`: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+/// Runs kubectl to a successful end and returns what it printed.
+pub(crate) async fn kubectl(words: &[&str]) -> Result<String> {
+    run("kubectl", words, None).await
+}
+
+/// The same with a manifest on its standard input.
+pub(crate) async fn kubectl_with(words: &[&str], input: &str) -> Result<String> {
+    run("kubectl", words, Some(input)).await
+}
+
+/// Runs Helm (`helm` or `helm4`) to a successful end and returns what it printed.
+pub(crate) async fn helm(program: &str, words: &[&str]) -> Result<String> {
+    run(program, words, None).await
+}
+
+/// Installs the operator once for all tests.
+pub(crate) async fn install_operator() -> Result<()> {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED.get_or_try_init(install).await.copied()
+}
+
+async fn install() -> Result<()> {
+    kubectl_with(&["apply", "-f", "-"], &restricted_namespace(OPERATOR_NAMESPACE)).await?;
+    // The images' tag is always the same. The annotation makes Kubernetes start those that were just loaded.
+    let run = SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock")?.as_secs();
+    let annotation = format!("podAnnotations.tests/run=r{run}");
+    let mut words =
+        vec!["upgrade", "--install", RELEASE, "charts/quorate", "--namespace", OPERATOR_NAMESPACE];
+    words.extend(IMAGES);
+    words.extend(["--set", &annotation, "--wait", "--timeout", "5m"]);
+    helm("helm", &words).await.context("installing the operator")?;
+    Ok(())
+}
+
+/// A namespace that admits only Pods of the restricted Pod Security Standard.
+pub(crate) fn restricted_namespace(name: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: \
+         {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
+    )
+}
