@@ -69,18 +69,16 @@ impl World {
     pub(super) fn answered(&mut self, ticket: Ticket, result: Result<Answer, Refusal>) -> Happened {
         let Some(number) = self.waiting_for(ticket) else { return Ok(()) };
         let Some(call) = &mut self.clients[number].waits else { return Ok(()) };
-        match (result, &mut call.kind) {
-            (Ok(Answer::ReadIndex { index: confirmed }), CallKind::Read { via, index, .. }) => {
-                *index = Some(confirmed);
-                let via = *via;
-                self.finish_reads(via)
-            }
-            _ => {
-                self.clients[number].waits = None;
-                self.rest(number);
-                Ok(())
-            }
+        if let (Ok(Answer::ReadIndex { index: confirmed }), CallKind::Read { via, index, .. }) =
+            (result, &mut call.kind)
+        {
+            *index = Some(confirmed);
+            let via = *via;
+            return self.finish_reads(via);
         }
+        self.clients[number].waits = None;
+        self.rest(number);
+        Ok(())
     }
 
     /// Answers the reads through `via` whose index its machine has applied.

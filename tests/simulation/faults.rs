@@ -16,9 +16,9 @@ const GLANCE: Duration = Duration::from_millis(200);
 
 impl World {
     /// Something breaks or heals, at random.
-    pub(super) fn fault(&mut self) -> Happened {
+    pub(super) fn fault(&mut self) {
         if self.faults_stopped.is_some() {
-            return Ok(());
+            return;
         }
         let members = self.members.len();
         match self.rng.random_range(0..10) {
@@ -40,7 +40,6 @@ impl World {
         }
         let next = self.around(self.options.fault_every);
         self.schedule.after(next, Event::Fault);
-        Ok(())
     }
 
     /// Notes a crash, and lets the member come back after a while.
@@ -89,12 +88,9 @@ impl World {
     /// writes acknowledged after the faults. That it takes too long is a failure.
     pub(super) fn has_converged(&mut self) -> anyhow::Result<bool> {
         let stopped = self.faults_stopped.unwrap_or_default();
-        let missing = match self.what_is_missing() {
-            None => {
-                self.say("converged");
-                return Ok(true);
-            }
-            Some(missing) => missing,
+        let Some(missing) = self.what_is_missing() else {
+            self.say("converged");
+            return Ok(true);
         };
         let patience = self.settings.election_timeout * CONVERGENCE_ELECTION_TIMEOUTS;
         if self.schedule.now() > stopped + patience {

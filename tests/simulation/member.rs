@@ -113,7 +113,9 @@ impl Member {
         let Some(process) = &mut self.process else { return Ok(None) };
         let writes = process.take_queued();
         let mut after = self.mirror.clone();
-        writes.iter().for_each(|write| after.write(write));
+        for write in &writes {
+            after.write(write);
+        }
         if power_fails {
             self.disk.cut_power_after(rng.random_range(0..CALLS_BEFORE_POWER_FAILS));
         }

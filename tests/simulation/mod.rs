@@ -46,7 +46,7 @@ pub fn run(seed: u64, steps_max: Option<u64>, prints: bool) -> Result<Report, Fa
     let mut world = World::new(options, rng, prints)
         .map_err(|error| fail(0, format!("{error:#}"), vec![first.clone()]))?;
     loop {
-        let goes_on = world.next().map_err(|error| {
+        let goes_on = world.advance().map_err(|error| {
             let newest =
                 std::iter::once(first.as_str()).chain(world.newest()).map(ToOwned::to_owned).collect();
             fail(world.report().steps, format!("at {:?}: {error:#}", world.now()), newest)

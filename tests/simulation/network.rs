@@ -14,7 +14,8 @@ use super::options::Options;
 /// A member's number in the simulation; it stays the same when the member comes back with another volume.
 pub type MemberNumber = usize;
 
-/// Which links are cut, and how the others behave.
+/// Which links are cut, and how the others behave. By default every link is up.
+#[derive(Default)]
 pub struct Network {
     cut: BTreeSet<(MemberNumber, MemberNumber)>,
     /// Faults have stopped: nothing is lost, repeated or late any more.
@@ -22,11 +23,6 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network with every link up.
-    pub fn new() -> Self {
-        Self { cut: BTreeSet::new(), healed_for_good: false }
-    }
-
     /// After how long a message sent now arrives: empty when it is lost, twice when it is repeated.
     pub fn arrivals(
         &self,

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// A queue of events by time.
+/// A queue of events by time; by default empty, at time zero.
 pub struct Schedule<E> {
     now: Duration,
     scheduled: u64,
@@ -18,11 +18,6 @@ struct Due<E> {
 }
 
 impl<E> Schedule<E> {
-    /// An empty queue at time zero.
-    pub fn new() -> Self {
-        Self { now: Duration::ZERO, scheduled: 0, queue: BinaryHeap::new() }
-    }
-
     /// The present.
     pub fn now(&self) -> Duration {
         self.now
@@ -40,10 +35,17 @@ impl<E> Schedule<E> {
     }
 
     /// Moves to the next event.
-    pub fn next(&mut self) -> Option<E> {
+    pub fn advance(&mut self) -> Option<E> {
         let Reverse(due) = self.queue.pop()?;
         self.now = due.at;
         Some(due.event)
+    }
+}
+
+// Derived, it would ask for events that have a default.
+impl<E> Default for Schedule<E> {
+    fn default() -> Self {
+        Self { now: Duration::ZERO, scheduled: 0, queue: BinaryHeap::new() }
     }
 }
 

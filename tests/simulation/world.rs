@@ -155,8 +155,8 @@ impl World {
             options,
             settings,
             rng,
-            schedule: Schedule::new(),
-            network: Network::new(),
+            schedule: Schedule::default(),
+            network: Network::default(),
             members: Vec::new(),
             clients,
             trace: Trace::new(prints),
@@ -192,8 +192,8 @@ impl World {
     }
 
     /// Lets the next event happen. False when the run is over.
-    pub fn next(&mut self) -> Result<bool> {
-        let event = self.schedule.next().context("nothing is scheduled any more")?;
+    pub fn advance(&mut self) -> Result<bool> {
+        let event = self.schedule.advance().context("nothing is scheduled any more")?;
         self.report.steps += 1;
         let goes_on = self.happen(event);
         let without_power = |member: &Member| member.process.is_some() && member.lost_power();
@@ -219,7 +219,7 @@ impl World {
             Event::Snapshot(transfer) => self.snapshot_arrives(*transfer)?,
             Event::ClientCalls(client) => self.client_calls(client)?,
             Event::ClientGivesUp(call) => self.client_gives_up(call),
-            Event::Fault => self.fault()?,
+            Event::Fault => self.fault(),
             Event::Change => self.change()?,
             Event::Start(member) => self.start(member)?,
             Event::FaultsStop => self.stop_faults(),
@@ -420,7 +420,7 @@ impl World {
         let seen = std::mem::replace(&mut process.commit_seen, status.commit);
         let before = std::mem::replace(&mut process.configuration_seen, status.latest.clone());
         if status.commit > seen {
-            self.look_at_commit(number, &status, seen, before)?;
+            self.look_at_commit(number, &status, seen, before.as_ref())?;
         }
         Ok(())
     }
@@ -431,7 +431,7 @@ impl World {
         number: MemberNumber,
         status: &Status,
         seen: Index,
-        before: Option<IndexedConfiguration>,
+        before: Option<&IndexedConfiguration>,
     ) -> Happened {
         let log = &self.members[number].accepted;
         for index in seen.0 + 1..=status.commit.0 {
@@ -454,7 +454,7 @@ impl World {
             };
             let under =
                 |latest: &IndexedConfiguration| Commitment::raised(entry, &latest.configuration, disk);
-            check(before.as_ref().map_or_else(|| under(latest), under).or_else(|_| under(latest)))?;
+            check(before.map_or_else(|| under(latest), under).or_else(|_| under(latest)))?;
         }
         Ok(())
     }
