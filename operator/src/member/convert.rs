@@ -16,7 +16,7 @@ pub(super) fn answer(status: v1::StatusResponse) -> MemberAnswer {
         leader: (!status.leader_raft_id.is_empty()).then_some(status.leader_raft_id),
         term: status.term,
         recovery_epoch: status.recovery_epoch,
-        trouble: String::new(),
+        trouble: status.publishing_error,
     }
 }
 
@@ -33,7 +33,9 @@ pub(super) fn view(view: v1::ViewResponse, settings: &v1::AutopilotConfiguration
             .find(|state| state.server.as_ref().and_then(|server| server.id.as_ref()) == Some(&id));
         Some(server_view(server, id, state))
     });
+    let servers: Vec<ServerView> = servers.collect();
     Some(RaftView {
+        failure_tolerance: tolerance(&servers),
         leader: view.leader?.raft_id,
         recovery_epoch: view.recovery_epoch,
         term: view.term,
@@ -41,8 +43,7 @@ pub(super) fn view(view: v1::ViewResponse, settings: &v1::AutopilotConfiguration
         // A leader that has not committed in its term takes no change either.
         change_in_flight: view.is_change_in_flight || !view.is_ready,
         committed,
-        servers: servers.collect(),
-        failure_tolerance: autopilot.failure_tolerance,
+        servers,
         settings: AutopilotSettings {
             last_contact_threshold: Duration::from_millis(settings.last_contact_threshold_ms),
             max_trailing_logs: settings.max_trailing_logs,
@@ -51,6 +52,16 @@ pub(super) fn view(view: v1::ViewResponse, settings: &v1::AutopilotConfiguration
         },
         short_of_space: view.is_space_low,
     })
+}
+
+/// Healthy voters less the quorum, floored at zero: autopilot's own formula, over the configuration of this answer.
+/// Its number is a round older than a configuration that has just changed: it would say "tolerates none" of a third
+/// voter's first second.
+fn tolerance(servers: &[ServerView]) -> u32 {
+    let voters = servers.iter().filter(|server| server.is_voter);
+    let (all, healthy) =
+        voters.fold((0, 0), |(all, healthy), server| (all + 1, healthy + u32::from(server.is_healthy)));
+    if all == 0 { 0 } else { u32::saturating_sub(healthy, all / 2 + 1) }
 }
 
 fn raft_ids(configuration: &v1::Configuration) -> Vec<String> {
@@ -144,6 +155,21 @@ mod tests {
         let server = &view.servers[0];
         assert!(server.is_voter && server.is_healthy);
         assert_eq!(server.healthy_for, Duration::from_millis(1_500));
+    }
+
+    /// Acceptance 36 of operator.md: (healthy voters - quorum), floored at 0, over all states of up to seven voters.
+    #[test]
+    fn the_tolerance_is_what_healthy_voters_leave_above_a_quorum() {
+        for voters in 1..=7u32 {
+            for healthy in 0..=voters {
+                let server =
+                    |n: u32| ServerView { is_voter: true, is_healthy: n < healthy, ..ServerView::default() };
+                let mut servers: Vec<ServerView> = (0..voters).map(server).collect();
+                servers.push(ServerView { is_healthy: true, ..ServerView::default() });
+                let expected = i64::from(healthy) - i64::from(voters / 2 + 1);
+                assert_eq!(i64::from(tolerance(&servers)), expected.max(0), "{healthy} of {voters}");
+            }
+        }
     }
 
     /// K13: a leader that has not committed in its own term takes no change, so the planner must not plan one.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use kube::config::AuthInfo;
 use kube::{Client, Config};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 use crate::error::PublishError;
 use crate::limits::CALL_TIMEOUT;
@@ -42,10 +44,17 @@ impl Connection {
 
     /// A client with short deadlines and no retries of its own: the publisher's pace decides when to try again.
     pub(crate) fn client(&self, namespace: &str) -> Result<Client, PublishError> {
-        let refused = |error: &dyn std::fmt::Display| PublishError::Connect(error.to_string());
+        Client::try_from(self.config(namespace)?).map_err(|error| PublishError::Connect(error.to_string()))
+    }
+
+    fn config(&self, namespace: &str) -> Result<Config, PublishError> {
         let mut config = Config::new(self.url()?);
         namespace.clone_into(&mut config.default_namespace);
-        config.root_cert_file = Some(self.credentials.join("ca.crt"));
+        // Both are needed: the file is read again when it is rotated, and without the roots the system's would be
+        // looked for first, which an image of one binary does not have.
+        let authority = self.credentials.join("ca.crt");
+        config.root_cert = Some(roots(&authority)?);
+        config.root_cert_file = Some(authority);
         config.connect_timeout = Some(CALL_TIMEOUT);
         config.write_timeout = Some(CALL_TIMEOUT);
         config.default_retry = false;
@@ -53,7 +62,7 @@ impl Connection {
             token_file: Some(self.credentials.join("token").to_string_lossy().into_owned()),
             ..AuthInfo::default()
         };
-        Client::try_from(config).map_err(|error| refused(&error))
+        Ok(config)
     }
 
     fn url(&self) -> Result<http::Uri, PublishError> {
@@ -67,9 +76,37 @@ impl Connection {
     }
 }
 
+/// The certificates of a PEM file.
+fn roots(path: &Path) -> Result<Vec<Vec<u8>>, PublishError> {
+    let refused =
+        |error: &dyn std::fmt::Display| PublishError::Connect(format!("{}: {error}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| refused(&error))?;
+    let roots: Result<Vec<Vec<u8>>, _> =
+        CertificateDer::pem_slice_iter(&pem).map(|root| root.map(|root| root.to_vec())).collect();
+    let roots = roots.map_err(|error| refused(&error))?;
+    if roots.is_empty() { Err(refused(&"it holds no certificate")) } else { Ok(roots) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// K44: nothing but the projected files is used. With the system's roots in the test machine's reach a call
+    /// would succeed all the same, so the configuration itself is looked at.
+    #[test]
+    fn the_projected_authority_is_the_only_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection =
+            Connection { host: "10.0.0.1".to_owned(), port: 443, credentials: folder.path().to_owned() };
+        assert!(connection.config("ns").unwrap_err().to_string().contains("ca.crt"));
+        std::fs::write(folder.path().join("ca.crt"), "not a certificate").unwrap();
+        assert!(connection.config("ns").unwrap_err().to_string().contains("holds no certificate"));
+        let pem = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
+        std::fs::write(folder.path().join("ca.crt"), pem.repeat(2)).unwrap();
+        let config = connection.config("ns").unwrap();
+        assert_eq!(config.root_cert, Some(vec![vec![1, 2, 3], vec![1, 2, 3]]));
+        assert_eq!(config.root_cert_file, Some(folder.path().join("ca.crt")));
+    }
 
     fn url(host: &str) -> Result<String, PublishError> {
         let connection = Connection { host: host.to_owned(), port: 443, credentials: PathBuf::new() };
