@@ -10,11 +10,14 @@ use quorate_api::v1::cluster_client::ClusterClient;
 use quorate_api::v1::kv_client::KvClient;
 use quorate_api::v1::membership_client::MembershipClient;
 use quorate_api::v1::{self, ErrorCode, ErrorDetail, WriteOutcome};
+use quorate_raft::Membership;
 use quorate_sidecar::dev::{Authority, Cluster};
+use quorate_sidecar::driver::View;
 use quorate_sidecar::tls::{PeerIdentity, dial};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::http_client::get;
 use crate::{PATIENCE, cluster, follower};
 
 /// A connection with the certificate of `name` to a member's TLS port.
@@ -76,7 +79,8 @@ async fn a_change_of_membership_is_checked_before_it_is_made() {
     let mut membership = MembershipClient::new(connect(&cluster, leader, san::OPERATOR).await);
     let list = membership.list(v1::ListMembersRequest {}).await.unwrap().into_inner();
     let latest = list.latest.unwrap();
-    let removed = latest.servers[follower(&cluster).await].id.clone();
+    let follower = follower(&cluster).await;
+    let removed = latest.servers[follower].id.clone();
     let remove = v1::RemoveRequest {
         id: removed.clone(),
         reason: v1::RemoveReason::Requested.into(),
@@ -112,7 +116,25 @@ async fn a_change_of_membership_is_checked_before_it_is_made() {
     let list = membership.list(v1::ListMembersRequest {}).await.unwrap().into_inner();
     assert_eq!(list.committed.as_ref().map(|committed| committed.index), Some(index));
     assert!(list.committed.unwrap().servers.iter().all(|server| server.id != removed));
+    serves_nothing_once_removed(&cluster, follower).await;
     cluster.stop().await;
+}
+
+/// K19: it stays up, is not ready, and says what happened to whoever asks for data.
+async fn serves_nothing_once_removed(cluster: &Cluster, member: usize) {
+    let is_removed = |view: &View| view.status.membership == Membership::Removed;
+    let mut view = cluster.handle(member).watch_view();
+    tokio::time::timeout(PATIENCE, view.wait_for(|view| is_removed(view))).await.unwrap().unwrap();
+    let ports = cluster.ports(member);
+    assert_eq!(get(ports.ops, "/livez").await.status, 200);
+    for (port, target, status) in [(ports.ops, "/readyz", 503), (ports.http, "/v1/kv/a?stale", 500)] {
+        let answer = get(port, target).await;
+        assert_eq!(answer.status, status, "{target}");
+        assert!(answer.text().contains("was removed from the cluster"), "{target}: {}", answer.text());
+    }
+    let mut kv = KvClient::connect(format!("http://127.0.0.1:{}", ports.grpc)).await.unwrap();
+    let status = kv.put(v1::PutRequest { key: "k".into(), ..Default::default() }).await.unwrap_err();
+    assert_eq!(detail(&status).code(), ErrorCode::Removed, "{status}");
 }
 
 /// K23: the plain port takes data; the token of `dev` opens the rest.
