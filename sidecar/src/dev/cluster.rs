@@ -20,6 +20,11 @@ use crate::exit::{Code, Failure};
 use crate::member::{Listeners, Member};
 use crate::settings::{MemberSettings, open_disk};
 
+/// How long a member that was stopped in this process may take to let go of its directory.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const RELEASE_GLANCE: Duration = Duration::from_millis(50);
+
 /// How a cluster differs from the usual.
 #[derive(Clone)]
 pub struct ClusterOptions {
@@ -121,10 +126,20 @@ impl Cluster {
     /// Starts a member that was stopped.
     pub async fn start_again(&mut self, number: usize) -> Result<(), Failure> {
         let slot = &mut self.slots[number];
-        let listeners = Listeners::bind(&slot.ports.addresses()).await?;
-        let member = Member::start_with(slot.settings.clone(), listeners, self.options.raft).await?;
-        slot.member = Some(member);
-        Ok(())
+        let until = Instant::now() + RELEASE_PATIENCE;
+        loop {
+            let listeners = Listeners::bind(&slot.ports.addresses()).await?;
+            match Member::start_with(slot.settings.clone(), listeners, self.options.raft).await {
+                // In one process, work of the old member on other threads may hold the directory a moment longer.
+                Err(failure) if failure.code == Code::Unavailable && Instant::now() < until => {
+                    tokio::time::sleep(RELEASE_GLANCE).await;
+                }
+                started => {
+                    slot.member = Some(started?);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// Stops a member gracefully.
