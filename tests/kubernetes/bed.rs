@@ -8,8 +8,8 @@ use std::process::{Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{ChildStdout, Command};
 use tokio::sync::{OnceCell, RwLock};
 
 /// Held in common by tests that leave nodes and operator alone, exclusively by those that do not.
@@ -58,6 +58,13 @@ pub(crate) async fn attempt(program: &str, words: &[&str], input: Option<&str>) 
         stdin.write_all(text.as_bytes()).await?;
     }
     Ok(child.wait_with_output().await?)
+}
+
+/// Starts kubectl and returns its lines as they come.
+pub(crate) fn follow(words: &[&str]) -> Result<Lines<BufReader<ChildStdout>>> {
+    let mut child = Command::new("kubectl").args(words).stdout(Stdio::piped()).spawn()?;
+    let stdout = child.stdout.take().context("kubectl has an output")?;
+    Ok(BufReader::new(stdout).lines())
 }
 
 /// Runs a program to a successful end and returns what it printed.

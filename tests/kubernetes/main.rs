@@ -20,8 +20,10 @@ mod wait;
 
 mod cuts_a_node;
 mod forms_and_scales;
+mod installs;
 mod is_locked_down;
 mod kills_the_operator;
 mod loses_a_volume;
+mod loses_the_leader_pod;
 mod refuses_bad_specs;
 mod tells_the_truth;
