@@ -7,43 +7,31 @@ use anyhow::{Context, Result};
 use crate::bed::bed;
 use crate::command::{output, run, say};
 
-/// One image: its name on the nodes, and the cargo arguments and file name of its one binary.
+/// One image: its name on the nodes, and the file name of its one binary.
 struct Image {
     name: &'static str,
     binary: &'static str,
-    build: &'static [&'static str],
     /// Where cargo puts the binary below the profile's folder.
     folder: &'static str,
 }
 
 const IMAGES: [Image; 3] = [
-    Image {
-        name: "localhost/quorate-operator:dev",
-        binary: "quorate-operator",
-        build: &["-p", "quorate-operator", "--bin", "quorate-operator"],
-        folder: "",
-    },
-    Image {
-        name: "localhost/quorate-sidecar:dev",
-        binary: "quorate-sidecar",
-        build: &["-p", "quorate-sidecar", "--bin", "quorate-sidecar"],
-        folder: "",
-    },
-    Image {
-        name: "localhost/quorate-example:dev",
-        binary: "counter-http",
-        build: &["-p", "quorate-client", "--example", "counter-http"],
-        folder: "examples",
-    },
+    Image { name: "localhost/quorate-operator:dev", binary: "quorate-operator", folder: "" },
+    Image { name: "localhost/quorate-sidecar:dev", binary: "quorate-sidecar", folder: "" },
+    Image { name: "localhost/quorate-example:dev", binary: "counter-http", folder: "examples" },
 ];
+
+/// The crates whose binaries are in the images.
+const SHIPPED: [&str; 6] = ["-p", "quorate-operator", "-p", "quorate-sidecar", "-p", "quorate-client"];
 
 /// Builds our binaries with `profile`, writes an image of each and loads them onto every node of the bed.
 pub fn load(profile: &str) -> Result<()> {
+    say(&format!("our binaries (profile {profile})"));
+    // The tests are built as one workspace: the same selection means the same features, and nothing is built again.
+    let selection: &[&str] = if profile == "bed" { &["--workspace"] } else { &SHIPPED };
+    run(&[&["cargo", "build", "--profile", profile, "--bins", "--examples"], selection].concat())?;
     for image in &IMAGES {
-        say(&format!("image {} (profile {profile})", image.name));
-        let mut build = vec!["cargo", "build", "--profile", profile];
-        build.extend(image.build);
-        run(&build)?;
+        say(&format!("image {}", image.name));
         let archive = write(image, profile)?;
         bed(&["load-image", &archive])?;
     }
