@@ -18,7 +18,7 @@ struct Image {
 const IMAGES: [Image; 3] = [
     Image { name: "localhost/quorate-operator:dev", binary: "quorate-operator", folder: "" },
     Image { name: "localhost/quorate-sidecar:dev", binary: "quorate-sidecar", folder: "" },
-    Image { name: "localhost/quorate-example:dev", binary: "counter-http", folder: "examples" },
+    Image { name: "localhost/quorate-example:dev", binary: "quorate-example", folder: "examples" },
 ];
 
 /// The crates whose binaries are in the images.
