@@ -9,6 +9,12 @@ pub fn tool() -> String {
     repository().join("target/bed/bed").to_string_lossy().into_owned()
 }
 
+/// Brings the bed up, from a machine without any of what it needs.
+pub fn up() -> Result<()> {
+    bed(&["missing", "--install"])?;
+    bed(&["up"])
+}
+
 /// Runs a verb of the bed with its output shown.
 pub fn bed(words: &[&str]) -> Result<()> {
     run(&with_tool(&tool(), words))

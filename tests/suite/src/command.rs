@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -71,6 +71,17 @@ pub fn run_counted(words: &[&str]) -> Result<Count> {
         count += Count::one(false);
     }
     Ok(count)
+}
+
+/// Ends one of our programs: an error is printed in one line, not as a trace of our own code.
+pub fn ended(name: &str, result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// One named part of a run: prints its heading, its result and how long it took.

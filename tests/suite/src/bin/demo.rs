@@ -2,12 +2,13 @@
 //!
 //! Every step is a command a user could type; it is printed before it is run.
 
+use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use quorate_suite::bed::{bed, bed_output, tool};
-use quorate_suite::command::{repository, say};
+use quorate_suite::bed::{bed, bed_output, tool, up};
+use quorate_suite::command::{ended, repository, say};
 use quorate_suite::images;
 
 /// How long anything the demo waits for may take: image start-up, two stabilization times, slow machines.
@@ -15,9 +16,13 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// How often a waiting line is looked at.
 const GLANCE: Duration = Duration::from_secs(1);
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    ended("demo", demo())
+}
+
+fn demo() -> Result<()> {
     say("a four-node Kubernetes on this machine (the first time its programs are built: about ten minutes)");
-    bed(&["up"])?;
+    up()?;
     say("Quorate's images, in the profile that is shipped");
     images::load("release")?;
     say("install the operator with its Helm chart");

@@ -4,12 +4,13 @@
 //! in it. The floors: sidecar 15 MB and 0.5 % of a core, operator 40 MiB, no status write at all.
 
 use std::fs;
+use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use quorate_suite::bed::{bed, bed_output};
-use quorate_suite::command::{repository, say};
+use quorate_suite::bed::{bed, bed_output, up};
+use quorate_suite::command::{ended, repository, say};
 use quorate_suite::images;
 
 /// How long is looked at; `make measure MINUTES=2` looks shorter.
@@ -30,9 +31,22 @@ struct Sample {
     ticks: u64,
 }
 
-fn main() -> Result<()> {
-    let minutes = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(MINUTES);
-    bed(&["up"])?;
+fn main() -> ExitCode {
+    let minutes = match std::env::args().nth(1).map(|text| text.parse()) {
+        None => MINUTES,
+        Some(Ok(minutes)) if minutes > 0 => minutes,
+        Some(_) => {
+            eprintln!(
+                "measure: MINUTES must be a whole number of at least 1: `make measure MINUTES={MINUTES}`"
+            );
+            return ExitCode::from(64);
+        }
+    };
+    ended("measure", measure(minutes))
+}
+
+fn measure(minutes: u64) -> Result<()> {
+    up()?;
     images::load("release")?;
     images::install_chart()?;
     let manifest = repository().join("target/measured.yaml");
