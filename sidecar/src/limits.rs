@@ -102,6 +102,9 @@ pub const FLUSH_RETRY_PAUSE: Duration = Duration::from_millis(10);
 pub const STOP_FLUSH_TIMEOUT: Duration = Duration::from_millis(400);
 /// Numbers that grow with every write are published to readers of the view at most so often.
 pub const VIEW_EVERY: Duration = Duration::from_millis(100);
+/// Pause before this member registers itself as a client again, after a try that failed or a registration that
+/// expired (K20); meanwhile what it forwards goes untagged.
+pub const REGISTRATION_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before a call is sent to the next leader; a leadership change ends it early.
 pub const LEADER_RETRY_PAUSE: Duration = Duration::from_millis(50);
 

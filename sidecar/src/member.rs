@@ -139,6 +139,13 @@ impl Member {
         let (autopilot, runner) = autopilot::start(handle.clone(), settings.defaults, stopped.clone());
         tasks.spawn(runner);
         let publishing = spawn_publish(&mut tasks, &settings, &autopilot, &identity, &stopped)?;
+        let (registered, mut stop) = (driver::keep_registered(handle.clone()), stopped.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = registered => {}
+                _ = stop.wait_for(|stopping| *stopping) => {}
+            }
+        });
         if let Some(path) = &settings.control_socket {
             let (requests, mut stop) =
                 (control::serve(control::listen(path)?, handle.clone()), stopped.clone());

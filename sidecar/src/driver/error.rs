@@ -1,7 +1,7 @@
 //! Why a call to this member failed, and whether it had an effect: one shape for local and forwarded calls.
 //!
 //! Invariant: `Effect::NotApplied` is said only when it is known. Everything that was handed to a leader and
-//! not answered is `Effect::Unknown`, and nobody here tries it again.
+//! not answered is `Effect::Unknown`, and only what carries a tag is tried again (K20).
 
 use quorate_raft::Refusal;
 
@@ -116,6 +116,13 @@ impl CallError {
     /// because it does not lead.
     pub(crate) fn is_retried_on_next_leader(&self) -> bool {
         self.effect == Effect::NotApplied && matches!(self.kind, ErrorKind::NoLeader | ErrorKind::Unreachable)
+    }
+
+    /// Whether the leader vanished, or lost its office, before it told what became of the call. Only a call that is
+    /// recognised when it comes a second time may be sent again (K20).
+    pub(crate) fn is_left_open(&self) -> bool {
+        self.effect == Effect::Unknown
+            && matches!(self.kind, ErrorKind::Unreachable | ErrorKind::LeadershipLost | ErrorKind::Stopping)
     }
 
     pub(crate) fn stopping() -> Self {

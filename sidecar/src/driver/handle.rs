@@ -21,8 +21,9 @@ use quorate_raft::{Change, ClusterId, Index, LogId, Membership, RaftId, Refusal,
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::error::{CallError, ErrorKind};
+use super::error::{CallError, Effect, ErrorKind};
 use super::machine::{QueryError, State};
+use super::own_client::{OpenWrite, OwnClient, is_refused_as_client};
 use super::queries::MachineQueue;
 use super::request::{Ask, Request};
 use super::view::{Leadership, View};
@@ -71,9 +72,11 @@ pub(crate) struct Shared {
     /// Bytes of commands between here and the driver.
     pub(crate) bytes: Arc<Semaphore>,
     pub(crate) machine: MachineQueue,
+    pub(crate) keys_index: watch::Receiver<u64>,
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) leaders: Leaders,
+    pub(super) own_client: OwnClient,
 }
 
 impl Handle {
@@ -92,22 +95,80 @@ impl Handle {
         self.shared.leadership.clone()
     }
 
+    /// The index of the last change of any key this member has applied, as it grows.
+    pub fn watch_keys(&self) -> watch::Receiver<u64> {
+        self.shared.keys_index.clone()
+    }
+
     /// Writes: returns once the command is committed and applied. From a follower it goes to the leader.
     ///
-    /// `NotApplied` errors of leaders that could not take it are retried here until the deadline.
+    /// `NotApplied` errors of leaders that could not take it are retried here until the deadline. What is forwarded
+    /// untagged is tagged with this member's own registration, and so it may be sent again when a leader vanished
+    /// without an answer (K20).
     pub async fn propose(&self, command: &Tagged, deadline: Instant) -> Result<Applied, CallError> {
         self.check_serving()?;
+        if command.tag.is_none() {
+            return Box::pin(self.propose_untagged(&command.command, capped(deadline))).await;
+        }
         let command = command.encode();
         self.with_leader(deadline, |leader| {
             let command = command.clone();
-            async move {
-                match leader {
-                    None => self.propose_here(command, deadline).await,
-                    Some(leader) => self.shared.leaders.propose(&leader, command, deadline).await,
-                }
-            }
+            async move { self.propose_to(leader, command, deadline).await }
         })
         .await
+    }
+
+    async fn propose_to(
+        &self,
+        leader: Option<ServerId>,
+        command: Bytes,
+        deadline: Instant,
+    ) -> Result<Applied, CallError> {
+        match leader {
+            None => self.propose_here(command, deadline).await,
+            Some(leader) => self.shared.leaders.propose(&leader, command, deadline).await,
+        }
+    }
+
+    async fn propose_untagged(&self, command: &Command, deadline: Instant) -> Result<Applied, CallError> {
+        let (mut own, mut is_refused) = (None, false);
+        // The error of an earlier attempt that may have been applied: from then on no other error is the whole truth.
+        let mut unknown: Option<CallError> = None;
+        loop {
+            let mut leadership = self.watch_leadership();
+            leadership.mark_unchanged();
+            let leader = match self.leader(deadline).await {
+                Ok(leader) => leader,
+                Err(error) => return Err(unknown.unwrap_or(error)),
+            };
+            if leader.is_some() && own.is_none() && !is_refused {
+                own = self.shared.own_client.open();
+            }
+            let tagged = Tagged { tag: own.as_ref().map(OpenWrite::tag), command: command.clone() };
+            let error = match self.propose_to(leader, tagged.encode(), deadline).await {
+                Ok(applied) => {
+                    let Some(refused) = own.take_if(|_| is_refused_as_client(&applied.outcome)) else {
+                        return Ok(applied);
+                    };
+                    self.shared.own_client.refused(&refused, &applied.outcome);
+                    // This attempt was not applied. An earlier one may have been, and is never sent again.
+                    if let Some(unknown) = unknown {
+                        return Err(unknown);
+                    }
+                    is_refused = true;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let may_be_sent_again =
+                error.is_retried_on_next_leader() || own.is_some() && error.is_left_open();
+            if error.effect == Effect::Unknown {
+                unknown = Some(error.clone());
+            }
+            if !may_be_sent_again || !next_leader(&mut leadership, deadline).await {
+                return Err(unknown.unwrap_or(error));
+            }
+        }
     }
 
     /// As [`Handle::propose`], but only if this member leads: a forwarded call ends here.
@@ -324,12 +385,9 @@ impl Handle {
                 Err(error) if error.is_retried_on_next_leader() => error,
                 done => return done,
             };
-            // The next leader may be known already, or the same one may be back: a short wait, then ask again.
-            let pause = Instant::now() + crate::limits::LEADER_RETRY_PAUSE;
-            if pause >= deadline {
+            if !next_leader(&mut leadership, deadline).await {
                 return Err(error);
             }
-            let _ = tokio::time::timeout_at(pause, leadership.changed()).await;
         }
     }
 
@@ -356,6 +414,17 @@ impl Handle {
             mpsc::error::TrySendError::Closed(_) => CallError::stopping(),
         })
     }
+}
+
+/// The next leader may be known already, or the same one may be back: a short wait before it is asked again. False if
+/// the deadline leaves no time for that.
+async fn next_leader(leadership: &mut watch::Receiver<Leadership>, deadline: Instant) -> bool {
+    let pause = Instant::now() + crate::limits::LEADER_RETRY_PAUSE;
+    if pause >= deadline {
+        return false;
+    }
+    let _ = tokio::time::timeout_at(pause, leadership.changed()).await;
+    true
 }
 
 /// Whether a command may need more space than it frees (K8).

@@ -18,15 +18,16 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use quorate_machine::{Machine, Owner, Position, StateError};
+use quorate_machine::{Machine, Position, StateError};
 use quorate_raft::{Entry, Index, LogId, Payload, Term};
 use quorate_store::{StateFile, StoreError, encode_configuration};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::debug;
 
 use super::doom::Doom;
 use super::flusher::{Flushed, Flusher};
 use super::handle::Applied;
+use super::own_client::owner;
 use super::queries::{MachineQueue, Query};
 use super::request::Reply;
 use crate::exit::{Code, Failure};
@@ -80,6 +81,7 @@ pub(super) enum Job {
 /// The running thread.
 pub(crate) struct MachineThread {
     queue: MachineQueue,
+    keys_index: watch::Receiver<u64>,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -94,8 +96,10 @@ impl MachineThread {
         let (jobs, inbox) = sync_channel(QUERY_QUEUE_MAX + APPLY_QUEUE_MAX);
         let queue = MachineQueue::new(jobs.clone());
         let flusher = Flusher::start(jobs, doom.clone())?;
+        let (seen, keys_index) = watch::channel(state.meta().keys.index.0);
         let worker = Worker {
             state,
+            keys_index: seen,
             inbox,
             reports: Box::new(reports),
             doom,
@@ -111,7 +115,12 @@ impl MachineThread {
             .map_err(|error| {
                 Failure::new(Code::Unavailable, format!("cannot start the machine's thread: {error}"))
             })?;
-        Ok(Self { queue, thread })
+        Ok(Self { queue, keys_index, thread })
+    }
+
+    /// The index of the last change of any key, as it grows: what blocking queries wait on.
+    pub(crate) fn keys_index(&self) -> &watch::Receiver<u64> {
+        &self.keys_index
     }
 
     pub(crate) fn queue(&self) -> &MachineQueue {
@@ -133,6 +142,7 @@ impl MachineThread {
 
 struct Worker {
     state: State,
+    keys_index: watch::Sender<u64>,
     inbox: Receiver<Job>,
     reports: Box<dyn Fn(Report) + Send>,
     doom: Doom,
@@ -217,7 +227,14 @@ impl Worker {
         if let Some(last) = last {
             self.report(Report::Applied(last));
         }
+        self.show_keys_index();
         self.answer_waiting()
+    }
+
+    /// Entries that touch no key wake nobody.
+    fn show_keys_index(&self) {
+        let now = self.state.meta().keys.index.0;
+        self.keys_index.send_if_modified(|index| std::mem::replace(index, now) != now);
     }
 
     /// One memtable is being flushed and the next is full: applying waits, and memory stays bounded (K29).
@@ -274,6 +291,7 @@ impl Worker {
         debug!(index = %applied.index, "the machine continues from an installed snapshot");
         self.report(Report::Installed);
         self.report(Report::Applied(applied));
+        self.show_keys_index();
         self.answer_waiting()
     }
 
@@ -313,11 +331,6 @@ impl Worker {
     fn report(&self, report: Report) {
         (self.reports)(report);
     }
-}
-
-/// A member as owner of a client (K20).
-fn owner(id: &quorate_raft::ServerId) -> Owner {
-    Owner(format!("{}@{}", id.raft_id, id.incarnation))
 }
 
 pub(super) fn log_id(at: Position) -> LogId {

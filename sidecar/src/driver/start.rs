@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::doom::Doom;
 use super::handle::{Handle, Shared};
 use super::machine::{MachineThread, Report};
+use super::own_client::OwnClient;
 use super::request::{Ask, Request};
 use super::seats::Seats;
 use super::turn::{Completion, Driver, Inboxes};
@@ -78,9 +79,11 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         requests: requests.clone(),
         bytes: Arc::new(Semaphore::new(PROPOSAL_QUEUE_BYTES_MAX)),
         machine: machine.queue().clone(),
+        keys_index: machine.keys_index().clone(),
         view: outlook.view.subscribe(),
         leadership: outlook.leadership.subscribe(),
         leaders: Leaders::new(Arc::clone(&identity), links.book()),
+        own_client: OwnClient::new(),
     };
     let handle = Handle { shared: Arc::new(shared) };
     let work = Work::new(log, log_reader, machine.queue().clone(), completions.clone(), doom.clone());

@@ -34,6 +34,8 @@ pub const HTTP_HOLD: Duration = Duration::from_secs(7);
 /// Blocking queries open at once. Further ones are answered 500: at once they would be asked again without pause.
 pub const WATCHES_MAX: usize = 4_096;
 
+/// A blocking query that was woken by a change of other keys looks again only after this pause.
+pub const WATCH_REST: Duration = Duration::from_millis(100);
 /// HTTP connections of the Pod's applications at once; further ones wait in the backlog.
 pub const HTTP_CONNECTIONS_MAX: usize = 8_192;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use quorate_machine::{ApiIndex, Command, Outcome, Tagged};
 use quorate_sidecar::driver::Effect;
 use tokio::sync::watch;
 
@@ -74,15 +75,42 @@ async fn a_leader_that_vanishes_takes_no_acknowledged_write_with_it() {
     let leader = cluster.leader(PATIENCE).await.unwrap();
     cluster.abort_member(leader).await;
     let survivor = (leader + 1) % 3;
-    // Handed to a leader that is gone: then it is unknown, and the caller decides to write again.
-    let after = write(cluster.handle(survivor), "after", "x").await;
-    if let Err(error) = after {
-        assert_eq!(error.effect, Effect::Unknown, "{error}");
-        write(cluster.handle(survivor), "after", "x").await.unwrap();
-    }
+    // Handed to a leader that is gone, it is sent again under the same number (K20).
+    write(cluster.handle(survivor), "after", "x").await.unwrap();
     for number in 0..20 {
         let key = format!("k{number}");
         assert_eq!(read(cluster.handle(survivor), &key).await.as_deref(), Some("x"), "{key}");
+    }
+    cluster.stop().await;
+}
+
+/// K20: what an application writes untagged through a follower is applied once, and its outcome known, though leaders
+/// vanish under it. A create-if-missing that were applied twice would answer that the key exists.
+#[tokio::test]
+async fn a_forwarded_write_is_applied_once_though_its_leader_vanishes() {
+    let (mut cluster, _directory) = cluster(3).await;
+    for round in 0..3 {
+        let leader = cluster.leader(PATIENCE).await.unwrap();
+        let handle = cluster.handle((leader + 1) % 3).clone();
+        let (started, mut has_started) = watch::channel(false);
+        let writer = tokio::spawn(async move {
+            for number in 0..200 {
+                let key = format!("once-{round}-{number}");
+                let command = Command::CompareAndSet {
+                    key: key.clone().into(),
+                    value: "x".into(),
+                    flags: 0,
+                    expected: ApiIndex::MISSING,
+                };
+                let applied = handle.propose(&Tagged { tag: None, command }, soon()).await.unwrap();
+                assert!(matches!(applied.outcome, Outcome::Written { .. }), "{key}: {:?}", applied.outcome);
+                started.send_replace(number > 20);
+            }
+        });
+        has_started.wait_for(|started| *started).await.unwrap();
+        cluster.abort_member(leader).await;
+        writer.await.unwrap();
+        cluster.start_again(leader).await.unwrap();
     }
     cluster.stop().await;
 }

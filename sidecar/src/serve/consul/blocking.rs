@@ -1,11 +1,13 @@
 //! Blocking queries: a read that waits until what it asked for has changed (consul-http.md §3).
 //!
 //! ```text
-//!   applied moves ─▶ one look at the keys' index ─▶ wakes who waits ─▶ each compares its own index, cheaply
+//!   the machine applied a change of a key ─▶ wakes who waits ─▶ each compares its own index, cheaply
 //! ```
 //!
-//! One look serves all waiters: a write that touches no key wakes nobody, and a thousand waiters cost one look per
-//! change. Waiting needs no leader, so a change of leadership disturbs nobody; only the answer itself asks for one.
+//! A write that touches no key wakes nobody, and while nobody waits nothing is done. The first change wakes at once;
+//! who was woken for nothing looks again only after a pause, so that a thousand waiters and a stream of writes to other
+//! keys cost a bounded number of looks. Waiting needs no leader, so a change of leadership disturbs nobody; only the
+//! answer itself asks for one.
 //!
 //! Invariant: at most [`WATCHES_MAX`] wait; each ends by its own deadline or with its connection.
 
@@ -17,8 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::refused::Refused;
-use crate::driver::{Consistency, Handle};
-use crate::serve::limits::{HTTP_HOLD, WAIT_JITTER_PART, WATCHES_MAX};
+use crate::driver::Handle;
+use crate::serve::limits::{WAIT_JITTER_PART, WATCH_REST, WATCHES_MAX};
 
 /// Everybody who waits.
 pub(super) struct Watches {
@@ -30,15 +32,14 @@ pub(super) struct Watches {
 pub(super) struct Watch {
     keys_index: watch::Receiver<u64>,
     deadline: Instant,
+    /// No look before this.
+    rests_until: Instant,
     _place: OwnedSemaphorePermit,
 }
 
 impl Watches {
-    /// Starts the task that looks; it ends with the member, or when nobody can ask any more.
-    pub(super) fn new(handle: Handle) -> Self {
-        let (seen, keys_index) = watch::channel(0);
-        tokio::spawn(look(handle, seen));
-        Self { keys_index, places: Arc::new(Semaphore::new(WATCHES_MAX)) }
+    pub(super) fn new(handle: &Handle) -> Self {
+        Self { keys_index: handle.watch_keys(), places: Arc::new(Semaphore::new(WATCHES_MAX)) }
     }
 
     /// Begins to wait for at most `wait` and a little: begin before the first read, so that no change is missed.
@@ -46,14 +47,21 @@ impl Watches {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refused::too_many_watches())?;
         let mut keys_index = self.keys_index.clone();
         keys_index.mark_unchanged();
-        Ok(Watch { keys_index, deadline: Instant::now() + wait + jitter(wait), _place: place })
+        let now = Instant::now();
+        Ok(Watch { keys_index, deadline: now + wait + jitter(wait), rests_until: now, _place: place })
     }
 }
 
 impl Watch {
     /// Waits for a change of any key; false at the deadline.
     pub(super) async fn changed(&mut self) -> bool {
-        matches!(tokio::time::timeout_at(self.deadline, self.keys_index.changed()).await, Ok(Ok(())))
+        let changed = async {
+            tokio::time::sleep_until(self.rests_until).await;
+            self.keys_index.changed().await
+        };
+        let is_changed = matches!(tokio::time::timeout_at(self.deadline, changed).await, Ok(Ok(())));
+        self.rests_until = Instant::now() + WATCH_REST;
+        is_changed
     }
 }
 
@@ -61,22 +69,4 @@ impl Watch {
 fn jitter(wait: Duration) -> Duration {
     let part = u32::try_from(RandomState::new().hash_one(wait) % 1_024).unwrap_or(0);
     wait / WAIT_JITTER_PART * part / 1_024
-}
-
-/// Publishes the keys' index whenever this member has applied more.
-async fn look(handle: Handle, seen: watch::Sender<u64>) {
-    let mut view = handle.watch_view();
-    loop {
-        view.borrow_and_update();
-        let deadline = Instant::now() + HTTP_HOLD;
-        let read = handle.read(Consistency::Stale, deadline, |state| Ok(state.meta().keys.index.0)).await;
-        // Without an answer the next change of the view asks again.
-        if let Ok(read) = read {
-            seen.send_if_modified(|index| std::mem::replace(index, read.value) != read.value);
-        }
-        tokio::select! {
-            changed = view.changed() => if changed.is_err() { return },
-            () = seen.closed() => return,
-        }
-    }
 }

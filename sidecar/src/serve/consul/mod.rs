@@ -98,7 +98,7 @@ fn endpoint(path: &str) -> Result<Endpoint, Refused> {
 }
 
 pub(super) fn router(shared: &Arc<Shared>) -> Router {
-    let api = Api { shared: Arc::clone(shared), watches: Watches::new(shared.context.handle.clone()) };
+    let api = Api { shared: Arc::clone(shared), watches: Watches::new(&shared.context.handle) };
     // Bodies have a limit of their own, with a text of its own.
     Router::new().fallback(serve).with_state(Arc::new(api)).layer(DefaultBodyLimit::disable())
 }
