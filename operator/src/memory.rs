@@ -18,6 +18,8 @@ pub(crate) struct Recollection {
     quorum_missing_since: Option<Instant>,
     /// The Lease's last value, and when it was first seen: clocks are never compared across machines (K32).
     renewal: Option<(Timestamp, Instant)>,
+    /// The Lease's value under a leader that answers, and since when: for [`Self::unpublished`].
+    unpublished: Option<(Option<Timestamp>, Instant)>,
     refusals: BTreeMap<Ordinal, (Instant, String)>,
     failures: u32,
     has_finished_a_round: bool,
@@ -45,6 +47,13 @@ impl Recollection {
                 Some(Duration::ZERO)
             }
         }
+    }
+
+    /// How long a leader has answered in every round while its Lease stayed as it was, by our own clock (K32).
+    pub(crate) fn unpublished(&mut self, renewed: Option<Timestamp>, is_led: bool) -> Duration {
+        let same = self.unpublished.filter(|(known, _)| *known == renewed);
+        self.unpublished = is_led.then(|| same.unwrap_or((renewed, Instant::now())));
+        self.unpublished.map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
     /// The API server would not create an object of this slot (K51).
@@ -130,6 +139,21 @@ mod tests {
         assert!(recollection.leader_heard(Some(first)).unwrap() >= Duration::from_secs(30));
         let second = Timestamp::from_second(10).unwrap();
         assert_eq!(recollection.leader_heard(Some(second)), Some(Duration::ZERO));
+    }
+
+    /// K32: a leader that never once renewed its Lease cannot publish either; one that has just begun to lead may yet.
+    #[test]
+    fn a_lease_that_was_never_renewed_counts_from_the_first_answer_of_a_leader() {
+        let mut recollection = Recollection::default();
+        assert_eq!(recollection.unpublished(None, false), Duration::ZERO);
+        recollection.unpublished(None, true);
+        let (known, since) = recollection.unpublished.unwrap();
+        recollection.unpublished = Some((known, since.checked_sub(Duration::from_secs(30)).unwrap()));
+        assert!(recollection.unpublished(None, true) >= Duration::from_secs(30));
+        let renewed = Timestamp::from_second(1_000).unwrap();
+        assert!(recollection.unpublished(Some(renewed), true) < Duration::from_secs(1));
+        recollection.unpublished(Some(renewed), false);
+        assert!(recollection.unpublished.is_none(), "without a leader nothing is owed");
     }
 
     /// K32: one look is not enough, and a look that found it ends the count.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::plan::{Applied, Check, Ensure, FactKind, Plan, PlannedStep, RemoveReason, Step};
+use crate::plan::{Applied, Check, Ensure, Event, FactKind, Plan, PlannedStep, RemoveReason, Step};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,13 +18,15 @@ impl fmt::Display for Plan {
         }
         if let Some(step) = &self.step {
             writeln!(f, "{step}")?;
+            if let Some(event) = &step.tells {
+                writeln!(f, "then {event}")?;
+            }
         }
         for entry in &self.blocked {
             writeln!(f, "held back by rule {} ({}): {}", entry.rule, entry.reason, entry.message)?;
         }
         for event in &self.events {
-            let kind = if event.is_warning { "Warning" } else { "Normal" };
-            writeln!(f, "event {kind} {}: {}", event.reason, event.message)?;
+            writeln!(f, "{event}")?;
         }
         for condition in &self.status.conditions {
             writeln!(
@@ -37,6 +39,13 @@ impl fmt::Display for Plan {
             writeln!(f, "summary: {summary}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_warning { "Warning" } else { "Normal" };
+        write!(f, "event {kind} {}: {}", self.reason, self.message)
     }
 }
 

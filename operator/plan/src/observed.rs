@@ -50,6 +50,8 @@ pub struct Observed {
     pub quorum_missing_before: bool,
     /// Age of the status Lease's last renewal, on the operator's own clock; none = never seen renewed.
     pub leader_heard: Option<Duration>,
+    /// How long a leader has answered every round while it did not renew that Lease, on the operator's own clock.
+    pub unpublished: Duration,
     /// The other children, as found.
     pub children: Children,
     /// This process has not applied this resource's children yet: they are applied whatever was found, for this

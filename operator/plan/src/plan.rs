@@ -60,6 +60,8 @@ pub struct PlannedStep {
     pub checks: Vec<Check>,
     /// Why.
     pub why: Why,
+    /// What people are told once it is done; a step that fails and is planned again tells nothing twice.
+    pub tells: Option<Event>,
 }
 
 /// Everything that disturbs. A new power of the operator is a new variant.

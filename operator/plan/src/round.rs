@@ -141,9 +141,17 @@ impl<'a> Round<'a> {
     /// Decides the step of this round.
     pub(crate) fn decide(&mut self, step: Step, checks: Vec<Check>, why: Why) -> Verdict {
         assert!(self.step.is_none(), "I1: a second step in one plan, {} after {:?}", why.rule, self.step);
-        self.pending.push(why.clone());
-        self.step = Some(PlannedStep { step, checks, why });
+        // Alone a reason has no subject: people read it behind the step.
+        self.pending.push(Why { text: format!("{step}: {}", why.text), ..why.clone() });
+        self.step = Some(PlannedStep { step, checks, why, tells: None });
         Verdict::End
+    }
+
+    /// Tells people of the step just decided, once it is done.
+    pub(crate) fn tell_when_done(&mut self, event: Event) {
+        if let Some(step) = &mut self.step {
+            step.tells = Some(event);
+        }
     }
 
     /// A healthy voter to lead in another's place: one that stays, with the longest log.

@@ -1,7 +1,7 @@
 //! Carries a plan out, in the plan's order, and judges nothing.
 //!
 //! ```text
-//!   status ──▶ events ──▶ ensures ──▶ facts ──▶ one step (after its checks, live)
+//!   status ──▶ events ──▶ ensures ──▶ facts ──▶ one step (after its checks, live) ──▶ its event
 //! ```
 //! Every call is safe to die after: what it did is seen by the next round, what it did not do is planned again (P8).
 //! A precondition that no longer holds ends the round early and quietly; the world moved, and the next look decides
@@ -58,10 +58,12 @@ pub(crate) async fn act(
         }
     }
     tell_leader(hands, plan).await;
-    match &plan.step {
-        Some(step) => step::carry_out(hands, step).await,
-        None => Ok(Acted::ToItsEnd),
+    let Some(step) = &plan.step else { return Ok(Acted::ToItsEnd) };
+    let acted = step::carry_out(hands, step).await?;
+    if acted == Acted::ToItsEnd {
+        event::publish(hands, step.tells.as_slice()).await;
     }
+    Ok(acted)
 }
 
 /// Facts and autopilot settings, each round anew. A leader that does not take them is asked again next round; what

@@ -109,7 +109,7 @@ mod tests {
 
     fn planned(checks: Vec<Check>) -> PlannedStep {
         let why = Why { rule: "12", reason: Reason::ScalingDown, member: String::new(), text: String::new() };
-        PlannedStep { step: Step::DeletePod { pod: "db-2".to_owned() }, checks, why }
+        PlannedStep { step: Step::DeletePod { pod: "db-2".to_owned() }, checks, why, tells: None }
     }
 
     fn pod(name: &str) -> Check {

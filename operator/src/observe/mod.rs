@@ -78,11 +78,13 @@ pub(crate) async fn observe(
     for slot in slots.values_mut() {
         slot.answer = slot.pod.as_ref().and_then(|pod| answers.members.get(&pod.name).cloned());
     }
+    let is_led = answers.view.is_some();
     let observed = Observed {
         cluster,
         slots,
         raft: answers.view,
         leader_heard: recollection.leader_heard(found.leader_renewed),
+        unpublished: recollection.unpublished(found.leader_renewed, is_led),
         quorum_missing_before: recollection.quorum_was_missing(),
         children: found.children,
         is_first_round: recollection.is_first_round(),

@@ -153,8 +153,8 @@ fn clear(round: &mut Round<'_>, ordinal: Ordinal, slot: &Slot, claim: &Claim) {
             &member,
             "it has left, and spec.storage.retention.whenScaled is Delete",
         );
-        round.events.push(removed(&member, "its volume claim is deleted"));
         round.decide(Step::DeleteClaim { claim: claim.name.clone() }, vec![claim_check(claim)], why);
+        round.tell_when_done(removed(&member, "its volume claim is deleted"));
         return;
     }
     match slot.pod.as_ref().filter(|pod| !pod.deleting) {

@@ -99,12 +99,12 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
         format!("{what}; it has no vote")
     };
     let why = why("10", Reason::VolumeLost, member, text);
-    let message = format!("{member} leaves as {id}: {what}");
-    round.events.push(Event { is_warning: true, reason: "MemberRemoved".to_owned(), message });
     let step = Step::Remove {
         raft_id: id.clone(),
         incarnation: server.incarnation.clone(),
         reason: RemoveReason::VolumeLost,
     };
     round.decide(step, checks, why);
+    let message = format!("{member} has left as {id}: {what}");
+    round.tell_when_done(Event { is_warning: true, reason: "MemberRemoved".to_owned(), message });
 }

@@ -96,9 +96,10 @@ pub(crate) fn no_view(round: &mut Round<'_>) -> Verdict {
 /// Membership goes on, for it needs the answer only.
 pub(crate) fn publishing(round: &mut Round<'_>) -> Verdict {
     let Some(view) = round.view() else { return Verdict::Next };
-    let Some(silence) = round.observed.leader_heard.filter(|age| *age >= LEASE_SILENCE) else {
+    let silence = round.observed.unpublished;
+    if silence < LEASE_SILENCE {
         return Verdict::Next;
-    };
+    }
     let leader = member_of(&view.leader);
     let answers = round.observed.slots.values().filter_map(|slot| slot.answer.as_ref());
     let trouble =

@@ -82,6 +82,28 @@ fn a_settled_cluster_gives_no_writes() {
     }
 }
 
+/// K32: a leader that answers and cannot write to the API server is named, whether it once could or never did;
+/// membership goes on.
+#[test]
+fn a_leader_that_cannot_publish_is_named() {
+    let voter = Small {
+        claim: Some(MemberState::Member),
+        pod: true,
+        server: Server::HealthyVoter,
+        claim_deleting: false,
+    };
+    let mut observed = observe(&[voter, voter, voter], 3, Some(0), false);
+    let is_named =
+        |plan: &quorate_plan::Plan| plan.blocked.iter().any(|entry| entry.reason == "PublishingBlocked");
+    observed.unpublished = std::time::Duration::from_secs(29);
+    assert!(!is_named(&plan(&observed, Now(START))));
+    observed.unpublished = std::time::Duration::from_secs(30);
+    let said = plan(&observed, Now(START));
+    assert!(is_named(&said), "{said}");
+    observed.raft = None;
+    assert!(!is_named(&plan(&observed, Now(START))), "without a leader nobody owes a renewal");
+}
+
 /// K40: a new named port reaches the leader's Service and its slice, also when the operator dies between the two.
 #[test]
 fn a_new_named_port_reaches_service_and_slice() {

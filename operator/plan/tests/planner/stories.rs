@@ -179,6 +179,7 @@ fn doings(plan: &Plan) -> String {
         "ensure PodDis",
         "held back",
         "tell ",
+        "then ",
     ];
     let mut text = String::new();
     for line in plan.to_string().lines() {

@@ -20,6 +20,7 @@ pub(super) fn at(world: &World) -> Observed {
         raft: view(world),
         quorum_missing_before: world.quorum_missing_before,
         leader_heard: None,
+        unpublished: Duration::ZERO,
         children,
         is_first_round: world.first_round,
         storage: world.storage.clone(),
