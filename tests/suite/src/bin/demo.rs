@@ -69,7 +69,18 @@ fn lose_the_leader() -> Result<()> {
     say("delete the leader's Pod: leadership is handed over first, the same volume and Raft ID come back");
     let leader =
         bed_output(&["kubectl", "get", "raftcluster", "greeting", "-o", "jsonpath={.status.leader}"])?;
+    let uid = ["kubectl", "get", "pod", &leader, "--ignore-not-found", "-o", "jsonpath={.metadata.uid}"];
+    let old = bed_output(&uid)?;
     shown_kubectl(&["delete", "pod", &leader])?;
+    // Status may still tell of the old Pod for a moment, so the new one is waited for first.
+    let started = Instant::now();
+    while [old.as_str(), ""].contains(&bed_output(&uid)?.as_str()) {
+        if started.elapsed() > PATIENCE {
+            bail!("{leader} did not come back within {} s", PATIENCE.as_secs());
+        }
+        sleep(GLANCE);
+    }
+    shown_kubectl(&["wait", "--for=condition=Ready", &format!("pod/{leader}"), "--timeout=300s"])?;
     wait_ready(5)?;
     let read = bed_output(&["kubectl", "get", "--raw", &app(&leader, "greeting")])?;
     println!("{leader} is back and answers: {read}");
