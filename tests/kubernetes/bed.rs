@@ -1,18 +1,26 @@
-//! The test bed: the programs that talk to it, and the one installation of the operator that all tests share.
+//! The test bed: who may disturb whom, the programs that talk to it, and the one installation of the operator.
+//!
+//! All tests share one bed. Those that only use it run side by side; one that cuts a node or kills the operator
+//! has it alone, because the others would see its faults as theirs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
-use tokio::sync::OnceCell;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{ChildStdout, Command};
+use tokio::sync::{OnceCell, RwLock};
+
+/// Held in common by tests that leave nodes and operator alone, exclusively by those that do not.
+pub(crate) static PEACE: RwLock<()> = RwLock::const_new(());
 
 /// Where the operator is installed.
 pub(crate) const OPERATOR_NAMESPACE: &str = "quorate-system";
 /// The name of its Helm release.
 pub(crate) const RELEASE: &str = "quorate";
+/// The operator's Lease.
+pub(crate) const OPERATOR_LEASE: &str = "quorate-operator";
 /// What the tests' images are installed with.
 pub(crate) const IMAGES: [&str; 8] = [
     "--set",
@@ -31,6 +39,10 @@ pub(crate) fn repository() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
+fn tool() -> PathBuf {
+    repository().join("target/bed/bed")
+}
+
 /// Runs a program of the bed's (`kubectl`, `helm`, `helm4`) at the repository's root; how it ends is for the caller to judge.
 pub(crate) async fn attempt(program: &str, words: &[&str], input: Option<&str>) -> Result<Output> {
     let mut child = Command::new(program)
@@ -46,6 +58,13 @@ pub(crate) async fn attempt(program: &str, words: &[&str], input: Option<&str>) 
         stdin.write_all(text.as_bytes()).await?;
     }
     Ok(child.wait_with_output().await?)
+}
+
+/// Starts kubectl and returns its lines as they come.
+pub(crate) fn follow(words: &[&str]) -> Result<Lines<BufReader<ChildStdout>>> {
+    let mut child = Command::new("kubectl").args(words).stdout(Stdio::piped()).spawn()?;
+    let stdout = child.stdout.take().context("kubectl has an output")?;
+    Ok(BufReader::new(stdout).lines())
 }
 
 /// Runs a program to a successful end and returns what it printed.
@@ -70,6 +89,11 @@ pub(crate) async fn kubectl_with(words: &[&str], input: &str) -> Result<String> 
 /// Runs Helm (`helm` or `helm4`) to a successful end and returns what it printed.
 pub(crate) async fn helm(program: &str, words: &[&str]) -> Result<String> {
     run(program, words, None).await
+}
+
+/// Does something to the bed itself: cut, heal, kill a container, run a command on a node.
+pub(crate) async fn fault(words: &[&str]) -> Result<String> {
+    run(&tool().to_string_lossy(), words, None).await
 }
 
 /// Installs the operator once for all tests.
@@ -97,4 +121,21 @@ pub(crate) fn restricted_namespace(name: &str) -> String {
         "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: \
          {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
     )
+}
+
+/// The operator's Pod that holds the Lease, and its node.
+pub(crate) async fn acting_operator() -> Result<(String, String)> {
+    let of = |words: &'static str| ["-n", OPERATOR_NAMESPACE, "get", "-o", words];
+    let mut lease = of("jsonpath={.spec.holderIdentity}").to_vec();
+    lease.extend(["lease", OPERATOR_LEASE]);
+    let holder = kubectl(&lease).await?;
+    let mut pods = of("jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName}{\"\\n\"}{end}").to_vec();
+    pods.extend(["pods", "-l", "app.kubernetes.io/component=operator"]);
+    let listed = kubectl(&pods).await?;
+    listed
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(pod, _)| holder.contains(pod))
+        .map(|(pod, node)| (pod.to_owned(), node.to_owned()))
+        .with_context(|| format!("no operator Pod holds the Lease (holder {holder:?}):\n{listed}"))
 }

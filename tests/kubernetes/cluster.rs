@@ -1,17 +1,20 @@
-//! A `RaftCluster` as a sentence: `namespace.cluster("db").storage_class("fast").apply()`, and what one waits for.
+//! A `RaftCluster` as a sentence: `namespace.cluster("db").replicas(3).with_application().apply()`, and what one waits for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use quorate_crds::{RaftCluster, RaftClusterSpec, RaftClusterStatus};
 use serde_json::json;
 
 use crate::namespace::Namespace;
 use crate::wait::{Look, until};
 
+/// How long anything may take that needs a few starts of Pods: the machine may be busy with other tests.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 /// Stabilization in tests: long enough to be seen, short enough to be paid often.
 const STABILIZATION: &str = "2s";
 
@@ -29,6 +32,7 @@ pub(crate) struct Cluster<'a> {
     /// Its name.
     pub(crate) name: String,
     resources: Api<RaftCluster>,
+    pods: Api<Pod>,
 }
 
 impl Namespace {
@@ -42,10 +46,21 @@ impl Namespace {
 }
 
 impl<'a> Sentence<'a> {
+    /// How many members.
+    pub(crate) fn replicas(mut self, replicas: i32) -> Self {
+        self.spec.replicas = replicas;
+        self
+    }
+
     /// Another storage class than the default.
     pub(crate) fn storage_class(mut self, class: &str) -> Self {
         self.spec.storage.storage_class_name = Some(class.to_owned());
         self
+    }
+
+    /// The example application in every Pod, which counts visits.
+    pub(crate) fn with_application(self) -> Result<Self> {
+        self.with_template(&json!({"spec": {"containers": [container("localhost/quorate-example:dev")]}}))
     }
 
     /// A Pod template.
@@ -62,6 +77,7 @@ impl<'a> Sentence<'a> {
             namespace,
             name: self.name.clone(),
             resources: Api::namespaced(namespace.client.clone(), &namespace.name),
+            pods: Api::namespaced(namespace.client.clone(), &namespace.name),
         };
         let metadata = ObjectMeta { name: Some(self.name), ..ObjectMeta::default() };
         let resource = RaftCluster { metadata, spec: self.spec, status: None };
@@ -96,6 +112,37 @@ impl Cluster<'_> {
         Ok(self.get().await?.status.unwrap_or_default())
     }
 
+    /// `kubectl scale`.
+    pub(crate) async fn scale(&self, replicas: u32) -> Result<()> {
+        self.namespace.say(&format!("scale {} to {replicas}", self.name));
+        let replicas = format!("--replicas={replicas}");
+        self.namespace.kubectl(&["scale", "raftcluster", &self.name, &replicas]).await?;
+        Ok(())
+    }
+
+    /// Sets or, with `null`, removes an annotation of the resource.
+    pub(crate) async fn annotate(&self, key: &str, value: Option<&str>) -> Result<()> {
+        let patch = json!({"metadata": {"annotations": {key: value}}});
+        self.resources.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// The members' Pods by name.
+    pub(crate) async fn pods(&self) -> Result<BTreeMap<String, Pod>> {
+        let listed = self.pods.list(&ListParams::default().labels(&self.selector())).await?;
+        Ok(listed.items.into_iter().filter_map(|pod| Some((pod.metadata.name.clone()?, pod))).collect())
+    }
+
+    /// One member's Pod.
+    pub(crate) async fn pod(&self, name: &str) -> Result<Pod> {
+        Ok(self.pods.get(name).await?)
+    }
+
+    /// What selects the members' Pods.
+    pub(crate) fn selector(&self) -> String {
+        format!("quorate.dev/cluster={}", self.name)
+    }
+
     /// Waits until status satisfies `is_so`, and returns it.
     pub(crate) async fn wait_status(
         &self,
@@ -109,6 +156,52 @@ impl Cluster<'_> {
         })
         .await
     }
+
+    /// Waits until the resource is Ready as it is declared now, with this many voters and members.
+    pub(crate) async fn wait_ready(&self, replicas: usize) -> Result<RaftClusterStatus> {
+        let generation = self.get().await?.metadata.generation;
+        let tolerates = i32::try_from((replicas - 1) / 2)?;
+        let ready = self
+            .wait_status(&format!("Ready with {replicas} members"), PATIENCE, |status| {
+                status.observed_generation == generation
+                    && condition(status, "Ready").is_some_and(|ready| ready.status == "True")
+                    && status.voters.as_deref() == Some(&format!("{replicas}/{replicas}"))
+                    && status.failure_tolerance == Some(tolerates)
+                    && voters(status).len() == replicas
+                    && status.raft.as_ref().is_some_and(|raft| raft.members.len() == replicas)
+            })
+            .await?;
+        self.namespace.say(ready.summary.as_deref().unwrap_or_default());
+        Ok(ready)
+    }
+
+    /// The leader's Pod as status names it.
+    pub(crate) async fn leader(&self) -> Result<String> {
+        self.status().await?.leader.context("status names no leader")
+    }
+}
+
+/// A condition of a status.
+pub(crate) fn condition<'a>(
+    status: &'a RaftClusterStatus,
+    kind: &str,
+) -> Option<&'a k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Raft IDs of the members by name, as the leader reports them.
+pub(crate) fn raft_ids(status: &RaftClusterStatus) -> BTreeMap<String, String> {
+    let members = status.raft.iter().flat_map(|raft| &raft.members);
+    members.filter_map(|member| Some((member.name.clone(), member.raft_id.clone()?))).collect()
+}
+
+/// The voters' names, as the leader reports them.
+pub(crate) fn voters(status: &RaftClusterStatus) -> Vec<String> {
+    let members = status.raft.iter().flat_map(|raft| &raft.members);
+    members
+        .filter(|member| matches!(member.role.as_deref(), Some("Leader" | "Voter")))
+        .map(|member| member.name.clone())
+        .collect()
 }
 
 /// A status in a line, for what was waited for in vain.

@@ -1,9 +1,11 @@
 //! Promises to users, shown on a real Kubernetes: one file per promise, each opening with what the user does and sees.
 //!
 //! ```text
-//!   bed          kubectl and helm; the one installation of the operator
+//!   bed          who may disturb whom; kubectl and helm; the one installation of the operator
 //!   namespace    a namespace per test, under the restricted Pod Security Standard
 //!   cluster      a RaftCluster as a sentence, and waiting for what its status says
+//!   history      every status a cluster ever showed, for promises about what never happens
+//!   load         visitors at every member all the time, none of whom may be forgotten
 //! ```
 //!
 //! Run by `make test` inside the test bed (`target/bed/bed exec cargo test ...`): KUBECONFIG is set, Pod addresses answer.
@@ -11,8 +13,17 @@
 
 mod bed;
 mod cluster;
+mod history;
+mod load;
 mod namespace;
 mod wait;
 
+mod cuts_a_node;
+mod forms_and_scales;
+mod installs;
+mod is_locked_down;
+mod kills_the_operator;
+mod loses_a_volume;
+mod loses_the_leader_pod;
 mod refuses_bad_specs;
 mod tells_the_truth;

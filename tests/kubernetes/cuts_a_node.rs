@@ -1,0 +1,116 @@
+//! A node is cut off: a cable, a switch, a kernel that hangs.
+//!
+//! The user's writes go on through the other members. Within seconds status names the member that is not heard and how
+//! many more failures are tolerated. When the node is back, so is the member, without anything for the user to do.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::time::Instant;
+
+use crate::bed::{OPERATOR_NAMESPACE, acting_operator, fault, kubectl};
+use crate::cluster::{Cluster, PATIENCE};
+use crate::load::{Load, address, get};
+use crate::namespace::namespace_alone;
+use crate::wait::{Look, until};
+
+/// How soon status must name the member when the acting operator is on the other side.
+const NAMED_WITHIN: Duration = Duration::from_secs(15);
+/// The same when the acting operator was cut off with it: the other one waits for its Lease to end.
+const NAMED_BY_THE_OTHER_WITHIN: Duration = Duration::from_secs(45);
+
+/// Writes go on, status is true within 15 s, and healing is enough (K31, K50; operator.md §8.27).
+#[tokio::test]
+async fn a_cut_off_member_is_named_and_comes_back() -> Result<()> {
+    namespace_alone("cut", async |namespace| {
+        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
+        cluster.wait_ready(3).await?;
+        let victim = member_away_from_the_operator(&cluster).await?;
+        cut_and_heal(&cluster, victim, NAMED_WITHIN).await
+    })
+    .await
+}
+
+/// The acting operator goes silent with the member's node: another takes over and says so (K31, P8; operator.md §8.27).
+#[tokio::test]
+async fn a_member_cut_off_with_the_acting_operator_is_named_by_the_other() -> Result<()> {
+    namespace_alone("cut-operator", async |namespace| {
+        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
+        cluster.wait_ready(3).await?;
+        let victim = member_beside_the_operator(&cluster).await?;
+        cut_and_heal(&cluster, victim, NAMED_BY_THE_OTHER_WITHIN).await
+    })
+    .await
+}
+
+async fn cut_and_heal(
+    cluster: &Cluster<'_>,
+    (member, node): (String, String),
+    within: Duration,
+) -> Result<()> {
+    let namespace = cluster.namespace;
+    let load = Load::on(cluster);
+    namespace.say(&format!("cut {node} with {member} on it"));
+    fault(&["cut", &node]).await?;
+    // Whatever happens next, the node is healed: other tests need it.
+    let seen = named(cluster, &member, within).await;
+    fault(&["heal", &node]).await?;
+    namespace.say(&format!("healed {node}"));
+    seen?;
+    cluster.wait_ready(3).await?;
+    load.finish(cluster).await?;
+    Ok(())
+}
+
+async fn named(cluster: &Cluster<'_>, member: &str, within: Duration) -> Result<()> {
+    let started = Instant::now();
+    let unhealthy = format!("unhealthy: {member}");
+    let status = cluster
+        .wait_status(&format!("that {member} is unhealthy and nothing more is tolerated"), within, |status| {
+            status.failure_tolerance == Some(0)
+                && status.voters.as_deref() == Some("2/3")
+                && status.summary.as_deref().is_some_and(|summary| summary.contains(&unhealthy))
+        })
+        .await?;
+    let took = started.elapsed().as_secs_f32();
+    cluster.namespace.say(&format!("after {took:.1} s: {}", status.summary.unwrap_or_default()));
+    for (name, pod) in cluster.pods().await? {
+        if name != member {
+            let address = address(&pod).with_context(|| format!("{name} has no address"))?;
+            let answer = get(&address, "/").await?;
+            ensure!(answer.contains("visit "), "{name} did not take a write: {answer}");
+        }
+    }
+    Ok(())
+}
+
+/// The leader if it is on another node than the acting operator, else any other member.
+async fn member_away_from_the_operator(cluster: &Cluster<'_>) -> Result<(String, String)> {
+    let (_, operators_node) = acting_operator().await?;
+    let leader = cluster.leader().await?;
+    let mut away = members(cluster).await?;
+    away.retain(|(_, node)| *node != operators_node);
+    away.sort_by_key(|(name, _)| *name != leader);
+    away.into_iter().next().context("every member shares the acting operator's node")
+}
+
+/// A member on the acting operator's node. Two operators and three members share four nodes, so one of the two has a
+/// member beside it: if it is the one that stands by, it is made to act.
+async fn member_beside_the_operator(cluster: &Cluster<'_>) -> Result<(String, String)> {
+    let members = members(cluster).await?;
+    until("an operator beside a member to act", PATIENCE, async || {
+        let (pod, operators_node) = acting_operator().await?;
+        if let Some(member) = members.iter().find(|(_, node)| *node == operators_node) {
+            return Ok(Look::Found(member.clone()));
+        }
+        kubectl(&["-n", OPERATOR_NAMESPACE, "delete", "pod", &pod]).await?;
+        Ok(Look::NotYet(format!("{pod} on {operators_node} acts")))
+    })
+    .await
+}
+
+/// The members and their nodes.
+async fn members(cluster: &Cluster<'_>) -> Result<Vec<(String, String)>> {
+    let pods = cluster.pods().await?;
+    Ok(pods.into_iter().filter_map(|(name, pod)| Some((name, pod.spec?.node_name?))).collect())
+}
