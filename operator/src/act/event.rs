@@ -9,6 +9,9 @@ use tracing::warn;
 
 use super::Hands;
 
+/// The longest action the API server takes.
+const ACTION_CHARS_MAX: usize = 128;
+
 /// Publishes them. An event that cannot be written is logged and lost: the conditions say the same.
 pub(super) async fn publish(hands: &Hands<'_>, events: &[Event]) {
     let about = hands.seen.observed.cluster.object_ref(&());
@@ -17,13 +20,19 @@ pub(super) async fn publish(hands: &Hands<'_>, events: &[Event]) {
             type_: if event.is_warning { EventType::Warning } else { EventType::Normal },
             reason: event.reason.clone(),
             note: Some(event.message.clone()),
-            action: event.reason.clone(),
+            action: action(&event.message),
             secondary: related(&hands.seen.observed, &event.message),
         };
         if let Err(error) = hands.recorder.publish(&kube_event, &about).await {
             warn!(%error, reason = event.reason, "an event was not written");
         }
     }
+}
+
+/// Repeats are counted per action and keep the first note, so the action is what the message says: the same words are
+/// counted, other words are another event.
+fn action(message: &str) -> String {
+    message.chars().take(ACTION_CHARS_MAX).collect()
 }
 
 /// The member a message begins with, as the related object. Repeats are counted per related object, so that two
@@ -47,6 +56,13 @@ mod tests {
     use quorate_plan::observed::{Ordinal, Pod, Slot};
 
     use super::*;
+
+    /// "all 3 voters are healthy (x4)" on a cluster of five would be a lie (P6).
+    #[test]
+    fn events_of_other_words_are_not_counted_as_repeats() {
+        assert_ne!(action("all 3 voters are healthy"), action("all 5 voters are healthy"));
+        assert_eq!(action(&"é".repeat(500)).chars().count(), ACTION_CHARS_MAX);
+    }
 
     /// Repeats are counted per related object: two members' events of one reason must stay two events.
     #[test]
