@@ -9,6 +9,8 @@ mod invariants;
 mod network;
 mod solo;
 mod step;
+mod story;
+mod story_text;
 
 mod bootstrap;
 mod elections;
