@@ -37,8 +37,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use datadriven::TestCase;
 use quorate_raft::{
-    Change, Index, Input, Intent, Message, Now, Raft, RaftId, RemoveReason, Settings, SnapshotMeta, Term,
-    Ticket,
+    Change, Index, Input, Intent, Message, Now, RaftId, RemoveReason, Settings, SnapshotMeta, Term, Ticket,
 };
 
 use crate::cluster::{CLUSTER, add, address, founded, id};
