@@ -23,4 +23,5 @@ mod replication;
 mod snapshots;
 mod statements;
 mod stories;
+mod tables;
 mod transfer;
