@@ -188,7 +188,7 @@ fn member(voters: &[&str]) -> Solo {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// B6: whatever peers, users and the driver say, in any order, a follower and a leader go on.
     #[test]
@@ -309,7 +309,7 @@ fn in_state(state: Doing) -> Solo {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_500, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// B6, §7 (21): the same from every state a member can be in, with storage that answers at once, late, or
     /// with numbers it was never given, and with time that stands still or jumps.
