@@ -449,3 +449,22 @@ fn a_confirmation_that_storage_never_gave_lets_nothing_leave() {
     solo.sync();
     assert_eq!(solo.said(), [Body::VoteResponse { granted: true }]);
 }
+
+/// S23, K3: a report of a flush that holds more than the machine was given, or another entry, is none of ours:
+/// the log forgets nothing for it.
+#[test]
+fn a_flush_of_what_was_never_applied_lets_the_log_forget_nothing() {
+    let mut disk = founded(&["a", "b", "c"], &[], true);
+    disk.entries.extend((2..=5).map(|index| command(2, index, "x")));
+    disk.hard_state.term = Term(2);
+    let settings = Settings { retention_bytes: 0, retention_bytes_max: 0, ..Settings::default() };
+    let mut solo = Solo::with(disk, settings);
+    solo.hear("b", 2, append(log_id(2, 5), vec![], 3));
+    solo.step(Input::Applied { upto: Index(3) });
+    for applied in [log_id(2, 5), log_id(2, 4), log_id(1, 3), log_id(2, 99)] {
+        solo.step(Input::DurableApplied { applied });
+        assert_eq!((solo.status().first, solo.status().durable_applied), (Index(1), Index(0)), "{applied}");
+    }
+    solo.step(Input::DurableApplied { applied: log_id(2, 3) });
+    assert_eq!((solo.status().first, solo.status().durable_applied), (Index(4), Index(3)));
+}
