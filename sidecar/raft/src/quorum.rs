@@ -119,3 +119,7 @@ mod tests {
         assert_eq!(quorum_index(&[], |_| Index(7)), Index(0));
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/tables/quorum.rs"]
+mod tables;

@@ -13,7 +13,7 @@ fn bootstrap(cluster: &mut Cluster, cluster_id: ClusterId, server: ServerId) -> 
     cluster.ends[&ticket].clone()
 }
 
-/// K2: the recorded triple, once or again, gives one cluster of one voter that serves.
+/// K2, S26: the recorded triple, once or again, gives one cluster of one voter that serves.
 #[test]
 fn bootstrapping_an_empty_directory_makes_it_the_one_voter_and_the_same_call_again_is_fine() {
     let mut cluster = Cluster::empty(1, Settings::default());
@@ -43,7 +43,7 @@ fn a_bootstrap_is_answered_only_once_it_is_on_disk() {
     assert_eq!(solo.disk.cluster_id, Some(CLUSTER));
 }
 
-/// K2, B12: another cluster, another directory, or a directory in use is refused.
+/// K2, S26, B12: another cluster, another directory, or a directory in use is refused.
 #[test]
 fn bootstrap_is_refused_for_any_other_identity_or_a_directory_in_use() {
     let mut cluster = Cluster::empty(1, Settings::default());

@@ -1,11 +1,13 @@
 //! Bytes from a network: no message and no input makes `step` panic (B6).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_raft::{
     AppendOutcome, Body, Change, Entry, Epoch, Event, Incarnation, Index, IndexedConfiguration, Input,
     Intent, InvalidMessage, LogId, LogReader, Message, Payload, RaftId, RemoveReason, Round, Sequence,
-    ServerId, SnapshotMeta, Term, Ticket,
+    ServerId, Settings, SnapshotMeta, Term, Ticket,
 };
 
 use crate::cluster::{CLUSTER, address, configuration, founded, id};
@@ -186,7 +188,7 @@ fn member(voters: &[&str]) -> Solo {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// B6: whatever peers, users and the driver say, in any order, a follower and a leader go on.
     #[test]
@@ -204,6 +206,137 @@ proptest! {
             if let Some(sequence) = last {
                 solo.step(Input::Persisted { sequence });
             }
+        }
+    }
+}
+
+/// What a member may be when something hostile arrives.
+#[derive(Clone, Copy, Debug)]
+enum Doing {
+    Follower,
+    FollowerOfB,
+    InstallingSnapshot,
+    PreCandidate,
+    Candidate,
+    NewLeader,
+    Leader,
+    LeaderWithReads,
+    LeaderHandingOver,
+    LeaderChangingMembership,
+    LeaderBeingRemoved,
+    LeaderWithCompactedLog,
+}
+
+fn any_state() -> impl Strategy<Value = Doing> {
+    proptest::sample::select(vec![
+        Doing::Follower,
+        Doing::FollowerOfB,
+        Doing::InstallingSnapshot,
+        Doing::PreCandidate,
+        Doing::Candidate,
+        Doing::NewLeader,
+        Doing::Leader,
+        Doing::LeaderWithReads,
+        Doing::LeaderHandingOver,
+        Doing::LeaderChangingMembership,
+        Doing::LeaderBeingRemoved,
+        Doing::LeaderWithCompactedLog,
+    ])
+}
+
+/// `a` in that state, in a term that the hostile numbers often name.
+fn in_state(state: Doing) -> Solo {
+    let mut solo = member(&["a", "b", "c"]);
+    solo.is_disk_stuck = false;
+    let lead = |solo: &mut Solo| {
+        solo.elect(&["b"]);
+        let (term, last) = (solo.status().term.0, solo.status().last.index);
+        let outcome = AppendOutcome::Accepted { matched: last };
+        solo.hear("b", term, Body::AppendResponse { epoch: Epoch(1), outcome });
+        solo.hear("c", term, Body::HeartbeatResponse { epoch: Epoch(2), round: Round(0), commit: Index(1) });
+        assert!(solo.status().is_ready);
+    };
+    let request = |change| Input::ChangeMembership { ticket: Ticket(1), expected: Index(1), change };
+    match state {
+        Doing::Follower => {}
+        Doing::FollowerOfB => {
+            solo.hear("b", 3, Body::HeartbeatRequest { epoch: Epoch(1), round: Round(0) });
+        }
+        Doing::InstallingSnapshot => {
+            solo.is_disk_stuck = true;
+            let configuration = configuration(&["a", "b"], &["c"]);
+            let meta = SnapshotMeta {
+                last: log_id(3, 8),
+                configuration: IndexedConfiguration { index: Index(2), configuration },
+            };
+            solo.step(Input::SnapshotReceived { from: id("b"), term: Term(3), epoch: Epoch(1), meta });
+        }
+        Doing::PreCandidate => solo.tick(),
+        Doing::Candidate => {
+            solo.tick();
+            solo.hear("b", 2, Body::PreVoteResponse { proposed: Term(3), granted: true });
+        }
+        Doing::NewLeader => solo.elect(&["b"]),
+        Doing::Leader => lead(&mut solo),
+        Doing::LeaderWithReads => {
+            lead(&mut solo);
+            solo.step(Input::ReadIndex { ticket: Ticket(1) });
+            solo.step(Input::ReadIndex { ticket: Ticket(2) });
+        }
+        Doing::LeaderHandingOver => {
+            lead(&mut solo);
+            solo.step(Input::TransferLeadership { ticket: Ticket(1), target: Some(id("c").raft_id) });
+        }
+        Doing::LeaderChangingMembership => {
+            lead(&mut solo);
+            solo.step(request(crate::cluster::add("x")));
+        }
+        Doing::LeaderBeingRemoved => {
+            lead(&mut solo);
+            solo.step(request(crate::cluster::remove("a")));
+        }
+        Doing::LeaderWithCompactedLog => {
+            let settings = Settings { retention_bytes: 0, retention_bytes_max: 0, ..Settings::default() };
+            solo = Solo::with(solo.disk, settings);
+            lead(&mut solo);
+            let applied = solo.status().last;
+            solo.step(Input::Applied { upto: applied.index });
+            solo.step(Input::DurableApplied { applied });
+            assert!(solo.status().first > applied.index);
+        }
+    }
+    solo
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// B6, §7 (21): the same from every state a member can be in, with storage that answers at once, late, or
+    /// with numbers it was never given, and with time that stands still or jumps.
+    #[test]
+    fn no_input_makes_a_member_panic_whatever_it_is_doing(
+        state in any_state(),
+        inputs in proptest::collection::vec(
+            (
+                prop_oneof![6 => message(), 2 => request(), 2 => report(), 1 => Just(Input::Tick)],
+                proptest::sample::select(vec![0_u64, 1, 100, 1_500, u64::MAX]),
+            ),
+            1..40,
+        ),
+        is_disk_late in any::<bool>(),
+    ) {
+        let mut solo = in_state(state);
+        // From here on what storage says is part of what is hostile.
+        solo.is_disk_stuck = true;
+        for (input, milliseconds) in inputs {
+            solo.now = solo.now.plus(Duration::from_millis(milliseconds));
+            solo.step(input);
+            let last = solo.writes.last().map(|persist| persist.sequence);
+            if let Some(sequence) = last.filter(|_| !is_disk_late) {
+                solo.step(Input::Persisted { sequence });
+            }
+            let status = solo.status();
+            prop_assert!(status.applied <= status.commit && status.commit <= status.last.index);
         }
     }
 }

@@ -87,7 +87,7 @@ fn a_snapshot_that_conflicts_with_the_tail_replaces_the_whole_log() {
     assert_eq!(solo.applied.iter().map(|entry| entry.index).collect::<Vec<_>>(), [Index(6)]);
 }
 
-/// K5: entries after a snapshot wait until its state is in place.
+/// K5, S21: entries after a snapshot wait until its state is in place.
 #[test]
 fn nothing_is_applied_while_a_snapshot_is_being_installed() {
     let mut solo = diverged();
@@ -169,7 +169,7 @@ fn a_failed_snapshot_transfer_is_repeated_after_a_pause() {
     cluster.until("it is level", Cluster::is_converged);
 }
 
-/// K7: the log keeps what a live follower still needs, and drops it once that is gone for long.
+/// S23, K7: the log keeps what a live follower still needs, and drops it once that is gone for long.
 #[test]
 fn the_log_waits_for_a_live_follower_within_the_greater_limit() {
     let settings = Settings { retention_bytes: 0, retention_bytes_max: 1 << 20, ..Settings::default() };
