@@ -48,6 +48,9 @@ pub struct Process {
     directory: Directory,
 }
 
+/// A row of the state: its table, its key, and what is there.
+pub type Row = (Table, Bytes, Bytes);
+
 /// What applying one entry came to.
 pub struct Applied {
     /// The last entry applied before it.
@@ -149,7 +152,7 @@ impl Process {
     }
 
     /// Every row of the state, as it is on disk after a flush.
-    pub fn rows(&mut self) -> Result<Vec<(Table, Bytes, Bytes)>> {
+    pub fn rows(&mut self) -> Result<Vec<Row>> {
         self.flush()?;
         let mut rows = Vec::new();
         for table in Table::ALL {
