@@ -3,130 +3,267 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use quorate_raft::{Answer, Input, Refusal, Role, Ticket};
+use bytes::Bytes;
+use quorate_machine::{Command, Outcome, Refusal, Tagged};
 use rand::Rng;
 
-use super::client::{self, Call, CallKind, PATIENCE};
-use super::network::MemberNumber;
-use super::world::{CallNumber, Event, Happened, World, check};
+use super::client::{Call, value_in};
+use super::coverage::Happening;
+use super::event::Event;
+use super::faults::Phase;
+use super::linearizability::{Answer, Finding, Key, Operation};
+use super::requests::{Ask, Attempt, Reply, Request};
+use super::world::{Happened, World, check};
 
-/// The longest rest between two calls of a client.
-const REST_MS_MAX: u64 = 60;
+/// A sending without an answer is given up after this.
+const ATTEMPT_PATIENCE: Duration = Duration::from_millis(700);
+/// A call is given up after this.
+const CALL_PATIENCE: Duration = Duration::from_secs(5);
+/// Between a refusal and the next sending.
+const RETRY_PAUSE: Duration = Duration::from_millis(40);
+/// Bytes that a value is padded with.
+const PADDING_MAX: usize = 300;
 
 impl World {
-    /// A client meets a member at random, and calls the leader that one knows.
-    pub(super) fn client_calls(&mut self, number: usize) -> Happened {
-        let via = self.rng.random_range(0..self.members.len());
-        let Some(leader) = self.leader_known_to(via) else {
-            self.rest(number);
-            return Ok(());
-        };
-        self.clients[number].calls += 1;
-        let call = self.clients[number].calls;
-        self.schedule.after(PATIENCE, Event::ClientGivesUp(CallNumber { client: number, call }));
-        let ticket = self.ticket();
-        let is_write = self.rng.random_bool(0.7);
-        let knows = &mut self.clients[number].knows;
-        let kind = if is_write {
-            CallKind::Write(knows.propose())
-        } else {
-            CallKind::Read { via, at_least: knows.at_least(), index: None }
-        };
-        self.clients[number].waits = Some(Call { ticket, kind });
-        let input = match kind {
-            CallKind::Write(value) => {
-                let padding = self.rng.random_range(0..400);
-                Input::Propose { ticket, command: client::write(number, value, padding) }
-            }
-            CallKind::Read { .. } => Input::ReadIndex { ticket },
-        };
-        self.step(leader, input)
-    }
-
-    /// A client that still waits for this call forgets it: its outcome is unknown to it for ever.
-    pub(super) fn client_gives_up(&mut self, CallNumber { client: number, call }: CallNumber) {
-        if self.clients[number].calls == call {
-            self.clients[number].waits = None;
-            self.schedule.after(Duration::ZERO, Event::ClientCalls(number));
-        }
-    }
-
-    /// A machine applied what `ticket` waited for.
-    pub(super) fn applied(&mut self, ticket: Ticket, is_done: bool) {
-        let Some(number) = self.waiting_for(ticket) else { return };
-        let Some(Call { kind: CallKind::Write(value), .. }) = self.clients[number].waits.take() else {
+    /// A client begins its next call, unless it began one since.
+    pub(super) fn client_turn(&mut self, number: usize, calls: u64) {
+        let client = &self.clients.each[number];
+        if client.calls != calls || self.clients.are_quiet {
             return;
+        }
+        let needs_session = client.is_numbering && client.session.is_none();
+        let (ask, about) = if needs_session {
+            let command = Command::RegisterClient { owner: None };
+            (Ask::Propose(Tagged { tag: None, command }.encode()), None)
+        } else {
+            let key = self.rng.random_range(0..self.options.keys);
+            let operation = self.choose_operation(number, key);
+            self.clients.each[number].sequence += 1;
+            let padding = self.rng.random_range(0..PADDING_MAX);
+            let command: Option<Bytes> = self.clients.each[number].command(key, operation, padding);
+            (command.map_or(Ask::Read(key), Ask::Propose), Some((key, operation)))
         };
-        if is_done {
-            self.clients[number].knows.acknowledged(value);
-            self.report.acknowledged += 1;
-            self.say(&format!("client {number}: {value} is acknowledged"));
-        }
-        self.rest(number);
+        let recorded = about.map(|(key, operation)| self.clients.history.begins(key, operation));
+        let call = Call {
+            ask,
+            recorded,
+            about,
+            attempts: 0,
+            is_uncertain: false,
+            deadline: self.schedule.now() + CALL_PATIENCE,
+            began_calm: self.phase == Phase::Calm,
+        };
+        let client = &mut self.clients.each[number];
+        client.calls += 1;
+        client.call = Some(call);
+        self.say(|_| format!("client {number} calls: {about:?}"));
+        self.send_call(number);
     }
 
-    /// A core answered `ticket`.
-    pub(super) fn answered(&mut self, ticket: Ticket, result: Result<Answer, Refusal>) -> Happened {
-        let Some(number) = self.waiting_for(ticket) else { return Ok(()) };
-        let Some(call) = &mut self.clients[number].waits else { return Ok(()) };
-        if let (Ok(Answer::ReadIndex { index: confirmed }), CallKind::Read { via, index, .. }) =
-            (result, &mut call.kind)
-        {
-            *index = Some(confirmed);
-            let via = *via;
-            return self.finish_reads(via);
-        }
-        self.clients[number].waits = None;
-        self.rest(number);
-        Ok(())
-    }
-
-    /// Answers the reads through `via` whose index its machine has applied.
-    pub(super) fn finish_reads(&mut self, via: MemberNumber) -> Happened {
-        for number in 0..self.clients.len() {
-            let Some(Call { kind: CallKind::Read { via: through, at_least, index: Some(index) }, .. }) =
-                self.clients[number].waits
-            else {
-                continue;
-            };
-            let Some(process) = &self.members[via].process else { return Ok(()) };
-            if through != via || process.applied() < index {
-                continue;
+    fn choose_operation(&mut self, number: usize, key: Key) -> Operation {
+        let known = self.clients.each[number].knows.get(&key).copied();
+        match (self.rng.random_range(0..20), known) {
+            (0..8, _) => Operation::Read,
+            (8..13, Some((expected, _))) => {
+                Operation::CompareAndSet { expected, new: self.clients.new_value() }
             }
-            let value = process.read(number)?;
-            self.clients[number].waits = None;
-            self.report.reads += 1;
-            self.say(&format!("client {number}: reads {value} through m{via}"));
-            check(self.clients[number].knows.read(at_least, value))?;
-            self.rest(number);
+            (13..15, _) => Operation::Delete,
+            (15, Some((Some(expected), _))) => Operation::DeleteIf { expected },
+            _ => Operation::Put(self.clients.new_value()),
+        }
+    }
+
+    /// Sends the call of a client, perhaps again.
+    fn send_call(&mut self, number: usize) {
+        let members = self.fleet.count();
+        let random = self.rng.random_range(0..members);
+        let client = &mut self.clients.each[number];
+        let Some(call) = &mut client.call else { return };
+        call.attempts += 1;
+        let attempt = Attempt { client: number, call: client.calls, attempt: call.attempts };
+        let hinted = client.hint.as_ref().and_then(|hint| self.fleet.place_of(hint));
+        // Reads are answered by any member; what must be proposed goes to the leader, once one was named.
+        let to = match call.ask {
+            Ask::Read(_) => random,
+            Ask::Propose(_) => hinted.unwrap_or(random),
+        };
+        let request = Request { attempt, ask: call.ask.clone() };
+        if call.attempts > 1 && call.is_uncertain && matches!(call.ask, Ask::Propose(_)) {
+            self.coverage.hit(Happening::Retried);
+        }
+        if let Some(delay) = self.client_delay() {
+            self.schedule.after(delay, Event::Request(to, request));
+        }
+        self.schedule.after(ATTEMPT_PATIENCE, Event::Timeout(attempt));
+    }
+
+    /// A client hears an answer.
+    pub(super) fn reply(&mut self, attempt: Attempt, reply: Reply) -> Happened {
+        let client = &mut self.clients.each[attempt.client];
+        let (calls, sequence) = (client.calls, client.sequence);
+        let Some(call) = client.call.as_mut().filter(|_| calls == attempt.call) else { return Ok(()) };
+        let is_newest = call.attempts == attempt.attempt;
+        match reply {
+            Reply::Refused(hint) => {
+                self.coverage.hit(Happening::Refused);
+                client.hint = hint;
+                if is_newest {
+                    self.retry(attempt.client);
+                }
+            }
+            Reply::Unknown => {
+                call.is_uncertain = true;
+                client.hint = None;
+                if is_newest {
+                    self.retry(attempt.client);
+                }
+            }
+            Reply::Outcome(Outcome::Refused(refusal)) => {
+                // This speaks of this sending only (K20): of earlier ones nobody knows.
+                self.say(|_| format!("client {} is refused command {sequence}: {refusal}", attempt.client));
+                if matches!(refusal, Refusal::SessionExpired { .. }) {
+                    self.clients.each[attempt.client].session = None;
+                }
+                self.give_up(attempt.client);
+            }
+            Reply::Outcome(outcome) => self.outcome(attempt.client, &outcome)?,
+            Reply::Read(read) => {
+                let held = read.entry.map(|entry| (value_in(&entry.value), entry.modify_index));
+                let (value, index) = held.unwrap_or_default();
+                if let (Some((key, _)), Some(recorded)) = (call.about, call.recorded) {
+                    client.knows.insert(key, (value, index));
+                    self.clients.history.answered(recorded, Answer::Holds(value));
+                    check(value.map_or(Ok(()), |value| self.clients.learns(value, index)))?;
+                }
+                self.finish(attempt.client);
+            }
         }
         Ok(())
     }
 
-    fn rest(&mut self, number: usize) {
-        // The call is over: its patience must not end the next one.
-        self.clients[number].calls += 1;
-        let rest = Duration::from_millis(self.rng.random_range(0..=REST_MS_MAX));
-        self.schedule.after(rest, Event::ClientCalls(number));
-    }
-
-    fn waiting_for(&self, ticket: Ticket) -> Option<usize> {
-        let waits = |client: &client::Client| client.waits.as_ref().is_some_and(|call| call.ticket == ticket);
-        self.clients.iter().position(waits)
-    }
-
-    fn leader_known_to(&self, via: MemberNumber) -> Option<MemberNumber> {
-        let status = self.members[via].process.as_ref()?.raft.status();
-        let leader = match status.role {
-            Role::Leader => via,
-            _ => self.slot_of(&status.leader?.id)?,
+    /// A command was applied.
+    fn outcome(&mut self, number: usize, outcome: &Outcome) -> Happened {
+        let client = &mut self.clients.each[number];
+        let Some(call) = &client.call else { return Ok(()) };
+        if let Outcome::Registered { client: session } = outcome {
+            client.session = Some(*session);
+            client.sequence = 0;
+            self.coverage.hit(Happening::Registered);
+            self.finish(number);
+            return Ok(());
+        }
+        let (Some((key, operation)), Some(recorded)) = (call.about, call.recorded) else { return Ok(()) };
+        let answer = match outcome {
+            Outcome::Written { modify_index } => {
+                let value = operation.writes();
+                client.knows.insert(key, (value, *modify_index));
+                if let Some(value) = value {
+                    check(self.clients.learns(value, *modify_index))?;
+                }
+                Answer::Written
+            }
+            Outcome::Mismatch { .. } => {
+                client.knows.remove(&key);
+                self.coverage.hit(Happening::Mismatch);
+                Answer::Mismatch
+            }
+            Outcome::Deleted { existed } => {
+                client.knows.remove(&key);
+                Answer::Deleted { existed: *existed }
+            }
+            other => return check(Err(format!("client {number}: {operation:?} came to {other:?}"))),
         };
-        self.members[leader].process.as_ref().map(|_| leader)
+        self.coverage.hit(Happening::Written);
+        let began_calm = self.clients.each[number].call.as_ref().is_some_and(|call| call.began_calm);
+        self.clients.written += u64::from(began_calm);
+        self.clients.history.answered(recorded, answer);
+        self.finish(number);
+        Ok(())
     }
 
-    /// A ticket nobody else has.
-    pub(super) fn ticket(&mut self) -> Ticket {
-        self.tickets += 1;
-        Ticket(self.tickets)
+    /// No answer came to this sending.
+    pub(super) fn timeout(&mut self, attempt: Attempt) {
+        let client = &mut self.clients.each[attempt.client];
+        let Some(call) = client.call.as_mut().filter(|_| client.calls == attempt.call) else { return };
+        if call.attempts == attempt.attempt {
+            call.is_uncertain = true;
+            client.hint = None;
+            self.retry(attempt.client);
+        }
+    }
+
+    /// The newest sending came to nothing: the call is sent again if that can do no harm, or given up.
+    fn retry(&mut self, number: usize) {
+        let now = self.schedule.now();
+        let client = &self.clients.each[number];
+        let Some(call) = &client.call else { return };
+        let is_harmless = match call.ask {
+            Ask::Read(_) => true,
+            // A session too many does no harm.
+            Ask::Propose(_) => !call.is_uncertain || client.session.is_some() || call.about.is_none(),
+        };
+        if !is_harmless || now >= call.deadline {
+            self.give_up(number);
+            return;
+        }
+        self.clients.each[number].call.iter_mut().for_each(|call| call.attempts += 1);
+        let attempt = Attempt {
+            client: number,
+            call: self.clients.each[number].calls,
+            attempt: self.clients.each[number].call.as_ref().map_or(0, |call| call.attempts),
+        };
+        self.schedule.after(RETRY_PAUSE, Event::Resend(attempt));
+    }
+
+    /// The pause before the next sending is over.
+    pub(super) fn resend(&mut self, attempt: Attempt) {
+        let client = &self.clients.each[attempt.client];
+        let is_due = client.call.as_ref().is_some_and(|call| call.attempts == attempt.attempt);
+        if client.calls == attempt.call && is_due {
+            self.send_call(attempt.client);
+        }
+    }
+
+    /// The client will never know what became of its call, or knows that it had no effect.
+    fn give_up(&mut self, number: usize) {
+        let Some(call) = &self.clients.each[number].call else { return };
+        let is_write = matches!(call.ask, Ask::Propose(_));
+        if let Some(recorded) = call.recorded {
+            if is_write && call.is_uncertain {
+                self.coverage.hit(Happening::Unknown);
+            } else {
+                self.clients.history.void(recorded);
+            }
+        }
+        self.finish(number);
+    }
+
+    /// The client rests until its next call.
+    fn finish(&mut self, number: usize) {
+        let client = &mut self.clients.each[number];
+        client.call = None;
+        let calls = client.calls;
+        let rest = self.options.rest.mul_f64(self.rng.random_range(0.0..1.0));
+        self.schedule.after(rest, Event::ClientTurn(number, calls));
+    }
+
+    /// Whether what clients saw of each key can be explained by one copy of it.
+    pub(super) fn check_history(&mut self) -> Result<()> {
+        self.coverage.add(Happening::Checked, self.clients.history.answered_count());
+        for (key, finding) in self.clients.history.check() {
+            match finding {
+                Finding::Linearizable => {}
+                Finding::GaveUp => self.coverage.hit(Happening::GaveUp),
+                Finding::Broken { explained, answers, stuck } => {
+                    return check(Err(format!(
+                        "linearizability: no order of the calls of key {key} explains more than {explained} of \
+                         {answers} answers; the next due was {:?} to {:?}",
+                        stuck.answered.map(|(_, answer)| answer),
+                        stuck.operation
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 }

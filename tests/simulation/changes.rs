@@ -1,148 +1,213 @@
 //! Somebody changes the membership, as an operator would: forms it first, then adds, promotes, demotes, removes,
 //! moves leadership, and replaces volumes.
 //!
-//! A volume is only lost when everyone else's is there and the rest of the voters is a majority: more than that no
-//! consensus survives (P1).
+//! A volume is only lost when all others of the configurations in force are there and the rest of the voters is a
+//! majority: more than that no consensus survives (P1). Who that is, is seen from outside: a leader's own picture
+//! may be an old one.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use quorate_raft::{Change, Input, Intent, RemoveReason, ServerId, Status, Suffrage};
+use quorate_raft::{
+    Address, Answer, Change, ClusterId, Index, Input, Intent, Refusal, RemoveReason, ServerId, Status,
+    Suffrage, Ticket,
+};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::member::Member;
+use super::coverage::Happening;
+use super::event::Event;
+use super::faults::Phase;
 use super::network::MemberNumber;
 use super::process::CLUSTER;
-use super::world::{Event, Happened, World};
+use super::world::{Happened, World};
 
 /// Between two steps while the first membership is formed.
 const FORMING_PAUSE: Duration = Duration::from_millis(200);
+/// After a volume was lost nothing else changes before its server is out; this long before it nothing may change,
+/// or a leader that does not know yet could still change the membership on it.
+const QUIET_BEFORE_LOSS_ELECTION_TIMEOUTS: u32 = 3;
+/// An emptied member comes back after this.
+const EMPTIED_FOR: Duration = Duration::from_millis(500);
+
+/// Who changes the membership.
+#[derive(Default)]
+pub struct Administrator {
+    tickets: u64,
+    /// The server whose volume was lost, until it has left the configuration.
+    lost_volume: Option<ServerId>,
+    last_change: Duration,
+    /// When faults stopped.
+    pub calm_since: Duration,
+}
+
+impl Administrator {
+    /// A ticket nobody else has.
+    pub fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+}
+
+/// What somebody wants of a leader.
+enum Choice {
+    Change(Change),
+    Transfer,
+}
 
 impl World {
     /// One change, and when the next one comes.
     pub(super) fn change(&mut self) -> Happened {
-        if self.faults_stopped.is_some() {
-            return Ok(());
-        }
-        let next = if self.is_formed { self.around(self.options.change_every) } else { FORMING_PAUSE };
+        let next = match (self.phase, self.options.change_every) {
+            (Phase::Forming, _) => FORMING_PAUSE,
+            (Phase::Breaking, Some(every)) => self.around(every),
+            (Phase::Breaking, None) | (Phase::Calm, _) => return Ok(()),
+        };
         self.schedule.after(next, Event::Change);
         self.replace_removed()?;
-        let Some((leader, status)) = self.leader() else { return self.bootstrap() };
+        let leaders = self.fleet.leaders();
+        // Mostly the newest leader is asked, at times one that may be deposed without knowing.
+        let asked = if self.rng.random_bool(0.8) { leaders.last() } else { leaders.choose(&mut self.rng) };
+        let Some((leader, status)) = asked else { return self.bootstrap() };
         let Some(latest) = &status.latest else { return Ok(()) };
-        if !self.is_formed && latest.configuration.voters().count() == self.options.members {
+        if latest.configuration.voters().count() == self.options.members {
             self.formed();
         }
-        let expected = latest.index;
-        let Some(input) = self.choose(&status)? else { return Ok(()) };
-        self.report.changes += 1;
-        let ticket = self.ticket();
-        let input = match input {
+        let Some(choice) = self.choose(status)? else { return Ok(()) };
+        let ticket = self.administrator.ticket();
+        self.administrator.last_change = self.schedule.now();
+        // Somebody may have read the configuration before the last change.
+        let is_late = self.phase == Phase::Breaking && self.rng.random_bool(0.05);
+        let expected = if is_late { Index(latest.index.0.saturating_sub(1)) } else { latest.index };
+        let input = match choice {
             Choice::Change(change) => {
-                self.say(&format!("change at {}: {change:?}", expected.0));
+                self.coverage.hit(Happening::ChangeAsked);
+                self.say(|_| format!("m{leader}: change at {}: {change:?}", expected.0));
                 Input::ChangeMembership { ticket, expected, change }
             }
-            Choice::Transfer => Input::TransferLeadership { ticket, target: None },
+            Choice::Transfer => {
+                self.coverage.hit(Happening::TransferAsked);
+                self.say(|_| format!("m{leader}: transfer"));
+                let target = status.peers.choose(&mut self.rng).map(|peer| peer.id.raft_id.clone());
+                Input::TransferLeadership { ticket, target: target.filter(|_| self.rng.random_bool(0.5)) }
+            }
         };
+        let leader = *leader;
         self.step(leader, input)
+    }
+
+    /// What became of a change or a transfer.
+    pub(super) fn administrator_hears(&mut self, ticket: Ticket, result: Result<Answer, Refusal>) {
+        self.coverage.hit(match &result {
+            Ok(Answer::Transferred) => Happening::Transferred,
+            Ok(_) => Happening::Changed,
+            Err(_) => Happening::ChangeRefused,
+        });
+        self.say(|_| match result {
+            Ok(answer) => format!("request {}: {answer:?}", ticket.0),
+            Err(refusal) => format!("request {}: {refusal}", ticket.0),
+        });
     }
 
     /// The first member becomes the first voter; the same call again does nothing (K2).
     fn bootstrap(&mut self) -> Happened {
-        if self.is_formed {
+        if self.phase != Phase::Forming {
             return Ok(());
         }
-        let ticket = self.ticket();
-        let (server, address) = (self.members[0].id.clone(), self.members[0].address()?);
-        self.step(0, Input::Bootstrap { ticket, cluster_id: CLUSTER, server, address })
+        let ticket = self.administrator.ticket();
+        let (server, address) = (self.fleet[0].id.clone(), self.fleet[0].address()?);
+        let cluster_id: ClusterId = CLUSTER;
+        self.step(0, Input::Bootstrap { ticket, cluster_id, server, address })
     }
 
     fn choose(&mut self, status: &Status) -> Result<Option<Choice>> {
         let Some(latest) = &status.latest else { return Ok(None) };
         let servers = latest.configuration.servers();
-        if let Some(lost) = self.lost_volume.clone() {
-            if latest.configuration.contains(&lost) {
-                return Ok(Some(Choice::Change(Change::Remove {
-                    id: lost,
-                    reason: RemoveReason::VolumeLost,
-                })));
+        if let Some(lost) = self.administrator.lost_volume.clone() {
+            let in_force = self.watch.configurations_in_force(&self.fleet);
+            if in_force.iter().any(|configuration| configuration.contains(&lost)) {
+                let reason = RemoveReason::VolumeLost;
+                return Ok(Some(Choice::Change(Change::Remove { id: lost, reason })));
             }
-            self.lost_volume = None;
+            self.administrator.lost_volume = None;
         }
+        let is_formed = self.phase != Phase::Forming;
         let waiting = servers.iter().find(|server| server.suffrage == Suffrage::NonVoter);
-        let outside = self.members.iter().find(|member| !latest.configuration.contains(&member.id));
-        if !self.is_formed || self.rng.random_bool(0.6) {
+        // A name is there once: a member that came back under its old one waits until that has left.
+        let is_outside = |id: &ServerId| latest.configuration.by_raft_id(&id.raft_id).is_none();
+        let outside = self.fleet.iter().find(|member| is_outside(&member.id));
+        if !is_formed || self.rng.random_bool(0.6) {
             if let Some(server) = waiting {
                 let (id, stable_in_term) = (server.id.clone(), status.term);
                 return Ok(Some(Choice::Change(Change::Promote { id, stable_in_term })));
             }
-            if let Some(member) = outside
-                && (self.is_formed || servers.len() < self.options.members)
-            {
+            if let Some(member) = outside.filter(|_| is_formed || servers.len() < self.options.members) {
                 let (id, address) = (member.id.clone(), member.address()?);
                 return Ok(Some(Choice::Change(Change::AddNonVoter { id, address, intent: Intent::Voter })));
             }
         }
-        if !self.is_formed {
-            return Ok(None);
-        }
-        let Some(id) = servers.choose(&mut self.rng).map(|server| server.id.clone()) else { return Ok(None) };
-        Ok(match self.rng.random_range(0..10) {
-            0..3 => Some(Choice::Change(Change::Remove { id, reason: RemoveReason::Requested })),
-            3..5 => Some(Choice::Change(Change::Demote { id })),
-            5..8 => Some(Choice::Transfer),
+        let chosen = servers.choose(&mut self.rng).map(|server| server.id.clone());
+        let Some(id) = chosen.filter(|_| is_formed) else { return Ok(None) };
+        Ok(match self.rng.random_range(0..20) {
+            0..6 => Some(Choice::Change(Change::Remove { id, reason: RemoveReason::Requested })),
+            6..10 => Some(Choice::Change(Change::Demote { id })),
+            10..15 => Some(Choice::Transfer),
+            15 => {
+                let address = Address::new(&format!("moved-{}:7400", self.administrator.tickets))?;
+                Some(Choice::Change(Change::SetAddress { id, address }))
+            }
             _ => {
-                self.lose_volume(&id, status)?;
+                self.lose_volume(&id)?;
                 None
             }
         })
     }
 
-    /// A voter's or non-voter's volume is gone, and the member comes back with an empty one.
-    fn lose_volume(&mut self, id: &ServerId, status: &Status) -> Happened {
-        let Some(latest) = &status.latest else { return Ok(()) };
-        let is_settled = status.committed.as_ref() == Some(latest);
-        let voters = latest.configuration.voters().count();
-        let rest = latest.configuration.voters().filter(|server| server.id != *id).count();
-        if let Some(number) = self.slot_of(id)
-            && is_settled
-            && rest > voters / 2
+    /// A server's volume is gone, and the member comes back with an empty one.
+    fn lose_volume(&mut self, id: &ServerId) -> Happened {
+        let quiet = self.options.settings.election_timeout * QUIET_BEFORE_LOSS_ELECTION_TIMEOUTS;
+        let is_quiet = self.schedule.now() > self.administrator.last_change + quiet;
+        let in_force = self.watch.configurations_in_force(&self.fleet);
+        let survives = |half: std::collections::BTreeSet<&ServerId>| {
+            let left = half.iter().filter(|voter| ***voter != *id).count();
+            left > half.len() / 2 && half.iter().all(|voter| self.fleet.holder_of(voter).is_some())
+        };
+        let [configuration] = in_force.as_slice() else { return Ok(()) };
+        if let Some(number) = self.fleet.holder_of(id)
+            && is_quiet
+            && configuration.majorities().into_iter().all(survives)
         {
-            self.say(&format!("m{number} loses its volume"));
-            self.lost_volume = Some(id.clone());
+            self.coverage.hit(Happening::VolumeLost);
+            self.say(|_| format!("m{number} loses its volume"));
+            self.administrator.lost_volume = Some(id.clone());
             self.empty(number)?;
         }
         Ok(())
     }
 
-    /// A member whose server has left every configuration in sight gets an empty volume, as a new replica would.
+    /// A member whose server has left every configuration in force gets an empty volume, as a new replica would.
     fn replace_removed(&mut self) -> Happened {
-        let Some((_, status)) = self.leader() else { return Ok(()) };
-        let (Some(latest), Some(committed)) = (&status.latest, &status.committed) else { return Ok(()) };
-        let removed = self.members.iter().find(|member| {
-            let is_in =
-                |id: &ServerId| latest.configuration.contains(id) || committed.configuration.contains(id);
-            member.mirror.hard_state.was_member && !is_in(&member.id)
-        });
+        let in_force = self.watch.configurations_in_force(&self.fleet);
+        let is_in = |id: &ServerId| in_force.iter().any(|configuration| configuration.contains(id));
+        let removed =
+            self.fleet.iter().find(|member| member.mirror.hard_state.was_member && !is_in(&member.id));
+        // At times it is added again as it is.
         match removed.map(|member| member.number) {
-            Some(number) => self.empty(number),
-            None => Ok(()),
+            Some(number) if self.rng.random_bool(0.7) => {
+                self.coverage.hit(Happening::VolumeEmptied);
+                self.empty(number)
+            }
+            _ => Ok(()),
         }
     }
 
     fn empty(&mut self, number: MemberNumber) -> Happened {
-        self.volumes += 1;
-        let mut emptied = Member::new(number, self.volumes, &mut self.rng)?;
-        emptied.boots = self.members[number].boots;
-        let lost = std::mem::replace(&mut self.members[number], emptied);
-        self.lost.insert(lost.id, lost.mirror);
-        self.schedule.after(Duration::from_millis(500), Event::Start(number));
+        let keeps_name = self.rng.random_bool(0.3);
+        if keeps_name {
+            self.coverage.hit(Happening::SameName);
+        }
+        self.fleet.empty(number, keeps_name, &mut self.rng)?;
+        self.schedule.after(EMPTIED_FOR, Event::Start(number));
         Ok(())
     }
-}
-
-/// What somebody wants of the leader.
-enum Choice {
-    Change(Change),
-    Transfer,
 }

@@ -1,71 +1,143 @@
-//! Clients: each writes rising numbers to a key of its own and reads it back, one call at a time, through whichever
-//! member it meets.
+//! Clients: each makes one call at a time, of keys they share, at whichever member it meets.
 //!
-//! A call that gets no answer in time is given up: its outcome is unknown, and the next number is tried. Writes are
-//! not tagged here, so an unknown write is never sent again.
+//! A client that numbers its commands registers a session first (K20) and sends a command without an answer again,
+//! perhaps to another leader, as the client library does. One that does not gives such a call up: its outcome is
+//! unknown for ever. Either way the history says only what the client knows.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_machine::{Command, Tagged};
-use quorate_raft::{Index, Ticket};
+use quorate_machine::{ApiIndex, ClientId, Command, Tag, Tagged};
+use quorate_raft::ServerId;
+use rand::Rng;
+use rand::rngs::SmallRng;
 
-use super::invariants::AcknowledgedWrites;
-use super::network::MemberNumber;
+use super::linearizability::{CallId, History, Key, Operation, Value};
+use super::options::Options;
+use super::requests::Ask;
 
-/// After how long a client gives up on a call.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+/// All clients, and what they saw together.
+pub struct Clients {
+    /// By number.
+    pub each: Vec<Client>,
+    /// What all of them asked and heard.
+    pub history: History,
+    /// They make no calls any more.
+    pub are_quiet: bool,
+    /// Writes answered since this was last set to zero.
+    pub written: u64,
+    values: u32,
+    /// Under which index each value was read or written: a value is written once.
+    indexes: BTreeMap<Value, ApiIndex>,
+}
 
 /// One client.
 #[derive(Default)]
 pub struct Client {
-    /// What it knows of its key.
-    pub knows: AcknowledgedWrites,
-    /// What it waits for.
-    pub waits: Option<Call>,
-    /// How many calls it has made.
+    /// It numbers its commands.
+    pub is_numbering: bool,
+    /// Its registration, if it has one.
+    pub session: Option<ClientId>,
+    /// The number of its last command; it has or has given up the answers of all before.
+    pub sequence: u64,
+    /// How many calls it made; replies to earlier ones mean nothing.
     pub calls: u64,
+    /// What it waits for.
+    pub call: Option<Call>,
+    /// What it last saw of each key, with the index of it.
+    pub knows: BTreeMap<Key, (Option<Value>, ApiIndex)>,
+    /// Whom it last heard of as leader.
+    pub hint: Option<ServerId>,
 }
 
 /// A call under way.
 pub struct Call {
-    /// Its ticket at the leader.
-    pub ticket: Ticket,
-    /// What it is.
-    pub kind: CallKind,
+    /// What is sent.
+    pub ask: Ask,
+    /// Its place in the history; none for a registration.
+    pub recorded: Option<CallId>,
+    /// The key, and what is asked of it.
+    pub about: Option<(Key, Operation)>,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// Some sending of it may have had an effect.
+    pub is_uncertain: bool,
+    /// When the client gives it up.
+    pub deadline: Duration,
+    /// It began when faults had stopped.
+    pub began_calm: bool,
 }
 
-/// What a client asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallKind {
-    /// Write this number.
-    Write(u64),
-    /// Read through `via`; the answer must be at least `at_least`.
-    Read {
-        /// The member whose machine answers.
-        via: MemberNumber,
-        /// What was acknowledged when the read began.
-        at_least: u64,
-        /// The index to wait for, once the leader gave one.
-        index: Option<Index>,
-    },
+impl Clients {
+    /// The clients of a run.
+    pub fn draw(options: &Options, rng: &mut SmallRng) -> Self {
+        let client = |_| Client { is_numbering: rng.random_bool(options.numbered), ..Client::default() };
+        Self {
+            each: (0..options.clients).map(client).collect(),
+            history: History::default(),
+            are_quiet: false,
+            written: 0,
+            values: 0,
+            indexes: BTreeMap::new(),
+        }
+    }
+
+    /// A value that was never written.
+    pub fn new_value(&mut self) -> Value {
+        self.values += 1;
+        Value(self.values)
+    }
+
+    /// A client learned that a value stands under an index. Wrong if it was another one before.
+    pub fn learns(&mut self, value: Value, index: ApiIndex) -> Result<(), String> {
+        let first = *self.indexes.entry(value).or_insert(index);
+        if first == index {
+            return Ok(());
+        }
+        Err(format!("written once: value {} stands under index {first} and under {index}", value.0))
+    }
 }
 
-/// The key of client `number`.
-pub fn key(number: usize) -> Bytes {
-    Bytes::from(format!("client/{number}"))
+impl Client {
+    /// The command for an operation, numbered if this client does so.
+    pub fn command(&self, key: Key, operation: Operation, padding: usize) -> Option<Bytes> {
+        let knows = |value: Option<Value>| match (value, self.knows.get(&key)) {
+            (Some(_), Some((known, index))) if *known == value => *index,
+            _ => ApiIndex::MISSING,
+        };
+        let (key, flags) = (key_bytes(key), 0);
+        let command = match operation {
+            Operation::Read => return None,
+            Operation::Put(value) => Command::Put { key, value: value_bytes(value, padding), flags },
+            Operation::CompareAndSet { expected, new } => Command::CompareAndSet {
+                key,
+                value: value_bytes(new, padding),
+                flags,
+                expected: knows(expected),
+            },
+            Operation::Delete => Command::Delete { key, expected: None },
+            Operation::DeleteIf { expected } => {
+                Command::Delete { key, expected: Some(knows(Some(expected))) }
+            }
+        };
+        let tag =
+            self.session.map(|client| Tag { client, sequence: self.sequence, acked_below: self.sequence });
+        Some(Tagged { tag, command }.encode())
+    }
 }
 
-/// The command that writes `value` for client `number`, padded so that logs grow.
-pub fn write(number: usize, value: u64, padding: usize) -> Bytes {
-    let value = Bytes::from(format!("{value} {:padding$}", ""));
-    Tagged { tag: None, command: Command::Put { key: key(number), value, flags: 0 } }.encode()
+/// A key as the machine has it.
+pub fn key_bytes(key: Key) -> Bytes {
+    Bytes::from(format!("key/{key}"))
 }
 
-/// The number in a stored value; a missing key is zero.
-pub fn number_in(value: Option<&Bytes>) -> u64 {
-    value
-        .and_then(|value| std::str::from_utf8(value).ok())
-        .and_then(|text| text.split(' ').next()?.parse().ok())
-        .unwrap_or(0)
+/// A value as it is written, padded so that logs grow.
+fn value_bytes(value: Value, padding: usize) -> Bytes {
+    Bytes::from(format!("{} {:padding$}", value.0, ""))
+}
+
+/// The value in what was written; none of ours if it cannot be read.
+pub fn value_in(bytes: &Bytes) -> Option<Value> {
+    Some(Value(std::str::from_utf8(bytes).ok()?.split(' ').next()?.parse().ok()?))
 }

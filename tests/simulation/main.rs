@@ -2,12 +2,11 @@
 //!
 //! Exit code 0: nothing broke. 1: something did; the last two lines say what, and how to replay it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use quorate_tests::simulation::{self, Report};
+use quorate_tests::simulation::{self, Coverage, Failure, Happening, Options, Trace};
 
 /// Seeds that once found a bug; each is run before any new one.
 const KNOWN: &str = include_str!("seeds.txt");
@@ -35,20 +34,39 @@ struct Arguments {
     /// The first new seed; without it one is taken from the clock.
     #[arg(long)]
     from: Option<u64>,
+    /// Go on after a failure, and count the seeds that failed.
+    #[arg(long)]
+    keep_going: bool,
+    /// A history that is too hard for the checker is a failure too.
+    #[arg(long)]
+    strict: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(seed) = arguments.seed {
-        return match attempt(seed, arguments.steps, arguments.trace) {
-            Some(report) => {
-                println!("seed {seed} is clean: {report:?}");
-                ExitCode::SUCCESS
-            }
-            None => ExitCode::FAILURE,
-        };
+    // What an assertion says is part of the failure; a backtrace is had by replaying.
+    if !arguments.trace {
+        std::panic::set_hook(Box::new(|_| {}));
     }
-    search(&arguments)
+    match arguments.seed {
+        Some(seed) => replay(seed, &arguments),
+        None => search(&arguments),
+    }
+}
+
+fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
+    println!("{}", Options::draw(seed).0);
+    let trace = if arguments.trace { Trace::Printed } else { Trace::Off };
+    match simulation::run(seed, arguments.steps, trace) {
+        Ok(coverage) => {
+            println!("seed {seed} is clean:\n{coverage}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            tell(&failure);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn search(arguments: &Arguments) -> ExitCode {
@@ -60,59 +78,63 @@ fn search(arguments: &Arguments) -> ExitCode {
     };
     let known: Vec<u64> =
         KNOWN.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
-    let (mut runs, mut sum, mut said) = (0, Report::default(), Instant::now());
+    let (mut runs, mut failed, mut sum, mut said) = (0, 0_u64, Coverage::default(), Instant::now());
     let mut seeds = known.iter().copied().chain(from..);
     while runs < known.len() as u64 || !is_over(runs - known.len() as u64) {
         let Some(seed) = seeds.next() else { break };
-        let Some(report) = attempt(seed, None, false) else { return ExitCode::FAILURE };
+        match simulation::run(seed, None, Trace::Off).and_then(|coverage| strictly(seed, coverage, arguments))
+        {
+            Ok(coverage) => sum.take(&coverage),
+            Err(failure) if arguments.keep_going => {
+                failed += 1;
+                println!("seed {seed}, step {}: {}", failure.step, failure.what);
+            }
+            Err(failure) => {
+                println!("{}", Options::draw(seed).0);
+                for line in failure.newest_lines() {
+                    println!("{line}");
+                }
+                tell(&failure);
+                return ExitCode::FAILURE;
+            }
+        }
         runs += 1;
-        add(&mut sum, &report);
         if said.elapsed() > PROGRESS_EVERY {
             said = Instant::now();
-            println!("{runs} seeds clean in {:.0} s", started.elapsed().as_secs_f32());
+            println!("{runs} seeds, {failed} failed, in {:.0} s", started.elapsed().as_secs_f32());
         }
     }
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{sum}");
     println!(
-        "{runs} seeds clean in {:.0} s ({} known, new ones from {from}): {} events, {} terms with a leader, {} entries \
-         committed, {} writes acknowledged, {} reads, {} crashes, {} changes, {} snapshots installed",
-        started.elapsed().as_secs_f32(),
+        "{runs} seeds ({} known, new ones from {from}), {failed} failed, {seconds:.0} s, {:.0} events a second",
         known.len(),
-        sum.steps,
-        sum.elections,
-        sum.committed,
-        sum.acknowledged,
-        sum.reads,
-        sum.crashes,
-        sum.changes,
-        sum.snapshots,
+        sum.count(Happening::Event) as f64 / seconds,
     );
-    ExitCode::SUCCESS
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs a seed; a broken invariant or a failed assertion is printed with the command that replays it.
-fn attempt(seed: u64, steps: Option<u64>, trace: bool) -> Option<Report> {
-    match catch_unwind(AssertUnwindSafe(|| simulation::run(seed, steps, trace))) {
-        Ok(Ok(report)) => Some(report),
-        Ok(Err(failure)) => {
-            println!("{failure}");
-            None
-        }
-        Err(_) => {
-            println!("seed {seed}: an assertion failed (above)\nreplay: make replay SEED={seed} TRACE=1");
-            None
-        }
+fn strictly(seed: u64, coverage: Coverage, arguments: &Arguments) -> Result<Coverage, Failure> {
+    if arguments.strict && coverage.count(Happening::GaveUp) > 0 {
+        let what = "linearizability: the checker gave up on a key".to_owned();
+        return Err(Failure { seed, step: coverage.count(Happening::Event), what });
     }
+    Ok(coverage)
 }
 
-fn add(sum: &mut Report, report: &Report) {
-    sum.steps += report.steps;
-    sum.elections += report.elections;
-    sum.committed += report.committed;
-    sum.acknowledged += report.acknowledged;
-    sum.reads += report.reads;
-    sum.crashes += report.crashes;
-    sum.changes += report.changes;
-    sum.snapshots += report.snapshots;
+/// The last two lines: what broke, and how to see it again.
+fn tell(failure: &Failure) {
+    let Failure { seed, step, what } = failure;
+    println!("seed {seed}, step {step}, commit {}: {what}", commit());
+    println!("replay: make replay SEED={seed} STEPS={step}");
+}
+
+/// The commit this was built from, as far as git knows.
+fn commit() -> String {
+    let described = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    let text = described.ok().filter(|output| output.status.success());
+    let text = text.and_then(|output| String::from_utf8(output.stdout).ok());
+    text.map_or_else(|| "unknown".to_owned(), |text| text.trim().to_owned())
 }
 
 fn from_clock() -> u64 {

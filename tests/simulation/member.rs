@@ -1,28 +1,24 @@
 //! One member: a volume that outlives its processes, and at most one process.
 //!
-//! The volume is a [`CrashDisk`]; the mirror beside it knows what it must hold. Storage is asynchronous as in the
-//! sidecar: writes queue up, one commit is under way at a time, and it takes over everything queued when it ends.
-//! Power can fail before, within, or after the redb transaction.
+//! The mirror beside the volume knows what it must hold. Storage is asynchronous as in the sidecar: writes queue
+//! up, one commit is under way at a time, and it takes over everything queued when it ends. The process can end
+//! before, within, or after the redb transaction.
 
-use std::sync::Arc;
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
-use quorate_raft::{
-    Address, Incarnation, Index, LogId, Persist, RaftId, ServerId, Settings, SnapshotMeta, Term,
-};
-use quorate_store::{CrashDisk, Directory, Disk};
+use quorate_raft::{Address, Incarnation, Index, LogId, Persist, RaftId, ServerId, Settings, Term};
+use quorate_store::{Directory, StoreError};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
+use super::clock::Clock;
 use super::invariants::Verdict;
 use super::mirror::Mirror;
 use super::network::MemberNumber;
 use super::process::Process;
-
-/// How many disk calls a commit makes at most before power fails within it.
-const CALLS_BEFORE_POWER_FAILS: u64 = 12;
+use super::volume::Volume;
 
 /// A member, running or not.
 pub struct Member {
@@ -38,18 +34,65 @@ pub struct Member {
     pub boots: u64,
     /// The process, while it runs.
     pub process: Option<Process>,
-    /// What the volume may hold instead, when power failed within a commit.
+    /// The volume.
+    pub volume: Volume,
+    /// A fault was planned on the disk or the disk is full: an error of it is no defect of ours.
+    pub is_disk_faulty: bool,
+    /// How many times longer a commit takes.
+    pub slowness: u32,
+    /// Until when the process is paused.
+    pub paused_until: Duration,
+    /// What the volume may hold instead, when a commit was cut.
     torn: Option<Mirror>,
-    disk: CrashDisk,
+    /// The last entry in a flush that was confirmed (K3).
+    flushed: Index,
+}
+
+/// Which end of a cut commit was found at the next start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Torn {
+    /// As if the commit had not been.
+    Before,
+    /// As if it had ended.
+    After,
+}
+
+/// A disk said no to a member.
+#[derive(Debug)]
+pub struct DiskError {
+    /// Whose.
+    pub member: MemberNumber,
+    /// What it said.
+    pub error: anyhow::Error,
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "disk of m{}: {:#}", self.member, self.error)
+    }
+}
+impl std::error::Error for DiskError {}
+
+impl DiskError {
+    /// Whether a member would be replaced for it: no fault of a call may ever look like that (K8).
+    pub fn says_damaged(&self) -> bool {
+        matches!(
+            self.error.downcast_ref::<StoreError>(),
+            Some(StoreError::Corrupt { .. } | StoreError::Gap { .. } | StoreError::FormatVersion { .. })
+        )
+    }
+
+    /// Whether the disk was full.
+    pub fn says_full(&self) -> bool {
+        matches!(self.error.downcast_ref::<StoreError>(), Some(StoreError::NoSpace { .. }))
+    }
 }
 
 impl Member {
-    /// A member with an empty volume; `volume` makes its Raft ID, and what is drawn its incarnation.
-    pub fn new(number: MemberNumber, volume: u64, rng: &mut SmallRng) -> Result<Self> {
-        let disk = CrashDisk::new();
-        let raft_id = RaftId::new(&format!("m{number}-{volume:08x}"))?;
-        let incarnation = Incarnation(rng.random());
-        Directory::create_on(&shared(&disk), raft_id.clone(), incarnation)
+    /// A member with an empty volume.
+    pub fn new(number: MemberNumber, raft_id: RaftId, incarnation: Incarnation) -> Result<Self> {
+        let volume = Volume::default();
+        Directory::create_on(&volume.attach(), raft_id.clone(), incarnation)
             .context("creating the directory")?;
         Ok(Self {
             number,
@@ -58,8 +101,12 @@ impl Member {
             accepted: Mirror::default(),
             boots: 0,
             process: None,
+            volume,
+            is_disk_faulty: false,
+            slowness: 1,
+            paused_until: Duration::ZERO,
             torn: None,
-            disk,
+            flushed: Index(0),
         })
     }
 
@@ -69,26 +116,55 @@ impl Member {
     }
 
     /// Starts a process on the volume, after comparing what is there with what must be.
-    pub fn start(&mut self, settings: Settings, seed: u64, now: Duration) -> Result<Verdict> {
-        let opened = Directory::open_on(&shared(&self.disk), &self.id.raft_id)?;
+    pub fn start(&mut self, settings: Settings, seed: u64, clock: Clock) -> Result<(Verdict, Option<Torn>)> {
+        self.volume.revive();
+        let opened = Directory::open_on(&self.volume.attach(), &self.id.raft_id)?;
+        let mut found = self.torn.is_some().then_some(Torn::Before);
         if let Err(difference) = self.mirror.check(&opened.stored) {
             match self.torn.take() {
-                Some(torn) if torn.check(&opened.stored).is_ok() => self.mirror = torn,
-                _ => return Ok(Err(format!("durability: on {}: {difference}", self.id.raft_id))),
+                Some(torn) if torn.check(&opened.stored).is_ok() => {
+                    self.mirror = torn;
+                    found = Some(Torn::After);
+                }
+                _ => {
+                    let broken = format!("durability: on {}: {difference}", self.id.raft_id);
+                    return Ok((Err(broken), found));
+                }
             }
         }
+        let applied = opened.stored.applied.index;
+        if applied < self.flushed {
+            let broken =
+                format!("durability: a flush of {} was confirmed, {} is on disk", self.flushed.0, applied.0);
+            return Ok((Err(broken), found));
+        }
         self.torn = None;
+        self.flushed = applied;
         self.mirror.resume(&opened.stored);
         self.accepted = self.mirror.clone();
         self.boots += 1;
-        self.process = Some(Process::start(opened, self.id.clone(), settings, seed, now)?);
-        Ok(Ok(()))
+        self.process = Some(Process::start(opened, self.id.clone(), settings, seed, clock)?);
+        Ok((Ok(()), found))
     }
 
     /// Power fails: the process is gone, and of what was not synced a part chosen by `rng` as well.
-    pub fn crash(&mut self, rng: &mut SmallRng) {
+    pub fn lose_power(&mut self, rng: &mut SmallRng) {
+        self.volume.lose_power(rng);
         self.process = None;
-        self.disk.crash(rng);
+        self.is_disk_faulty = false;
+        self.volume.set_room(None);
+    }
+
+    /// The process is killed; the next one sees all that was written.
+    pub fn kill(&mut self) {
+        self.volume.detach();
+        self.process = None;
+        self.volume.revive();
+    }
+
+    /// The process ends in order.
+    pub fn stop(&mut self) {
+        self.process = None;
     }
 
     /// A write the core asks for.
@@ -108,48 +184,47 @@ impl Member {
         Ok(Some(first))
     }
 
-    /// Commits what is queued. Returns the writes that are durable now; none if power failed meanwhile.
-    pub fn commit(&mut self, rng: &mut SmallRng, power_fails: bool) -> Result<Option<Vec<Persist>>> {
-        let Some(process) = &mut self.process else { return Ok(None) };
+    /// Commits what is queued. Returns the writes that are durable now.
+    pub fn commit(&mut self) -> Result<Vec<Persist>> {
+        let Some(process) = &mut self.process else { return Ok(Vec::new()) };
         let writes = process.take_queued();
         let mut after = self.mirror.clone();
         for write in &writes {
             after.write(write);
         }
-        if power_fails {
-            self.disk.cut_power_after(rng.random_range(0..CALLS_BEFORE_POWER_FAILS));
+        match process.commit(&writes) {
+            Ok(()) if !self.is_dead() => {
+                self.mirror = after;
+                for write in &writes {
+                    let installed = write.install.as_ref().map(|meta| meta.last.index);
+                    self.flushed = self.flushed.max(installed.unwrap_or_default());
+                }
+                Ok(writes)
+            }
+            Ok(()) => {
+                self.torn = Some(after);
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                self.torn = Some(after);
+                Err(error)
+            }
         }
-        let committed = process.commit(&writes);
-        if self.disk.is_dead() {
-            self.torn = Some(after);
-            self.crash(rng);
-            return Ok(None);
-        }
-        self.mirror = after;
-        committed?;
-        Ok(Some(writes))
-    }
-}
-
-impl Member {
-    /// Receives a snapshot; power may fail at the given disk call. None if it was not wanted, or nobody is there
-    /// any more.
-    pub fn receive(
-        &mut self,
-        last: LogId,
-        file: &Bytes,
-        power_fails_after: Option<u64>,
-    ) -> Result<Option<SnapshotMeta>> {
-        let Some(process) = &self.process else { return Ok(None) };
-        if let Some(calls) = power_fails_after {
-            self.disk.cut_power_after(calls);
-        }
-        process.receive(last, file)
     }
 
-    /// Whether power has failed and the process must end.
-    pub fn lost_power(&self) -> bool {
-        self.disk.is_dead()
+    /// Flushes the machine. Returns what is durable then, if that is news.
+    pub fn flush(&mut self) -> Result<Option<LogId>> {
+        let Some(process) = &mut self.process else { return Ok(None) };
+        let flushed = process.flush()?;
+        if !self.is_dead() {
+            self.flushed = self.flushed.max(flushed.map_or(Index(0), |applied| applied.index));
+        }
+        Ok(flushed)
+    }
+
+    /// Whether the process is gone and the world has not noticed yet.
+    pub fn is_dead(&self) -> bool {
+        self.volume.is_without_power() || self.volume.is_killed()
     }
 
     /// The term of the entry before `index`, as the core knows while it writes `write`.
@@ -160,8 +235,9 @@ impl Member {
             write.install.as_ref().filter(|meta| meta.last.index == before).map(|meta| meta.last.term);
         in_write.or(in_snapshot).or_else(|| self.accepted.term_at(before))
     }
-}
 
-fn shared(disk: &CrashDisk) -> Arc<dyn Disk> {
-    Arc::new(disk.clone())
+    /// A random time that a commit takes, between `fast` and `slow` on a healthy disk.
+    pub fn sync_time(&self, (fast, slow): (Duration, Duration), rng: &mut SmallRng) -> Duration {
+        rng.random_range(fast..=slow) * self.slowness
+    }
 }

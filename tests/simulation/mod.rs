@@ -1,84 +1,138 @@
 //! Whole clusters in one thread, on virtual time, from one seed (raft.md §3, §7 items 1-8).
 //!
-//! The real core, the real machine and the real redb run over a network and disks that lose, delay, repeat, tear and
-//! forget. After every step the invariants look, from outside the members. In a first phase things break; then
-//! faults stop, and the cluster must converge.
+//! The real core, the real machine and the real redb run over a network, disks and clocks that lose, delay, repeat,
+//! tear, forget and run away. After every step the invariants look, from outside the members. In a first phase
+//! things break (safety); then faults stop, and the cluster must converge (liveness). What clients saw is recorded
+//! and must be linearizable.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | `options`, `faults`, `changes` | what a seed draws: what breaks, who changes the membership |
+//! | `world`, `schedule`, `event`, `turn` | the run: one event after another, one turn of a core each |
+//! | `fleet`, `member`, `process`, `volume`, `clock`, `mirror` | members, their disks and clocks |
+//! | `network`, `snapshot`, `requests` | what travels between them |
+//! | `client`, `calls`, `linearizability` | what clients do and see |
+//! | `watch`, `invariants`, `convergence` | what must hold |
+//! | `coverage`, `trace` | what happened, counted and told |
 //!
 //! Not here: the sidecar's sockets, threads and clocks. What they decide is decided in the core.
 
 pub mod calls;
 pub mod changes;
 pub mod client;
+pub mod clock;
+pub mod convergence;
+pub mod coverage;
+pub mod event;
 pub mod faults;
+pub mod fleet;
 pub mod invariants;
+pub mod linearizability;
 pub mod member;
 pub mod mirror;
 pub mod network;
 pub mod options;
 pub mod process;
+pub mod requests;
 pub mod schedule;
 pub mod snapshot;
 pub mod trace;
+pub mod turn;
+pub mod volume;
+pub mod watch;
 pub mod world;
 
-use std::fmt;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use coverage::{Coverage, Happening};
 pub use options::Options;
-pub use world::Report;
+pub use trace::Trace;
 use world::World;
 
+/// How many lines before a failure are told.
+const LINES_TOLD: usize = 60;
+
 /// A run that broke an invariant.
+#[derive(Debug)]
 pub struct Failure {
-    seed: u64,
-    step: u64,
-    what: String,
-    newest: Vec<String>,
+    /// The run.
+    pub seed: u64,
+    /// The event at which it broke.
+    pub step: u64,
+    /// What broke.
+    pub what: String,
 }
 
-/// Runs one seed, up to `steps_max` events if given. `prints` shows every event.
-pub fn run(seed: u64, steps_max: Option<u64>, prints: bool) -> Result<Report, Failure> {
+/// Runs one seed, up to `steps_max` events if given.
+pub fn run(seed: u64, steps_max: Option<u64>, trace: Trace) -> Result<Coverage, Failure> {
+    let step = Cell::new(0);
+    let result = catch_unwind(AssertUnwindSafe(|| go(seed, steps_max, trace, &step)));
+    let what = match result {
+        Ok(Ok(coverage)) => return Ok(coverage),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(panic) => format!("assertion: {}", words_of(&*panic)),
+    };
+    // One line: it is the last but one that is printed.
+    let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+    Err(Failure { seed, step: step.get(), what })
+}
+
+fn go(seed: u64, steps_max: Option<u64>, trace: Trace, step: &Cell<u64>) -> anyhow::Result<Coverage> {
     let (options, rng) = Options::draw(seed);
-    if prints {
-        println!("{options}");
-    }
-    let first = format!("{options}");
-    let fail = |step, what: String, newest| Failure { seed, step, what, newest };
-    let mut world = World::new(options, rng, prints)
-        .map_err(|error| fail(0, format!("{error:#}"), vec![first.clone()]))?;
+    let mut world = World::new(options, rng, trace)?;
     loop {
-        let goes_on = world.advance().map_err(|error| {
-            let newest =
-                std::iter::once(first.as_str()).chain(world.newest()).map(ToOwned::to_owned).collect();
-            fail(world.report().steps, format!("at {:?}: {error:#}", world.now()), newest)
-        });
-        let is_over = steps_max.is_some_and(|max| world.report().steps >= max);
-        if !goes_on? || is_over {
-            return Ok(world.report());
+        step.set(world.steps() + 1);
+        let goes_on = world.advance()?;
+        if !goes_on || steps_max.is_some_and(|max| world.steps() >= max) {
+            return Ok(world.into_coverage());
         }
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.newest {
-            writeln!(f, "{line}")?;
-        }
-        writeln!(f, "seed {}, step {}: {}", self.seed, self.step, self.what)?;
-        write!(f, "replay: make replay SEED={} STEPS={} TRACE=1", self.seed, self.step)
+fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
+}
+
+impl Failure {
+    /// The newest lines of the trace up to the failure, from running it again.
+    pub fn newest_lines(&self) -> Vec<String> {
+        let trace = Trace::Kept(Default::default());
+        drop(run(self.seed, Some(self.step), trace.clone()));
+        let lines = trace.lines();
+        lines[lines.len().saturating_sub(LINES_TOLD)..].to_vec()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::run;
+    use super::{Coverage, Happening, Trace, run};
+
+    fn traced(seed: u64) -> (Coverage, Vec<String>) {
+        let trace = Trace::Kept(Default::default());
+        let coverage = run(seed, None, trace.clone()).unwrap_or_else(|failure| panic!("{failure:?}"));
+        (coverage, trace.lines())
+    }
 
     /// raft.md §7 item 1: without this, a failure's replay command would show another run.
     #[test]
-    fn a_seed_gives_the_same_run_twice() {
-        let digest =
-            |seed| run(seed, None, false).map_err(|failure| failure.to_string()).map(|report| report.digest);
-        let first = digest(7).expect("seed 7 is clean");
-        assert_eq!(digest(7), Ok(first));
-        assert_ne!(digest(8), Ok(first));
+    fn a_seed_gives_the_same_trace_twice_byte_for_byte() {
+        for seed in 1..4 {
+            let (coverage, lines) = traced(seed);
+            let (coverage_again, lines_again) = traced(seed);
+            assert!(coverage.count(Happening::Event) > 1_000, "seed {seed} does next to nothing");
+            let differs = lines.iter().zip(&lines_again).position(|(one, other)| one != other);
+            assert_eq!(differs, None, "seed {seed}: the traces part here");
+            assert_eq!(lines.len(), lines_again.len());
+            assert_eq!(coverage, coverage_again);
+        }
+    }
+
+    /// The trace only tells: a run that is not told goes the same way.
+    #[test]
+    fn a_run_goes_the_same_way_whether_it_is_traced_or_not() {
+        let untold = run(5, None, Trace::Off).unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(untold, traced(5).0);
     }
 }

@@ -1,11 +1,13 @@
 //! What runs on a volume: the real core, the real log and state file on redb, the real machine.
 
+use std::collections::BTreeMap;
 use std::mem::take;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
-use quorate_machine::{Machine, Outcome, Owner, Position};
+use quorate_machine::{Base, KeyRange, KeyRead, Machine, Outcome, Owner, Position, Table};
 use quorate_raft::{
     Apply, ClusterId, Entry, Identity, Index, IndexedConfiguration, LogId, Now, Payload, Persist, Raft,
     RecoveryEpoch, ServerId, Settings, SnapshotMeta, Term, Ticket,
@@ -14,14 +16,21 @@ use quorate_store::{
     Directory, Log, Opened, SnapshotReceiver, Snapshots, StateFile, StoreError, encode_configuration,
 };
 
-use super::client;
-use super::invariants::{MachineSafety, Order, Verdict};
+use super::clock::Clock;
+use super::invariants::Order;
+use super::requests::{DelayedRead, Waiting};
 
 /// A running member.
 pub struct Process {
     /// The core.
     pub raft: Raft,
-    /// When it is scheduled to be woken.
+    /// What it takes for the time.
+    pub clock: Clock,
+    /// Who waits for what at the core.
+    pub waiting: BTreeMap<Ticket, Waiting>,
+    /// Reads that wait until the machine has applied their index.
+    pub reads: Vec<DelayedRead>,
+    /// When it is scheduled to be woken, by the world's time.
     pub wake_at: Option<Duration>,
     /// Whether a commit is scheduled.
     pub is_committing: bool,
@@ -39,20 +48,38 @@ pub struct Process {
     directory: Directory,
 }
 
+/// A row of the state: its table, its key, and what is there.
+pub type Row = (Table, Bytes, Bytes);
+
+/// What applying one entry came to.
+pub struct Applied {
+    /// The last entry applied before it.
+    pub before: Index,
+    /// The entry.
+    pub entry: Entry,
+    /// What the machine answered to a command.
+    pub outcome: Option<Outcome>,
+    /// Who waits for it.
+    pub ticket: Option<Ticket>,
+}
+
 /// The cluster all members belong to.
 pub const CLUSTER: ClusterId = ClusterId(0x5157);
 
 impl Process {
     /// Starts the core and the machine on what was opened.
-    pub fn start(opened: Opened, id: ServerId, settings: Settings, seed: u64, now: Duration) -> Result<Self> {
+    pub fn start(opened: Opened, id: ServerId, settings: Settings, seed: u64, clock: Clock) -> Result<Self> {
         let Opened { directory, log, state, stored } = opened;
         let identity = Identity { cluster_id: CLUSTER, recovery_epoch: RecoveryEpoch(0), server: id };
-        let raft =
-            Raft::new(identity, settings, stored, seed, Now(now)).map_err(|error| anyhow!("{error}"))?;
+        let raft = Raft::new(identity, settings, stored, seed, Now::default())
+            .map_err(|error| anyhow!("{error}"))?;
         let machine = Machine::open(state)?;
         let snapshots = Snapshots::new(&directory);
         Ok(Self {
             raft,
+            clock,
+            waiting: BTreeMap::new(),
+            reads: Vec::new(),
             wake_at: None,
             is_committing: false,
             order: Order::default(),
@@ -77,11 +104,6 @@ impl Process {
         take(&mut self.queued)
     }
 
-    /// Whether writes wait for a commit.
-    pub fn has_queued(&self) -> bool {
-        !self.queued.is_empty()
-    }
-
     /// One commit of the log; an install in it moves the machine to the new state.
     pub fn commit(&mut self, writes: &[Persist]) -> Result<()> {
         let committed = self.log.commit(writes)?;
@@ -92,26 +114,17 @@ impl Process {
         Ok(())
     }
 
-    /// Applies committed entries; returns who waited for a command, and whether the machine did it.
-    pub fn apply(
-        &mut self,
-        apply: Apply,
-        safety: &mut MachineSafety,
-    ) -> Result<(Vec<(Ticket, bool)>, Verdict)> {
-        let mut answered = Vec::new();
+    /// Applies committed entries; returns what each came to, and who waited for it.
+    pub fn apply(&mut self, apply: Apply) -> Result<Vec<Applied>> {
         let mut tickets = apply.tickets.into_iter().peekable();
-        for entry in &apply.entries {
-            let before = Index(self.machine.applied().index);
-            let outcome = self.apply_one(entry)?;
-            let said = outcome.as_ref().map(|outcome| format!("{outcome:?}"));
-            if let Err(broken) = safety.applied(before, entry, said) {
-                return Ok((answered, Err(broken)));
-            }
-            if let Some((_, ticket)) = tickets.next_if(|(index, _)| *index == entry.index) {
-                answered.push((ticket, !matches!(outcome, Some(Outcome::Refused(_)))));
-            }
+        let mut applied = Vec::new();
+        for entry in apply.entries {
+            let before = self.applied();
+            let outcome = self.apply_one(&entry)?;
+            let ticket = tickets.next_if(|(index, _)| *index == entry.index).map(|(_, ticket)| ticket);
+            applied.push(Applied { before, entry, outcome, ticket });
         }
-        Ok((answered, Ok(())))
+        Ok(applied)
     }
 
     fn apply_one(&mut self, entry: &Entry) -> Result<Option<Outcome>> {
@@ -133,10 +146,22 @@ impl Process {
         Index(self.machine.applied().index)
     }
 
-    /// The number client `number`'s key holds here.
-    pub fn read(&self, number: usize) -> Result<u64> {
-        let read = self.machine.get(&client::key(number))?;
-        Ok(client::number_in(read.entry.as_ref().map(|entry| &entry.value)))
+    /// What a key holds here.
+    pub fn read(&self, key: &[u8]) -> Result<KeyRead> {
+        Ok(self.machine.get(key)?)
+    }
+
+    /// Every row of the state, as it is on disk after a flush.
+    pub fn rows(&mut self) -> Result<Vec<Row>> {
+        self.flush()?;
+        let mut rows = Vec::new();
+        for table in Table::ALL {
+            self.machine.base().scan(table, &KeyRange::all(), &mut |key, row| {
+                rows.push((table, Bytes::copy_from_slice(key), Bytes::copy_from_slice(row)));
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(rows)
     }
 
     /// Flushes the machine, if the log on disk reaches as far (K4). Returns what is durable then.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use quorate_raft::{Epoch, Input, LogId, ServerId, Term};
-use rand::Rng;
 
+use super::coverage::Happening;
+use super::event::Event;
 use super::network::MemberNumber;
-use super::world::{Event, Happened, World};
+use super::world::{Happened, World};
 
 /// After how long a sender gives up on a transfer that does not arrive.
 const LOST_AFTER: Duration = Duration::from_secs(2);
@@ -41,18 +42,21 @@ impl World {
         at_least: LogId,
         inputs: &mut VecDeque<Input>,
     ) -> Happened {
-        let from = self.members[number].id.clone();
-        let Some(process) = &mut self.members[number].process else { return Ok(()) };
-        let flushed = process.flush()?;
+        let from = self.fleet[number].id.clone();
+        let flushed = self.fleet[number].flush();
+        let flushed = self.of_disk(number, flushed)?;
         inputs.extend(flushed.map(|applied| Input::DurableApplied { applied }));
-        let Some((last, file)) = process.snapshot(at_least)? else {
+        let Some(process) = &self.fleet[number].process else { return Ok(()) };
+        let snapshot = process.snapshot(at_least);
+        let Some((last, file)) = self.of_disk(number, snapshot)? else {
             inputs.push_back(Input::SnapshotSent { to, epoch, delivered: None });
-            self.say(&format!("m{number} has no snapshot from {} on", at_least.index.0));
+            self.say(|_| format!("m{number} has no snapshot from {} on", at_least.index.0));
             return Ok(());
         };
+        self.coverage.hit(Happening::SnapshotSent);
         inputs.push_back(Input::SnapshotProgress { to: to.clone(), epoch, last });
-        let arrival = match self.slot_of(&to) {
-            Some(slot) => self.network.arrivals(number, slot, &self.options, &mut self.rng).first().copied(),
+        let arrival = match self.fleet.place_of(&to) {
+            Some(place) => self.arrivals((number, place)).first().copied(),
             None => None,
         };
         let transfer = Transfer { from, term, to, epoch, last, file: arrival.map(|_| file) };
@@ -62,29 +66,35 @@ impl World {
 
     /// A snapshot arrives, or the sender notices that it does not.
     pub(super) fn snapshot_arrives(&mut self, transfer: Transfer) -> Happened {
-        let delivered = self.receive(&transfer)?.then_some(transfer.last);
-        if let Some(sender) = self.slot_of(&transfer.from) {
-            let Transfer { to, epoch, .. } = transfer;
-            self.step(sender, Input::SnapshotSent { to, epoch, delivered })?;
+        let received = self.receive(&transfer);
+        let is_delivered = matches!(received, Ok(true));
+        if !is_delivered {
+            self.coverage.hit(Happening::SnapshotLost);
         }
-        Ok(())
+        let Transfer { from, to, epoch, last, .. } = transfer;
+        if let Some(sender) = self.fleet.holder_of(&from) {
+            let told =
+                self.step(sender, Input::SnapshotSent { to, epoch, delivered: is_delivered.then_some(last) });
+            // Both may have met their end; the receiver's came first.
+            received.and(told)
+        } else {
+            received.map(|_| ())
+        }
     }
 
     fn receive(&mut self, transfer: &Transfer) -> Result<bool> {
-        let (Some(file), Some(number)) = (&transfer.file, self.slot_of(&transfer.to)) else {
+        let (Some(file), Some(number)) = (&transfer.file, self.fleet.holder_of(&transfer.to)) else {
             return Ok(false);
         };
-        let power_fails = self.breaks_now(0.05);
-        let calls = self.rng.random_range(0..20);
-        let Some(received) =
-            self.members[number].receive(transfer.last, file, power_fails.then_some(calls))?
-        else {
+        let Some(process) = &self.fleet[number].process else { return Ok(false) };
+        let received = process.receive(transfer.last, file);
+        let Some(meta) = self.of_disk(number, received)? else { return Ok(false) };
+        if self.fleet[number].is_dead() {
             return Ok(false);
-        };
-        self.say(&format!("m{number} received a snapshot up to {}", transfer.last.index.0));
+        }
+        self.say(|_| format!("m{number} received a snapshot up to {}", transfer.last.index.0));
         let Transfer { from, term, epoch, .. } = transfer;
-        let input =
-            Input::SnapshotReceived { from: from.clone(), term: *term, epoch: *epoch, meta: received };
+        let input = Input::SnapshotReceived { from: from.clone(), term: *term, epoch: *epoch, meta };
         self.step(number, input)?;
         Ok(true)
     }

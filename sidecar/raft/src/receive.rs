@@ -13,6 +13,11 @@ use crate::output::{Event, InvalidMessage, StepDownReason};
 use crate::raft::{Raft, RoleState};
 use crate::types::{Epoch, LogId, Round, ServerId, Term};
 
+/// What is echoed to a request of an earlier term. Epochs begin anew in each term, and our answer shows our own
+/// term: if the caller leads that one too by now, the epoch it asked with may be one of today's, and an answer to
+/// its old question would pass for one to a new (K11: that is how a read would be confirmed by the past).
+const OF_ANOTHER_TERM: Epoch = Epoch(0);
+
 impl Raft {
     pub(crate) fn receive(&mut self, message: Message) {
         let Message { from, to, term, body } = message;
@@ -44,7 +49,7 @@ impl Raft {
                     // Our higher term deposes it (K10); what it asked is not done.
                     let outcome =
                         AppendOutcome::Rejected { previous: previous.index, hint: LogId::default() };
-                    self.send(from, Body::AppendResponse { epoch, outcome });
+                    self.send(from, Body::AppendResponse { epoch: OF_ANOTHER_TERM, outcome });
                 } else if self.accept_leader(&from, term) {
                     self.append_request(from, epoch, previous, entries, commit);
                 }
@@ -68,13 +73,16 @@ impl Raft {
     /// A leader's sign of life is contact if it is of our term, and answered in any case: a higher
     /// term of ours deposes it (K10).
     fn heartbeat_request(&mut self, from: ServerId, term: Term, epoch: Epoch, round: Round) {
-        if term >= self.hard.term {
-            if !self.accept_leader(&from, term) {
-                return;
-            }
-            self.contact();
-        }
         let commit = self.commit;
+        if term < self.hard.term {
+            let (epoch, round) = (OF_ANOTHER_TERM, Round::default());
+            self.send(from, Body::HeartbeatResponse { epoch, round, commit });
+            return;
+        }
+        if !self.accept_leader(&from, term) {
+            return;
+        }
+        self.contact();
         self.send(from, Body::HeartbeatResponse { epoch, round, commit });
     }
 

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use quorate_raft::{Configuration, Index, LogId, ServerId, Term};
+use quorate_raft::{Configuration, Index, LogId, Persist, ServerId, Term};
 
 use super::Verdict;
+use crate::simulation::member::Member;
 use crate::simulation::mirror::Mirror;
 
 /// Every entry that any member ever took for committed.
@@ -26,8 +27,23 @@ impl Commitment {
         }
     }
 
-    /// A leader raises its commit index to `entry`: a majority of each half of its configuration must hold it.
-    pub fn raised<'a>(
+    /// A majority of each half of one of the configurations in force must hold `entry`.
+    pub fn is_on_a_quorum<'a, 'b>(
+        entry: LogId,
+        configurations: impl Iterator<Item = &'b Configuration>,
+        disk: impl Fn(&ServerId) -> Option<&'a Mirror>,
+    ) -> Verdict {
+        let mut verdict = Ok(());
+        for configuration in configurations {
+            verdict = Self::is_on_a_quorum_of(entry, configuration, &disk);
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        verdict
+    }
+
+    fn is_on_a_quorum_of<'a>(
         entry: LogId,
         configuration: &Configuration,
         disk: impl Fn(&ServerId) -> Option<&'a Mirror>,
@@ -36,8 +52,27 @@ impl Commitment {
             let holders = half.iter().filter(|id| disk(id).is_some_and(|mirror| mirror.holds(entry))).count();
             if holders < half.len() / 2 + 1 {
                 return Err(format!(
-                    "commitment: {entry:?} is on {holders} of {} voters' disks and was committed",
+                    "commitment: entry {} of term {} is on {holders} of {} voters' disks and was committed",
+                    entry.index.0,
+                    entry.term.0,
                     half.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A write may cut off nothing that was committed, unless it puts the same back.
+    pub fn stays(&self, member: &Member, write: &Persist) -> Verdict {
+        let Some(from) = write.truncate_from else { return Ok(()) };
+        let log = &member.accepted;
+        for (index, term) in self.committed.range(from..=log.last().index.max(from)) {
+            let was_there = write.install.is_none() && log.terms.get(index) == Some(term);
+            let is_back = write.entries.iter().any(|entry| entry.index == *index && entry.term == *term);
+            if was_there && !is_back {
+                return Err(format!(
+                    "committed stays: {} cuts off entry {} of term {}, which was committed",
+                    member.id.raft_id, index.0, term.0
                 ));
             }
         }
@@ -56,8 +91,13 @@ impl Commitment {
         })
     }
 
-    /// The greatest committed index.
-    pub fn last(&self) -> Index {
-        self.committed.last_key_value().map_or(Index(0), |(index, _)| *index)
+    /// Whether exactly this entry was committed.
+    pub fn has(&self, entry: LogId) -> bool {
+        self.committed.get(&entry.index) == Some(&entry.term)
+    }
+
+    /// The last committed entry.
+    pub fn last(&self) -> LogId {
+        self.committed.last_key_value().map_or_else(LogId::default, |(index, term)| LogId::new(*term, *index))
     }
 }

@@ -23,9 +23,4 @@ impl ElectionSafety {
             _ => Ok(()),
         }
     }
-
-    /// How many terms had a leader.
-    pub fn terms(&self) -> usize {
-        self.leaders.len()
-    }
 }

@@ -1,22 +1,29 @@
 //! What must never be broken, watched from outside the members. One file each.
 //!
-//! A check returns what is wrong in words; the world adds seed, step and the newest lines of the trace.
+//! A check returns what is wrong in words; the run adds seed and step. What clients see is checked beside these,
+//! in `linearizability`.
 
-pub mod acknowledged_writes;
+pub mod at_most_once;
 pub mod commitment;
+pub mod configurations;
 pub mod election_safety;
+pub mod hard_states;
 pub mod log_matching;
 pub mod machine_safety;
 pub mod order;
 pub mod promises;
+pub mod read_indexes;
 
-pub use acknowledged_writes::AcknowledgedWrites;
+pub use at_most_once::AtMostOnce;
 pub use commitment::Commitment;
+pub use configurations::Configurations;
 pub use election_safety::ElectionSafety;
+pub use hard_states::HardStates;
 pub use log_matching::LogMatching;
 pub use machine_safety::MachineSafety;
 pub use order::Order;
 pub use promises::Promises;
+pub use read_indexes::ReadIndexes;
 
 /// What is wrong, in words.
 pub type Verdict = Result<(), String>;

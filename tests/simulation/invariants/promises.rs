@@ -17,6 +17,12 @@ pub struct Promises {
 impl Promises {
     /// A message leaves a member whose disk holds `disk`.
     pub fn sent(&mut self, message: &Message, disk: &Mirror) -> Verdict {
+        if message.term > disk.hard_state.term {
+            return Err(format!(
+                "persist before answer: {} shows term {} with term {} on its disk",
+                message.from.raft_id, message.term.0, disk.hard_state.term.0
+            ));
+        }
         match &message.body {
             Body::VoteRequest { .. } => self.vote(message, &message.from, disk),
             Body::VoteResponse { granted: true } => self.vote(message, &message.to, disk),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use quorate_raft::{Answer, Body, Epoch, Index, Input, Output, Refusal, Round, Settings, Ticket};
+use quorate_raft::{
+    Answer, AppendOutcome, Body, Epoch, Index, Input, LogId, Output, Refusal, Round, Settings, Term, Ticket,
+};
 
 use crate::cluster::{Cluster, End, founded, id};
 use crate::solo::Solo;
@@ -44,7 +46,7 @@ fn only_answers_to_a_round_begun_after_the_read_count() {
     let mut solo = Solo::new(founded(&["a", "b", "c"], &[], true));
     solo.elect(&["b"]);
     let term = solo.status().term.0;
-    let accepted = quorate_raft::AppendOutcome::Accepted { matched: Index(2) };
+    let accepted = AppendOutcome::Accepted { matched: Index(2) };
     solo.hear("b", term, Body::AppendResponse { epoch: Epoch(1), outcome: accepted });
     let answer = |round| Body::HeartbeatResponse { epoch: Epoch(1), round: Round(round), commit: Index(1) };
     solo.step(Input::ReadIndex { ticket: Ticket(1) });
@@ -73,7 +75,7 @@ fn a_new_leader_answers_no_read_before_it_commits_in_its_term() {
     solo.step(Input::ReadIndex { ticket: Ticket(1) });
     solo.hear("b", term, Body::HeartbeatResponse { epoch: Epoch(1), round: Round(0), commit: Index(1) });
     assert!(solo.others.is_empty());
-    let accepted = quorate_raft::AppendOutcome::Accepted { matched: Index(2) };
+    let accepted = AppendOutcome::Accepted { matched: Index(2) };
     solo.hear("b", term, Body::AppendResponse { epoch: Epoch(1), outcome: accepted });
     solo.hear("b", term, Body::HeartbeatResponse { epoch: Epoch(1), round: Round(1), commit: Index(1) });
     let result = Ok(Answer::ReadIndex { index: Index(2) });
@@ -101,4 +103,22 @@ fn a_read_on_a_deposed_leader_is_refused() {
     cluster.run_for(Duration::from_secs(2));
     assert_eq!(cluster.ends[&ticket], End::Refused(Refusal::NotLeader { leader: None }));
     assert_eq!(cluster.status(old).leader.map(|leader| leader.id), Some(id(cluster.leader().unwrap())));
+}
+
+/// K11: epochs and rounds begin anew in each term. A voter that hears an old heartbeat of the very server that leads
+/// its own term by now must not answer as if it had been asked in this one: `a` led term 1, was deposed, and leads
+/// term 3 when its heartbeats of term 1, held back by a clogged link, arrive at last. (Simulator: acknowledgements
+/// of rounds that term 3 had not begun; of one that it had, they would have confirmed a read by the past.)
+#[test]
+fn an_answer_to_a_heartbeat_of_an_earlier_term_belongs_to_no_replication() {
+    let mut solo = Solo::new(founded(&["a", "b", "c"], &[], true));
+    solo.hear("b", 3, Body::HeartbeatRequest { epoch: Epoch(1), round: Round(2) });
+    solo.said();
+    solo.hear("b", 1, Body::HeartbeatRequest { epoch: Epoch(1), round: Round(3) });
+    let commit = solo.status().commit;
+    assert_eq!(solo.said(), [Body::HeartbeatResponse { epoch: Epoch(0), round: Round(0), commit }]);
+    let previous = LogId::new(Term(1), Index(1));
+    solo.hear("b", 1, Body::AppendRequest { epoch: Epoch(1), previous, entries: vec![], commit });
+    let outcome = AppendOutcome::Rejected { previous: Index(1), hint: LogId::default() };
+    assert_eq!(solo.said(), [Body::AppendResponse { epoch: Epoch(0), outcome }]);
 }

@@ -1,0 +1,190 @@
+//! What happened in the runs, counted: a search that never crashed anybody has shown nothing about crashes.
+
+use std::fmt;
+
+/// Declares the happenings once, with their words.
+macro_rules! happenings {
+    ($($(#[$doc:meta])* $name:ident => $words:literal,)*) => {
+        /// Something worth counting.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Happening {
+            $($(#[$doc])* $name,)*
+        }
+
+        const WORDS: &[&str] = &[$($words),*];
+    };
+}
+
+happenings! {
+    /// An event of the simulation.
+    Event => "events",
+    /// A message reached a core.
+    Message => "messages delivered",
+    /// A message was lost.
+    MessageLost => "messages lost",
+    /// A message came twice.
+    MessageRepeated => "messages repeated",
+    /// A message waited in a clogged link.
+    MessageClogged => "messages held in a clogged link",
+    /// A message came to a volume that took another's place.
+    MessageForAnother => "messages for a volume that is gone",
+    /// A core was told that a peer cannot be reached.
+    Unreachable => "connections reported broken",
+    /// A member became leader.
+    Election => "elections",
+    /// A leader stepped down.
+    StepDown => "leaders that stepped down",
+    /// A transfer of leadership was asked for.
+    TransferAsked => "transfers asked",
+    /// Leadership went where it was sent.
+    Transferred => "transfers done",
+    /// A change was asked for.
+    ChangeAsked => "membership changes asked",
+    /// A change was committed.
+    Changed => "membership changes done",
+    /// A change was refused.
+    ChangeRefused => "membership changes refused",
+    /// A member learned that it was removed.
+    Removed => "members that learned of their removal",
+    /// A volume was lost.
+    VolumeLost => "volumes lost",
+    /// A removed member got an empty volume.
+    VolumeEmptied => "volumes emptied after a removal",
+    /// A member came back under its old name with a new incarnation.
+    SameName => "volumes that came back under the same Raft ID",
+    /// A process lost power between two events.
+    PowerLost => "power losses",
+    /// Power was lost within a call of the disk.
+    PowerLostWithin => "power losses within a disk call",
+    /// All processes lost power at once.
+    AllLostPower => "power losses of all members at once",
+    /// A process was killed between two events.
+    Killed => "kills",
+    /// A process was killed within a call of the disk.
+    KilledWithin => "kills within a disk call",
+    /// A process was stopped in order.
+    Stopped => "orderly stops",
+    /// A call of a disk failed and ended the process.
+    DiskFailed => "processes ended by a failing disk",
+    /// A full disk ended the process.
+    DiskFull => "processes ended by a full disk",
+    /// A process could not start from its disk as it was.
+    StartFailed => "starts that failed at the disk",
+    /// A disk was made slow.
+    DiskSlow => "slow disks",
+    /// A commit was cut, and the disk was then as before it.
+    TornBefore => "cut commits found undone",
+    /// A commit was cut, and the disk was then as after it.
+    TornAfter => "cut commits found done",
+    /// A process was paused.
+    Paused => "pauses",
+    /// A clock changed its rate.
+    ClockSkewed => "clocks that changed their rate",
+    /// A partition in both directions.
+    Partition => "partitions",
+    /// A partition in one direction.
+    PartitionOneWay => "one-way partitions",
+    /// The leader was cut off.
+    LeaderCutOff => "leaders cut off",
+    /// Links were clogged.
+    Clogged => "clogs",
+    /// The network was put back.
+    Healed => "network repairs",
+    /// Entries were cut off a log.
+    Truncated => "logs truncated",
+    /// A log was compacted.
+    Compacted => "compactions",
+    /// A state file was flushed.
+    Flushed => "flushes",
+    /// A snapshot was sent.
+    SnapshotSent => "snapshots sent",
+    /// A snapshot did not arrive whole.
+    SnapshotLost => "snapshots lost on the way",
+    /// A snapshot was installed.
+    SnapshotInstalled => "snapshots installed",
+    /// A received snapshot was not needed.
+    SnapshotDiscarded => "snapshots discarded",
+    /// A core read its log from disk for a peer or the machine.
+    LogRead => "reads of the log on disk",
+    /// A client's command was proposed.
+    Proposed => "commands proposed",
+    /// A command was answered.
+    Written => "commands answered",
+    /// A compare-and-set or conditional delete found something else.
+    Mismatch => "conditions that did not hold",
+    /// A request was refused without effect.
+    Refused => "requests refused",
+    /// Leadership was lost under a proposal.
+    LeadershipLost => "proposals whose leader was lost",
+    /// A client registered.
+    Registered => "sessions registered",
+    /// A client sent a command again.
+    Retried => "commands sent again",
+    /// A machine recognised a repeated command.
+    Recognised => "repeats recognised by a machine",
+    /// A client never learned what became of a call.
+    Unknown => "calls of unknown outcome",
+    /// A read was answered at the leader.
+    ReadAtLeader => "reads answered by leaders",
+    /// A read was answered at a follower.
+    ReadAtFollower => "reads answered by followers",
+    /// A call's place in the order of its key was checked.
+    Checked => "calls checked for linearizability",
+    /// The checker gave up on a key.
+    GaveUp => "keys the checker gave up on",
+    /// A run converged.
+    Converged => "runs converged",
+}
+
+/// How often each happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    counts: Vec<u64>,
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self { counts: vec![0; WORDS.len()] }
+    }
+}
+
+impl Coverage {
+    /// One more.
+    pub fn hit(&mut self, happening: Happening) {
+        self.add(happening, 1);
+    }
+
+    /// Some more.
+    pub fn add(&mut self, happening: Happening, count: usize) {
+        self.counts[happening as usize] += count as u64;
+    }
+
+    /// How often.
+    pub fn count(&self, happening: Happening) -> u64 {
+        self.counts[happening as usize]
+    }
+
+    /// Adds those of another run.
+    pub fn take(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(&other.counts) {
+            *sum += count;
+        }
+    }
+}
+
+impl fmt::Display for Coverage {
+    /// A table, then what never happened: whatever is named there was not tested.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (words, count) in WORDS.iter().zip(&self.counts) {
+            writeln!(f, "  {count:>12} {words}")?;
+        }
+        let happened =
+            |words: &str| WORDS.iter().zip(&self.counts).any(|(name, count)| *name == words && *count > 0);
+        let never: Vec<_> = WORDS.iter().filter(|words| !happened(words)).copied().collect();
+        if never.is_empty() {
+            write!(f, "  everything above happened at least once")
+        } else {
+            write!(f, "  never happened: {}", never.join(", "))
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What can happen next.
+
+use quorate_raft::{Index, Message, ServerId};
+
+use super::network::MemberNumber;
+use super::requests::{Attempt, Reply, Request};
+use super::snapshot::Transfer;
+
+/// What happens next.
+pub enum Event {
+    /// A message arrives where its receiver was when it was sent.
+    Deliver(MemberNumber, Message),
+    /// A core asked to be woken.
+    Wake(Boot),
+    /// A commit ends.
+    Commit(Boot),
+    /// A machine flushes.
+    Flush(Boot),
+    /// A process notices that its connection to a peer broke.
+    Unreachable(Boot, ServerId),
+    /// A snapshot arrives, or what is left of it.
+    Snapshot(Box<Transfer>),
+    /// A follower asks for an index to read at.
+    IndexWanted(MemberNumber, IndexWanted),
+    /// A follower is told it; none: nobody can say.
+    IndexGiven(IndexWanted, Option<Index>),
+    /// A client begins its next call, if it made this many so far.
+    ClientTurn(usize, u64),
+    /// A client's request arrives.
+    Request(MemberNumber, Request),
+    /// A client's request is answered.
+    Reply(Attempt, Reply),
+    /// A client has waited long enough for the answer to a request.
+    Timeout(Attempt),
+    /// A client sends a request again, if it did nothing else since.
+    Resend(Attempt),
+    /// Something breaks or heals.
+    Fault,
+    /// Somebody changes the membership.
+    Change,
+    /// A member's process starts.
+    Start(MemberNumber),
+    /// A process that handed over ends.
+    Stop(Boot),
+    /// A disk is well again.
+    DiskHeals(MemberNumber),
+    /// Faults stop; from now on the cluster must converge.
+    FaultsStop,
+    /// Has it converged?
+    Converged,
+}
+
+/// One process of a member: events of earlier ones are void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// Whose.
+    pub member: MemberNumber,
+    /// Which start of it.
+    pub boot: u64,
+}
+
+/// A follower's question for an index.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexWanted {
+    /// Who asks.
+    pub asker: Boot,
+    /// Which of its questions.
+    pub question: u64,
+}
+
+impl Event {
+    /// The member to whose process this happens, if that is all it concerns: it waits while that is paused.
+    pub fn process(&self) -> Option<MemberNumber> {
+        match self {
+            Self::Deliver(member, _) | Self::IndexWanted(member, _) | Self::Request(member, _) => {
+                Some(*member)
+            }
+            Self::Wake(boot)
+            | Self::Commit(boot)
+            | Self::Flush(boot)
+            | Self::Unreachable(boot, _)
+            | Self::Stop(boot)
+            | Self::IndexGiven(IndexWanted { asker: boot, .. }, _) => Some(boot.member),
+            Self::Snapshot(_)
+            | Self::ClientTurn(..)
+            | Self::Reply(..)
+            | Self::Timeout(_)
+            | Self::Resend(_)
+            | Self::Fault
+            | Self::Change
+            | Self::Start(_)
+            | Self::DiskHeals(_)
+            | Self::FaultsStop
+            | Self::Converged => None,
+        }
+    }
+}

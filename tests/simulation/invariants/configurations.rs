@@ -1,0 +1,38 @@
+//! Which configurations may be in force: the newest committed one, and each that stands after it in some log.
+//!
+//! No invariant by itself: it says whose disks the others count.
+
+use std::collections::BTreeMap;
+
+use quorate_raft::{Configuration, Entry, LogId, Payload};
+
+use super::Commitment;
+use crate::simulation::mirror::Mirror;
+
+/// Every configuration that was ever written.
+#[derive(Default)]
+pub struct Configurations {
+    written: BTreeMap<LogId, Configuration>,
+}
+
+impl Configurations {
+    /// An entry is written somewhere.
+    pub fn written(&mut self, entry: &Entry) {
+        if let Payload::Configuration(configuration) = &entry.payload {
+            self.written.insert(entry.id(), configuration.clone());
+        }
+    }
+
+    /// Those in force while this is committed and these are the logs; the newest committed one first.
+    pub fn in_force<'a>(
+        &self,
+        commitment: &Commitment,
+        logs: impl Iterator<Item = &'a Mirror> + Clone,
+    ) -> Vec<Configuration> {
+        let stands = |id: &LogId| logs.clone().any(|log| log.terms.get(&id.index) == Some(&id.term));
+        let committed = self.written.iter().rev().find(|(id, _)| commitment.has(**id));
+        let last = commitment.last().index;
+        let pending = self.written.iter().filter(|(id, _)| id.index > last && stands(id));
+        committed.into_iter().chain(pending).map(|(_, configuration)| configuration.clone()).collect()
+    }
+}

@@ -1,0 +1,87 @@
+//! One key as one copy would keep it: the specification that answers are held against.
+
+/// What is written. Every write of a run writes a value of its own, so that a read says which write it saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value(pub u32);
+
+/// What a client asks of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Read it.
+    Read,
+    /// Write it.
+    Put(Value),
+    /// Write it if it holds exactly this, or nothing.
+    CompareAndSet {
+        /// What it must hold.
+        expected: Option<Value>,
+        /// What is written.
+        new: Value,
+    },
+    /// Delete it.
+    Delete,
+    /// Delete it if it holds exactly this; that it is missing already is success (Consul's rule).
+    DeleteIf {
+        /// What it must hold.
+        expected: Value,
+    },
+}
+
+/// What the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// What the key holds.
+    Holds(Option<Value>),
+    /// It was written.
+    Written,
+    /// The condition did not hold.
+    Mismatch,
+    /// It is gone.
+    Deleted {
+        /// It was there before.
+        existed: bool,
+    },
+}
+
+impl Operation {
+    /// What one copy that holds `state` answers, and what it holds then.
+    pub fn apply(self, state: Option<Value>) -> (Answer, Option<Value>) {
+        match self {
+            Self::Read => (Answer::Holds(state), state),
+            Self::Put(value) => (Answer::Written, Some(value)),
+            Self::CompareAndSet { expected, new } if expected == state => (Answer::Written, Some(new)),
+            Self::DeleteIf { expected } if state.is_some_and(|value| value != expected) => {
+                (Answer::Mismatch, state)
+            }
+            Self::CompareAndSet { .. } => (Answer::Mismatch, state),
+            Self::Delete | Self::DeleteIf { .. } => (Answer::Deleted { existed: state.is_some() }, None),
+        }
+    }
+
+    /// What it writes, if it does.
+    pub fn writes(self) -> Option<Value> {
+        match self {
+            Self::Put(value) | Self::CompareAndSet { new: value, .. } => Some(value),
+            Self::Read | Self::Delete | Self::DeleteIf { .. } => None,
+        }
+    }
+
+    /// The value it compares with.
+    pub fn expects(self) -> Option<Value> {
+        match self {
+            Self::CompareAndSet { expected, .. } => expected,
+            Self::DeleteIf { expected } => Some(expected),
+            Self::Read | Self::Put(_) | Self::Delete => None,
+        }
+    }
+
+    /// The same call with another value written.
+    #[must_use]
+    pub fn writing(self, value: Value) -> Self {
+        match self {
+            Self::Put(_) => Self::Put(value),
+            Self::CompareAndSet { expected, .. } => Self::CompareAndSet { expected, new: value },
+            Self::Read | Self::Delete | Self::DeleteIf { .. } => self,
+        }
+    }
+}

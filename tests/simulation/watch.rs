@@ -1,0 +1,129 @@
+//! All invariants of the group, and where each looks. They stand outside the members and see every disk.
+
+use quorate_raft::{
+    Configuration, Index, IndexedConfiguration, LogId, Message, Persist, Role, ServerId, Term,
+};
+
+use super::coverage::Coverage;
+use super::fleet::Fleet;
+use super::invariants::{
+    AtMostOnce, Commitment, Configurations, ElectionSafety, HardStates, LogMatching, MachineSafety, Promises,
+    ReadIndexes, Verdict,
+};
+use super::member::Member;
+use super::mirror::Mirror;
+use super::network::MemberNumber;
+use super::process::Applied;
+
+/// The invariants.
+#[derive(Default)]
+pub struct Watch {
+    elections: ElectionSafety,
+    matching: LogMatching,
+    commitment: Commitment,
+    configurations: Configurations,
+    machines: MachineSafety,
+    at_most_once: AtMostOnce,
+    promises: Promises,
+}
+
+impl Watch {
+    /// A core wants this written.
+    pub fn writes(&mut self, member: &Member, write: &Persist) -> Verdict {
+        for entry in &write.entries {
+            let previous = member.term_before(write, entry.index).unwrap_or_default();
+            self.matching.written(entry, previous)?;
+            self.configurations.written(entry);
+        }
+        if let Some(hard_state) = &write.hard_state {
+            HardStates::follows(&member.id, &member.accepted.hard_state, hard_state)?;
+        }
+        self.commitment.stays(member, write)
+    }
+
+    /// A message leaves a member whose disk holds `disk`.
+    pub fn sends(&mut self, message: &Message, disk: &Mirror) -> Verdict {
+        self.promises.sent(message, disk)
+    }
+
+    /// A machine applied an entry.
+    pub fn applies(&mut self, applied: &Applied, coverage: &mut Coverage) -> Verdict {
+        let outcome = applied.outcome.as_ref().map(|outcome| format!("{outcome:?}"));
+        self.machines.applied(applied.before, &applied.entry, outcome)?;
+        self.at_most_once.applied(&applied.entry, applied.outcome.as_ref(), coverage)
+    }
+
+    /// A member says that it leads a term.
+    pub fn leads(&mut self, member: &Member, term: Term) -> Verdict {
+        self.elections.leads(&member.id, term)?;
+        self.commitment.leader_is_complete(&member.id, term, &member.accepted)
+    }
+
+    /// What any read that begins now must see.
+    pub fn read_floor(&self) -> Index {
+        self.commitment.last().index
+    }
+
+    /// A leader gave an index to a read that began when `floor` was committed.
+    pub fn gives_read_index(&self, leader: &ServerId, floor: Index, index: Index) -> Verdict {
+        ReadIndexes::given(leader, floor, index)
+    }
+
+    /// The newest committed configuration, and those that stand after it in any log.
+    pub fn configurations_in_force(&self, fleet: &Fleet) -> Vec<Configuration> {
+        self.configurations.in_force(&self.commitment, fleet.accepted_logs())
+    }
+
+    /// Looks at one member after its core stepped.
+    pub fn look(&mut self, number: MemberNumber, fleet: &mut Fleet) -> Verdict {
+        let Some(process) = &mut fleet[number].process else { return Ok(()) };
+        let status = process.raft.status();
+        process.order.seen(&status)?;
+        let seen = std::mem::replace(&mut process.commit_seen, status.commit);
+        let before = std::mem::replace(&mut process.configuration_seen, status.latest.clone());
+        if status.commit > seen {
+            let is_leader = status.role == Role::Leader;
+            let configurations = [before.as_ref(), status.latest.as_ref()];
+            self.look_at_commit(&fleet[number], (seen, status.commit), is_leader, configurations, fleet)?;
+        }
+        Ok(())
+    }
+
+    /// `configurations`: the one in effect before this step, which may have committed under it and then changed it,
+    /// and the one now.
+    fn look_at_commit(
+        &mut self,
+        member: &Member,
+        (seen, commit): (Index, Index),
+        is_leader: bool,
+        configurations: [Option<&IndexedConfiguration>; 2],
+        fleet: &Fleet,
+    ) -> Verdict {
+        let log = &member.accepted;
+        for index in (seen.0 + 1..=commit.0).map(Index) {
+            // What a snapshot brought was checked where it was committed first.
+            if index > log.previous.index {
+                let term = log
+                    .term_at(index)
+                    .ok_or_else(|| format!("order: {} is committed and not there", index.0))?;
+                self.commitment.committed(LogId::new(term, index))?;
+            }
+        }
+        // The first commit of a process repeats what an earlier one knew.
+        if let Some(term) = log.term_at(commit)
+            && is_leader
+            && seen > Index(0)
+        {
+            let entry = LogId::new(term, commit);
+            let configurations = configurations.into_iter().flatten().map(|each| &each.configuration);
+            Commitment::is_on_a_quorum(entry, configurations, |id| fleet.disk_of(id))?;
+        }
+        Ok(())
+    }
+
+    /// After a crash: what was committed is still on the disks of a quorum, those of the crashed included.
+    pub fn survived(&self, fleet: &Fleet) -> Verdict {
+        let configurations = self.configurations_in_force(fleet);
+        Commitment::is_on_a_quorum(self.commitment.last(), configurations.iter(), |id| fleet.disk_of(id))
+    }
+}
