@@ -113,12 +113,11 @@ fn a_read_on_a_deposed_leader_is_refused() {
 fn an_answer_to_a_heartbeat_of_an_earlier_term_belongs_to_no_replication() {
     let mut solo = Solo::new(founded(&["a", "b", "c"], &[], true));
     solo.hear("b", 3, Body::HeartbeatRequest { epoch: Epoch(1), round: Round(2) });
-    solo.said();
-    solo.hear("b", 1, Body::HeartbeatRequest { epoch: Epoch(1), round: Round(3) });
+    let said = solo.hear("b", 1, Body::HeartbeatRequest { epoch: Epoch(1), round: Round(3) });
     let commit = solo.status().commit;
-    assert_eq!(solo.said(), [Body::HeartbeatResponse { epoch: Epoch(0), round: Round(0), commit }]);
+    assert_eq!(said, [Body::HeartbeatResponse { epoch: Epoch(0), round: Round(0), commit }]);
     let previous = LogId::new(Term(1), Index(1));
-    solo.hear("b", 1, Body::AppendRequest { epoch: Epoch(1), previous, entries: vec![], commit });
+    let said = solo.hear("b", 1, Body::AppendRequest { epoch: Epoch(1), previous, entries: vec![], commit });
     let outcome = AppendOutcome::Rejected { previous: Index(1), hint: LogId::default() };
-    assert_eq!(solo.said(), [Body::AppendResponse { epoch: Epoch(0), outcome }]);
+    assert_eq!(said, [Body::AppendResponse { epoch: Epoch(0), outcome }]);
 }
