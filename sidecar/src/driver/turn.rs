@@ -231,7 +231,7 @@ impl Driver {
             self.space_asked_at = Some(Instant::now());
             self.links.forget_departed();
             let (directory, completions) = (Arc::clone(&self.directory), self.completions.clone());
-            tokio::task::spawn_blocking(move || match directory.space() {
+            tokio::task::spawn_blocking(move || match directory.tend_ballast() {
                 Ok(space) => drop(completions.blocking_send(Completion::Space(space))),
                 // A volume that can't say how full it is will say so again on the next write.
                 Err(error) => tracing::warn!(%error, "cannot read the volume's free space"),

@@ -5,6 +5,7 @@
 //!   log.redb                   exists ⇔ the directory was created; names its state file (K5)
 //!   state.redb                 the first state file, or
 //!   state-<index>-<term>.redb  the one a snapshot was installed into
+//!   ballast                    space held back (K8); holds nothing
 //!   snapshot-….snap            materialised for receivers;  receiving-….snap: incoming; both go at start
 //! ```
 //!
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use quorate_raft::{Incarnation, Index, RaftId, RecoveryEpoch, Stored};
 
+use crate::ballast;
 use crate::codec::meta::DirectoryIdentity;
 use crate::disk::{DirectoryLock, Disk, Space};
 use crate::error::StoreError;
@@ -113,6 +115,7 @@ impl Directory {
     /// [`Directory::open`] on any disk.
     pub fn open_on(disk: &Arc<dyn Disk>, raft_id: &RaftId) -> Result<Opened, StoreError> {
         let lock = lock(disk)?;
+        ballast::give_up_if_full(disk)?;
         if !Self::exists_on(disk)? {
             return Err(StoreError::Missing { directory: disk.location() });
         }
@@ -148,7 +151,12 @@ impl Directory {
 
     /// Size and free space of the volume (K8).
     pub fn space(&self) -> Result<Space, StoreError> {
-        self.disk.space().map_err(|error| Site::new(&self.disk, ".").io("reading the free space", error))
+        ballast::look(&self.disk)
+    }
+
+    /// The same, after the ballast was laid or given up as they ask for (K8); to be called now and then.
+    pub fn tend_ballast(&self) -> Result<Space, StoreError> {
+        ballast::tend(&self.disk)
     }
 
     /// The disk under it.

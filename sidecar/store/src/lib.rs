@@ -15,6 +15,7 @@
 //!
 //! Not here: what commands mean (`machine`), when to compact and how much to keep (`raft`), async.
 
+mod ballast;
 mod coalesce;
 mod codec;
 mod crash_disk;

@@ -73,6 +73,17 @@ pub const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 /// Least free space on the data volume, in percent of its size (K8).
 pub const FREE_PERCENT_MIN: u64 = 5;
 
+/// Held back on the data volume for deletes, membership and compaction (K8), as a file that holds nothing.
+pub const BALLAST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// With less free space than this the ballast is given up.
+pub const BALLAST_GIVEN_UP_BELOW_BYTES: u64 = 32 * 1024 * 1024;
+
+const _: () = assert!(
+    BALLAST_GIVEN_UP_BELOW_BYTES + BALLAST_BYTES < FREE_BYTES_MIN,
+    "a ballast that was given up must not let growing writes in again (K8)"
+);
+
 const _: () = assert!(ROW_BYTES_MAX < 32 * 1024, "a full row must fit a 32 KiB run of pages");
 const _: () = assert!(
     ENTRY_BYTES_MAX <= SNAPSHOT_RECORD_BYTES_MAX as u64,

@@ -8,6 +8,9 @@ pub(crate) const LOG_NEW_NAME: &str = "log.redb.new";
 /// The state file a directory begins with.
 pub(crate) const STATE_FIRST_NAME: &str = "state.redb";
 
+/// Space held back for what frees space (K8).
+pub(crate) const BALLAST_NAME: &str = "ballast";
+
 /// The state file made from the snapshot that ends at `last` (K5).
 pub(crate) fn state_name(last: LogId) -> String {
     format!("state-{}-{}.redb", last.index, last.term)

@@ -82,6 +82,12 @@ impl Disk for OsDisk {
         file(Self::options().create(true).truncate(true).open(self.path.join(name))?)
     }
 
+    fn reserve(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let file = Self::options().create(true).truncate(true).open(self.path.join(name))?;
+        // `set_len` would leave a hole, which takes nothing.
+        Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.path.join(from), self.path.join(to))
     }
@@ -119,6 +125,21 @@ mod tests {
         assert!(disk.lock().unwrap().is_none());
         drop(held);
         assert!(disk.lock().unwrap().is_some());
+    }
+
+    /// K8: the reserved file really takes its bytes, or the file system says that it cannot.
+    #[test]
+    fn a_reserved_file_takes_its_bytes() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let disk = OsDisk::new(directory.path()).unwrap();
+        match disk.reserve("ballast", 1 << 20) {
+            Ok(()) => {
+                let taken = fs::metadata(directory.path().join("ballast")).unwrap().blocks() * 512;
+                assert!(taken >= 1 << 20, "{taken} bytes");
+            }
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported),
+        }
     }
 
     /// K8: free space comes from the volume the directory is on.

@@ -6,7 +6,11 @@ mod fixture;
 use fixture::{Member, append, command, commands, frozen, machine_at, persist};
 use quorate_machine::{Base, Table};
 use quorate_raft::Index;
+use quorate_store::limits::BALLAST_BYTES;
 use quorate_store::{Call, EXIT_CORRUPT, EXIT_IO, Fault, StoreError};
+
+/// What a disk in memory holds unless told otherwise.
+const CAPACITY_DEFAULT: u64 = 64 * 1024 * 1024 * 1024;
 
 /// K8, K39: a full volume says so, with directory, free space and way out; it is exit 74 and not corruption,
 /// and after a restart with more space everything acknowledged is there.
@@ -37,6 +41,41 @@ fn a_full_volume_is_named_and_loses_nothing() {
     drop(log);
     member.disk.set_capacity(None);
     assert_eq!(member.crash_and_open(1).log.last().index, Index(acknowledged));
+}
+
+/// K8: a member that ended because the volume was full starts again on what was held back, and can commit what frees
+/// space.
+#[test]
+fn a_member_starts_again_on_a_full_volume_and_can_delete() {
+    let member = Member::new();
+    let opened = member.open();
+    assert!(!opened.directory.tend_ballast().unwrap().is_low());
+    assert_eq!(member.disk.bytes("ballast").map(|bytes| bytes.len() as u64), Some(BALLAST_BYTES));
+    let mut log = opened.log;
+    // Nothing is left but a little, as if another file had taken the volume.
+    let used = CAPACITY_DEFAULT - opened.directory.disk().space().unwrap().free_bytes;
+    member.disk.set_capacity(Some(used + 512 * 1024));
+    let big = "z".repeat(100_000);
+    let mut acknowledged = 0;
+    let error = loop {
+        let index = acknowledged + 1;
+        match log.commit(&[append(index, vec![command(1, index, &big)])]) {
+            Ok(_) => acknowledged = index,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
+    drop((log, opened.directory, opened.state));
+    let again = member.crash_and_open(3);
+    assert!(member.disk.bytes("ballast").is_none(), "the ballast is still held back");
+    let mut log = again.log;
+    assert_eq!(log.last().index, Index(acknowledged));
+    log.commit(&[append(acknowledged + 1, vec![command(1, acknowledged + 1, "delete")])]).unwrap();
+    assert!(again.directory.space().unwrap().is_low(), "growing writes stay refused");
+    // Once there is room, it is held back again.
+    member.disk.set_capacity(None);
+    again.directory.tend_ballast().unwrap();
+    assert!(member.disk.bytes("ballast").is_some());
 }
 
 /// A failed fsync is never retried: the page cache calls the pages clean, and a second fsync would lie.
