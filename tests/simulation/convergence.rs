@@ -48,6 +48,8 @@ impl World {
 
     /// Whether it has converged. That it takes too long is a failure.
     pub(super) fn has_converged(&mut self) -> Result<bool> {
+        // Looked at again, also if a disk fault that was planned earlier ends a member while it is compared.
+        self.schedule.after(GLANCE, Event::Converged);
         let missing = match self.what_is_missing() {
             // Every invariant has spoken; now those that need the whole run.
             None => {
@@ -62,7 +64,6 @@ impl World {
         if self.schedule.now() > self.administrator.calm_since + patience {
             check(Err(format!("liveness: not converged {patience:?} after faults stopped: {missing}")))?;
         }
-        self.schedule.after(GLANCE, Event::Converged);
         Ok(false)
     }
 

@@ -146,6 +146,9 @@ impl World {
 
     fn pause(&mut self, number: MemberNumber) {
         let lasts = Duration::from_millis(self.rng.random_range(1..LASTS_MS_MAX));
+        // Half of the time a leader: it wakes up and believes to lead still.
+        let leader = self.fleet.leaders().last().map(|(leader, _)| *leader);
+        let number = leader.filter(|_| self.rng.random_bool(0.5)).unwrap_or(number);
         if self.fleet[number].process.is_some() {
             self.coverage.hit(Happening::Paused);
             self.fleet[number].paused_until = self.schedule.now() + lasts;

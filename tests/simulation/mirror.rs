@@ -63,6 +63,11 @@ impl Mirror {
         self.terms.last_key_value().map_or(self.previous, |(index, term)| LogId::new(*term, *index))
     }
 
+    /// Whether this entry itself is in the log.
+    pub fn holds_itself(&self, entry: LogId) -> bool {
+        self.terms.get(&entry.index) == Some(&entry.term)
+    }
+
     /// Whether this entry is on the disk: in the log, or in what the log begins after.
     pub fn holds(&self, entry: LogId) -> bool {
         entry.index <= self.previous.index || self.terms.get(&entry.index) == Some(&entry.term)

@@ -37,9 +37,13 @@ impl World {
     }
 
     pub(super) fn wake(&mut self, member: MemberNumber) -> Happened {
-        if let Some(process) = &mut self.fleet[member].process {
-            process.wake_at = None;
+        let now = self.schedule.now();
+        let Some(process) = &mut self.fleet[member].process else { return Ok(()) };
+        if process.wake_at.is_none_or(|wake_at| wake_at > now) {
+            // It was to wake up now, and was told another time since.
+            return Ok(());
         }
+        process.wake_at = None;
         self.say(|_| format!("m{member} wakes"));
         self.step(member, Input::Tick)
     }

@@ -1,14 +1,14 @@
 //! All invariants of the group, and where each looks. They stand outside the members and see every disk.
 
 use quorate_raft::{
-    Configuration, Index, IndexedConfiguration, LogId, Message, Persist, Role, ServerId, Term,
+    Configuration, Entry, Index, IndexedConfiguration, LogId, Message, Payload, Persist, Role, ServerId, Term,
 };
 
 use super::coverage::Coverage;
 use super::fleet::Fleet;
 use super::invariants::{
-    AtMostOnce, Commitment, Configurations, ElectionSafety, HardStates, LogMatching, MachineSafety, Promises,
-    ReadIndexes, Verdict,
+    AtMostOnce, Commitment, Configurations, ElectionSafety, HardStates, LogMatching, MachineSafety,
+    OneChange, Promises, ReadIndexes, Verdict,
 };
 use super::member::Member;
 use super::mirror::Mirror;
@@ -30,6 +30,7 @@ pub struct Watch {
 impl Watch {
     /// A core wants this written.
     pub fn writes(&mut self, member: &Member, write: &Persist) -> Verdict {
+        self.changes(member, write)?;
         for entry in &write.entries {
             let previous = member.term_before(write, entry.index).unwrap_or_default();
             self.matching.written(entry, previous)?;
@@ -39,6 +40,21 @@ impl Watch {
             HardStates::follows(&member.id, &member.accepted.hard_state, hard_state)?;
         }
         self.commitment.stays(member, write)
+    }
+
+    /// What a leader writes of its own may be a change of membership.
+    fn changes(&self, member: &Member, write: &Persist) -> Verdict {
+        let Some(process) = &member.process else { return Ok(()) };
+        let is_change = |entry: &&Entry| matches!(entry.payload, Payload::Configuration(_));
+        for entry in write.entries.iter().filter(is_change) {
+            let status = process.raft.status();
+            if status.role == Role::Leader && status.term == entry.term {
+                let pending = self.configurations.between(status.commit, entry.index, &member.accepted);
+                let committed_in = member.accepted.term_at(status.commit);
+                OneChange::appended(&member.id, entry, (status.commit, committed_in), pending)?;
+            }
+        }
+        Ok(())
     }
 
     /// A message leaves a member whose disk holds `disk`.
@@ -115,6 +131,7 @@ impl Watch {
             && seen > Index(0)
         {
             let entry = LogId::new(term, commit);
+            Commitment::is_of_its_term(&member.id, entry, log.hard_state.term)?;
             let configurations = configurations.into_iter().flatten().map(|each| &each.configuration);
             Commitment::is_on_a_quorum(entry, configurations, |id| fleet.disk_of(id))?;
         }

@@ -30,6 +30,9 @@ use super::watch::Watch;
 /// The first calls come when there may be somebody to answer.
 const CLIENTS_BEGIN: Duration = Duration::from_secs(1);
 
+/// A timer goes off this much after a pause.
+const AFTER_WHAT_CAME: Duration = Duration::from_millis(1);
+
 /// Everything there is.
 pub struct World {
     pub(super) options: Options,
@@ -105,7 +108,10 @@ impl World {
         if let Some(number) = event.process() {
             let paused_until = self.fleet[number].paused_until;
             if paused_until > self.schedule.now() {
-                self.schedule.at(paused_until, event);
+                // What came meanwhile is handed in before the timer: that is what the core asks of its driver, and
+                // a leader that was deposed meanwhile does not know yet.
+                let late = if matches!(event, Event::Wake(_)) { AFTER_WHAT_CAME } else { Duration::ZERO };
+                self.schedule.at(paused_until + late, event);
                 return Ok(true);
             }
         }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Creation writes `log.redb.new`, syncs it and renames it, so a crash leaves either nothing or a whole
-//! directory. Invariant: the incarnation is written by that one transaction and never again.
+//! directory. The first start does the same with `state.redb.new`. Invariant: the incarnation is written by that one transaction and never again.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::codec::meta::DirectoryIdentity;
 use crate::disk::{DirectoryLock, Disk, Space};
 use crate::error::StoreError;
 use crate::log::{LOG_NAME, Log};
-use crate::names::{LOG_NEW_NAME, STATE_FIRST_NAME, is_of_a_transfer, is_state};
+use crate::names::{LOG_NEW_NAME, STATE_FIRST_NAME, STATE_NEW_NAME, is_of_a_transfer, is_state};
 use crate::os_disk::OsDisk;
 use crate::site::Site;
 use crate::state::StateFile;
@@ -198,9 +198,12 @@ fn open_state(
     if name != STATE_FIRST_NAME {
         return Err(site.corrupt("the log names this state file, and it is missing"));
     }
-    let state = StateFile::create(disk, name, Arc::clone(watermarks))?;
+    // Renamed once it is whole and synced: a start that a crash or a full disk ends must not leave what the next one
+    // would take for damage (K8).
+    StateFile::create(disk, STATE_NEW_NAME)?;
+    disk.rename(STATE_NEW_NAME, name).map_err(|error| site.io("creating", error))?;
     disk.sync_names().map_err(|error| site.io("creating", error))?;
-    Ok(state)
+    StateFile::open(disk, name, Arc::clone(watermarks))
 }
 
 /// Removes files of interrupted transfers and state files that the log does not name (K5).
@@ -208,7 +211,8 @@ fn remove_leftovers(disk: &Arc<dyn Disk>, state_name: &str) -> Result<(), StoreE
     let site = Site::new(disk, ".");
     let mut removed = 0;
     for name in disk.names().map_err(|error| site.io("listing", error))? {
-        if name == LOG_NEW_NAME || is_of_a_transfer(&name) || is_state(&name) && name != state_name {
+        let is_half_made = name == LOG_NEW_NAME || name == STATE_NEW_NAME;
+        if is_half_made || is_of_a_transfer(&name) || is_state(&name) && name != state_name {
             disk.remove(&name).map_err(|error| site.io("removing leftovers", error))?;
             removed += 1;
         }

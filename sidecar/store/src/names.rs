@@ -5,6 +5,9 @@ use quorate_raft::LogId;
 /// The log under construction: a directory exists once this is renamed to `log.redb`.
 pub(crate) const LOG_NEW_NAME: &str = "log.redb.new";
 
+/// The first state file under construction: it counts once it is renamed, so that it is never there half made.
+pub(crate) const STATE_NEW_NAME: &str = "state.redb.new";
+
 /// The state file a directory begins with.
 pub(crate) const STATE_FIRST_NAME: &str = "state.redb";
 

@@ -134,14 +134,9 @@ impl Base for View {
 }
 
 impl StateFile {
-    /// Creates an empty one. The caller syncs the names.
-    pub(crate) fn create(
-        disk: &Arc<dyn Disk>,
-        name: &str,
-        watermarks: Arc<Watermarks>,
-    ) -> Result<Self, StoreError> {
-        let (site, database) = create_tables(disk, name)?;
-        Self::assemble(site, database, watermarks)
+    /// Creates an empty one, whole and synced, and closes it. The caller syncs the names.
+    pub(crate) fn create(disk: &Arc<dyn Disk>, name: &str) -> Result<(), StoreError> {
+        create_tables(disk, name).map(drop)
     }
 
     /// Opens the one of that name.

@@ -82,6 +82,32 @@ fn a_crash_at_any_call_of_the_creation_leaves_nothing_or_everything() {
     }
 }
 
+/// K8: a first start that is ended at any call, by power or by a full disk, must not leave what the next one takes for
+/// damage: the member would be replaced for it. (Simulator: an empty `state.redb`.)
+#[test]
+fn a_first_start_ended_at_any_call_is_never_taken_for_damage() {
+    let whole = Member::new();
+    let created = whole.disk.calls();
+    drop(whole.open());
+    for cut_at in 0..whole.disk.calls() - created {
+        for seed in 0..8 {
+            let member = Member::new();
+            member.disk.cut_power_after(cut_at);
+            assert!(member.try_open().is_err() || member.disk.is_dead(), "cut at {cut_at}");
+            member.disk.crash(&mut rng(seed));
+            assert!(member.open().stored.is_empty(), "cut at {cut_at}");
+        }
+    }
+    for room in (0..80_000).step_by(2_000) {
+        let member = Member::new();
+        let space = member.disk.space().unwrap();
+        member.disk.set_capacity(Some(space.total_bytes - space.free_bytes + room));
+        drop(member.try_open());
+        member.disk.set_capacity(None);
+        assert!(member.open().stored.is_empty(), "with room for {room} bytes");
+    }
+}
+
 /// K2: the cluster is recorded with the first commit, and stays.
 #[test]
 fn the_cluster_is_recorded_with_the_first_commit() {

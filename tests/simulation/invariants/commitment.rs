@@ -1,9 +1,9 @@
-//! What is committed stays: a quorum's disks hold it (crashed ones count), it never changes, and every later leader
-//! has it (Raft paper: leader completeness; K9, K13).
+//! What is committed stays: its leader counted right, a quorum's disks hold it (crashed ones count), it never
+//! changes, and every later leader has it (Raft paper: leader completeness; K9, K13).
 
 use std::collections::BTreeMap;
 
-use quorate_raft::{Configuration, Index, LogId, Persist, ServerId, Term};
+use quorate_raft::{Configuration, Index, LogId, Persist, Server, ServerId, Suffrage, Term};
 
 use super::Verdict;
 use crate::simulation::member::Member;
@@ -27,6 +27,18 @@ impl Commitment {
         }
     }
 
+    /// A leader counts only entries of its own term: one of an earlier term, though a majority holds it, may still be
+    /// replaced (paper, figure 8).
+    pub fn is_of_its_term(leader: &ServerId, entry: LogId, term: Term) -> Verdict {
+        if entry.term == term {
+            return Ok(());
+        }
+        Err(format!(
+            "commit own term: {} leads term {} and committed up to entry {} of term {}",
+            leader.raft_id, term.0, entry.index.0, entry.term.0
+        ))
+    }
+
     /// A majority of each half of one of the configurations in force must hold `entry`.
     pub fn is_on_a_quorum<'a, 'b>(
         entry: LogId,
@@ -48,7 +60,16 @@ impl Commitment {
         configuration: &Configuration,
         disk: impl Fn(&ServerId) -> Option<&'a Mirror>,
     ) -> Verdict {
-        for half in configuration.majorities() {
+        let halves = configuration.majorities();
+        // Who counts is said here once more, from the servers themselves (N1): asked alone, the core is believed.
+        let has_vote = |server: &&Server| server.suffrage == Suffrage::Voter;
+        let voters = configuration.servers().iter().filter(has_vote).map(|server| &server.id);
+        if let [only] = halves.as_slice()
+            && !only.iter().copied().eq(voters)
+        {
+            return Err(format!("voters count: {only:?} are counted in {configuration:?}"));
+        }
+        for half in halves {
             let holders = half.iter().filter(|id| disk(id).is_some_and(|mirror| mirror.holds(entry))).count();
             if holders < half.len() / 2 + 1 {
                 return Err(format!(

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_raft::{Configuration, Entry, LogId, Payload};
+use quorate_raft::{Configuration, Entry, Index, LogId, Payload};
 
 use super::Commitment;
 use crate::simulation::mirror::Mirror;
@@ -23,13 +23,19 @@ impl Configurations {
         }
     }
 
+    /// The first configuration in a log between two indexes, both left out.
+    pub fn between(&self, after: Index, before: Index, log: &Mirror) -> Option<LogId> {
+        let is_there = |id: &&LogId| id.index > after && id.index < before && log.holds_itself(**id);
+        self.written.keys().find(is_there).copied()
+    }
+
     /// Those in force while this is committed and these are the logs; the newest committed one first.
     pub fn in_force<'a>(
         &self,
         commitment: &Commitment,
         logs: impl Iterator<Item = &'a Mirror> + Clone,
     ) -> Vec<Configuration> {
-        let stands = |id: &LogId| logs.clone().any(|log| log.terms.get(&id.index) == Some(&id.term));
+        let stands = |id: &LogId| logs.clone().any(|log| log.holds_itself(*id));
         let committed = self.written.iter().rev().find(|(id, _)| commitment.has(**id));
         let last = commitment.last().index;
         let pending = self.written.iter().filter(|(id, _)| id.index > last && stands(id));
