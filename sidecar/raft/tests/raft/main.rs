@@ -11,11 +11,13 @@ mod solo;
 mod step;
 
 mod bootstrap;
+mod early;
 mod elections;
 mod hostile;
 mod membership;
 mod random;
 mod reads;
+mod replace;
 mod replication;
 mod snapshots;
 mod stories;
