@@ -82,6 +82,8 @@ fn read(directory: &Path) -> Result<Report, StoreError> {
                 suffrage: match server.suffrage {
                     quorate_raft::Suffrage::Voter => "voter",
                     quorate_raft::Suffrage::NonVoter => "non-voter",
+                    quorate_raft::Suffrage::Incoming => "incoming",
+                    quorate_raft::Suffrage::Outgoing => "outgoing",
                 },
             })
             .collect(),

@@ -77,6 +77,11 @@ pub const SNAPSHOT_PROGRESS_EVERY: u64 = 4 * 1024 * 1024;
 /// A snapshot transfer that moved nothing for so long has failed; the next one resumes.
 pub const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Dials to a peer whose stream ended, before it is left open whether its process is gone (K12).
+pub const GONE_DIALS_MAX: usize = 5;
+/// Between two of them: a dying process has closed its port by then.
+pub const GONE_DIAL_PAUSE: Duration = Duration::from_millis(20);
+
 /// Deadline of a call forwarded to the leader when the caller set none.
 pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Longest deadline accepted from a caller: what waits in memory must end.

@@ -233,6 +233,7 @@ fn spawn_link(
         inbox: running.inbox.clone(),
         returns: running.returns.clone(),
         handle: running.handle.clone(),
+        witness: running.witness.clone(),
         receiving: Receiving::new(Arc::clone(&running.directory), running.inbox.clone(), doom.clone()),
         stopping,
     };

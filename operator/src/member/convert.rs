@@ -69,8 +69,12 @@ fn raft_ids(configuration: &v1::Configuration) -> Vec<String> {
 }
 
 fn server_view(server: v1::Server, id: v1::ServerId, state: Option<&v1::ServerState>) -> ServerView {
+    // While a replacement is under way a vote in one half is a vote: whoever has it must not be taken down.
+    let is_voter = match server.suffrage() {
+        v1::Suffrage::Voter | v1::Suffrage::Incoming | v1::Suffrage::Outgoing => true,
+        v1::Suffrage::NonVoter | v1::Suffrage::Unspecified => false,
+    };
     let intent = server.intent.map(intent_from).unwrap_or_default();
-    let is_voter = server.suffrage == v1::Suffrage::Voter as i32;
     let unknown = || "autopilot has not looked at it yet".to_owned();
     ServerView {
         raft_id: id.raft_id,

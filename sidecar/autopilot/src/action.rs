@@ -20,12 +20,25 @@ pub enum Action {
         /// The term it was decided in, and in which the server is stable.
         term: Term,
     },
+    /// Give a replacement the vote of the server it replaces, in one change (K14, K15).
+    Replace {
+        /// Whose vote.
+        old: ServerId,
+        /// Who gets it.
+        server: ServerId,
+        /// Whether the old one was declared to go; else it is gone or dead.
+        old_has_left: bool,
+        /// The configuration it was decided on.
+        expected: Index,
+        /// The term it was decided in, and in which the server is stable.
+        term: Term,
+    },
 }
 
 /// The kind of an [`Action`], for what is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ActionKind {
-    /// [`Action::Promote`].
+    /// A vote: [`Action::Promote`] or [`Action::Replace`].
     Promote,
 }
 
@@ -75,7 +88,7 @@ pub enum BlockedReason {
     },
     /// The platform says that the server is meant to go.
     Leaving,
-    /// It waits for the vote of this one (K15).
+    /// It waits for the vote of this one, which is neither gone, dead nor leaving (K15).
     WaitsForReplaced {
         /// The server it replaces.
         old: ServerId,
@@ -125,7 +138,7 @@ impl fmt::Display for BlockedReason {
             ),
             Self::Leaving => write!(f, "gets no vote: it is being removed"),
             Self::WaitsForReplaced { old } => {
-                write!(f, "votes once {}, which it replaces, has left the configuration", old.raft_id)
+                write!(f, "votes once {}, which it replaces, is gone, dead or leaving", old.raft_id)
             }
             Self::ConfigurationChanging => write!(f, "votes after the membership change in progress"),
             Self::AnotherFirst { server } => {

@@ -2,10 +2,12 @@
 //!
 //! One a round, and none while a change is in flight. Everyone else who is meant to vote is told why not yet.
 //! A promotion never costs a quorum: with h of n voters healthy, h >= n/2 + 1 gives h + 1 >= (n + 1)/2 + 1.
+//! A replacement takes the vote of a voter that is gone, dead or leaving (K15): n stays and h does not fall, for the
+//! newcomer is healthy.
 
 use std::time::Duration;
 
-use quorate_raft::{Intent, ServerId};
+use quorate_raft::Intent;
 
 use crate::action::{Action, ActionKind, Blocked, BlockedReason};
 use crate::input::Input;
@@ -20,27 +22,54 @@ pub(crate) fn promote(
     input: &Input,
     state: &mut State,
 ) -> Option<Action> {
-    let membership = &input.membership;
-    let mut promoted: Option<ServerId> = None;
+    let mut promoted: Option<&ServerState> = None;
     let mut blocked = Vec::new();
     for server in state.servers.iter().filter(|server| is_wanted(server)) {
         let needed = stabilization(observer, settings, input, server);
-        let obstacle =
-            own_obstacle(server, input, needed).or_else(|| group_obstacle(input, state, promoted.as_ref()));
-        match obstacle {
+        let obstacle = own_obstacle(server, input, needed).or_else(|| group_obstacle(input, state, promoted));
+        let replaced = replaced(server, state);
+        let waits = replaced
+            .filter(|old| !may_be_replaced(old, observer, settings, input))
+            .map(|old| BlockedReason::WaitsForReplaced { old: old.id.clone() });
+        match waits.or(obstacle) {
             Some(reason) => blocked.push((server.id.clone(), reason)),
-            None => promoted = Some(server.id.clone()),
+            None => promoted = Some(server),
         }
     }
+    let action = promoted.map(|server| action(server, replaced(server, state), input));
     for (server, reason) in blocked {
         let since = observer.blocked_since(ActionKind::Promote, &server, &reason, input.now);
         state.blocked.push(Blocked { action: ActionKind::Promote, server, reason, since });
     }
-    promoted.map(|server| Action::Promote {
-        server,
-        expected: membership.configuration_index,
-        term: membership.term,
-    })
+    action
+}
+
+fn action(server: &ServerState, replaced: Option<&ServerState>, input: &Input) -> Action {
+    let (server, expected, term) =
+        (server.id.clone(), input.membership.configuration_index, input.membership.term);
+    match replaced {
+        Some(old) => {
+            let old_has_left = old.status == NodeStatus::Left;
+            Action::Replace { old: old.id.clone(), server, old_has_left, expected, term }
+        }
+        None => Action::Promote { server, expected, term },
+    }
+}
+
+/// The server of the configuration that this one is to replace. Once that one is out of it the intent reads as Voter.
+fn replaced<'a>(server: &ServerState, state: &'a State) -> Option<&'a ServerState> {
+    match &server.intent {
+        Intent::ReplacementFor(old) => state.server(old),
+        Intent::Voter | Intent::ReadReplica => None,
+    }
+}
+
+/// Whether its vote may go to its replacement: it is declared to go, gone, or dead, that is silent for the whole
+/// threshold as this leader knows (K15). A demoted one has no vote to hand over and stays until the operator removes it.
+fn may_be_replaced(old: &ServerState, observer: &Observer, settings: &Settings, input: &Input) -> bool {
+    let silence = old.stats.last_contact.unwrap_or_else(|| observer.age(input.now));
+    let is_dead = silence > settings.dead_server_last_contact_threshold;
+    old.role.has_vote() && (matches!(old.status, NodeStatus::Left | NodeStatus::Failed) || is_dead)
 }
 
 /// Read replicas never vote (A31).
@@ -65,13 +94,6 @@ fn own_obstacle(server: &ServerState, input: &Input, needed: Duration) -> Option
     if server.status == NodeStatus::Left {
         return Some(BlockedReason::Leaving);
     }
-    // Once the old one is out of the configuration the intent reads as Voter; a demoted one has nothing left to hand over
-    // but stays until the operator removes it (K15).
-    if let Intent::ReplacementFor(old) = &server.intent
-        && input.membership.configuration.contains(old)
-    {
-        return Some(BlockedReason::WaitsForReplaced { old: old.clone() });
-    }
     // A late sample does not make it unhealthy yet, but nobody gets a vote in such a moment.
     if let Err(reason) = &server.health.sample {
         return Some(BlockedReason::Unhealthy(reason.clone()));
@@ -82,12 +104,12 @@ fn own_obstacle(server: &ServerState, input: &Input, needed: Duration) -> Option
 }
 
 /// What keeps anybody from a vote.
-fn group_obstacle(input: &Input, state: &State, promoted: Option<&ServerId>) -> Option<BlockedReason> {
+fn group_obstacle(input: &Input, state: &State, promoted: Option<&ServerState>) -> Option<BlockedReason> {
     if input.membership.is_changing {
         return Some(BlockedReason::ConfigurationChanging);
     }
     if let Some(server) = promoted {
-        return Some(BlockedReason::AnotherFirst { server: server.clone() });
+        return Some(BlockedReason::AnotherFirst { server: server.id.clone() });
     }
     let is_healthy_voter = |server: &&ServerState| server.role.has_vote() && server.health.is_healthy;
     let healthy = state.servers.iter().filter(is_healthy_voter).count();

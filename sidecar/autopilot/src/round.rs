@@ -76,9 +76,12 @@ fn picture(input: &Input, servers: Vec<ServerState>) -> State {
 
 fn role(input: &Input, id: &ServerId, suffrage: Suffrage) -> ServerRole {
     match suffrage {
-        Suffrage::Voter if input.membership.is_leader(id) => ServerRole::Leader,
-        Suffrage::Voter => ServerRole::Voter,
         Suffrage::NonVoter => ServerRole::NonVoter,
+        // While joint a vote in one half is a vote: whoever has it must not fail now.
+        Suffrage::Voter | Suffrage::Incoming | Suffrage::Outgoing if input.membership.is_leader(id) => {
+            ServerRole::Leader
+        }
+        Suffrage::Voter | Suffrage::Incoming | Suffrage::Outgoing => ServerRole::Voter,
     }
 }
 

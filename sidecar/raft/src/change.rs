@@ -5,7 +5,9 @@
 //! effect, a quorum of the *new* configuration answering, and whoever gets a vote caught up and
 //! stable under this very leader. There is no force flag: a change that would lose the quorum is
 //! never the way out of an outage, recovery is (K18).
-//! Not here: Replace in joint form (K14).
+//! Not here: how a replacement leaves its joint configuration (`replace.rs`).
+
+use std::time::Duration;
 
 use crate::entry::Payload;
 use crate::limits::{CAUGHT_UP_ENTRIES_MAX, CHANGES_HELD_MAX, VOLUME_LOST_SILENCE};
@@ -81,8 +83,9 @@ impl Raft {
         if let Some(refusal) = self.why_no_entry() {
             return Err(refusal);
         }
-        let actual = self.configurations.latest().map_or(Index(0), |latest| latest.index);
-        if !self.configurations.is_settled() {
+        let latest = self.configurations.latest();
+        let actual = latest.map_or(Index(0), |latest| latest.index);
+        if !self.configurations.is_settled() || latest.is_some_and(|latest| latest.configuration.is_joint()) {
             return Err(Refusal::ConfigurationChanging { index: actual });
         }
         if expected != actual {
@@ -98,6 +101,10 @@ impl Raft {
         let next = latest.configuration.after(change)?;
         match change {
             Change::Promote { id, stable_in_term } => self.check_promotion(id, *stable_in_term)?,
+            Change::Replace { old, new, stable_in_term, old_has_left } => {
+                self.check_replaced(old, *old_has_left)?;
+                self.check_promotion(new, *stable_in_term)?;
+            }
             Change::Remove { id, reason: RemoveReason::VolumeLost } => self.check_volume_lost(id)?,
             Change::Remove { .. }
             | Change::AddNonVoter { .. }
@@ -121,9 +128,7 @@ impl Raft {
     }
 
     fn answers(&self, id: &ServerId) -> bool {
-        let RoleState::Leader(lead) = &self.role else { return false };
-        let window = self.settings.election_timeout;
-        id == self.id() || lead.peers.get(id).is_some_and(|peer| peer.answered_within(window, self.now))
+        self.silence_of(id).is_some_and(|ago| ago <= self.settings.election_timeout)
     }
 
     /// Who gets a vote holds the log, and is stable in this term's autopilot state (K13).
@@ -142,11 +147,16 @@ impl Raft {
 
     /// A server that answers under its incarnation has its volume (K33).
     fn check_volume_lost(&self, id: &ServerId) -> Result<(), Refusal> {
-        let RoleState::Leader(lead) = &self.role else { return Err(self.not_leader()) };
-        let ago = lead.peers.get(id).and_then(|peer| peer.last_ack).map(|ack| self.now.since(ack));
-        match ago.filter(|ago| *ago < VOLUME_LOST_SILENCE) {
+        match self.silence_of(id).filter(|ago| *ago < VOLUME_LOST_SILENCE) {
             Some(ago) => Err(Refusal::StillAlive { id: id.clone(), ago }),
             None => Ok(()),
         }
+    }
+
+    /// How long ago the leader heard it, which hears itself; none if never in this term.
+    pub(crate) fn silence_of(&self, id: &ServerId) -> Option<Duration> {
+        let RoleState::Leader(lead) = &self.role else { return None };
+        let heard = if id == self.id() { Some(self.now) } else { lead.peers.get(id)?.last_ack };
+        heard.map(|heard| self.now.since(heard))
     }
 }

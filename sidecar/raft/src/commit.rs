@@ -50,9 +50,11 @@ impl Raft {
 
     fn configuration_committed(&mut self) {
         let Some(committed) = self.configurations.committed() else { return };
-        let index = committed.index;
+        let (index, is_joint) = (committed.index, committed.configuration.is_joint());
         self.event(Event::ConfigurationCommitted { index });
-        if let RoleState::Leader(lead) = &mut self.role
+        // A replacement is done once the joint configuration is left (K14).
+        if !is_joint
+            && let RoleState::Leader(lead) = &mut self.role
             && let Some((_, ticket)) = lead.change.take_if(|(at, _)| *at == index)
         {
             self.answer(ticket, Ok(Answer::MembershipChanged { configuration_index: index }));

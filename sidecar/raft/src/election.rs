@@ -9,7 +9,7 @@
 //!
 //! Who answers looks at the term, at whether it knows a leader, and at the log; never at who is
 //! in its own configuration (K9). Who counts looks only at the voters of its latest one.
-//! Not here: early pre-vote on a refused connection (K12).
+//! Not here: early pre-vote on a refused connection (`early.rs`).
 
 use std::collections::BTreeMap;
 
@@ -29,6 +29,7 @@ impl Raft {
     /// Nobody led us for long: campaign, if we may (S1).
     pub(crate) fn election_timeout(&mut self) {
         self.rest_election_timer();
+        self.hurry_again();
         self.set_leader(None);
         if self.may_campaign() {
             self.ask_pre_votes();
@@ -70,7 +71,6 @@ impl Raft {
         self.set_term(self.hard.term.next());
         self.vote_for(self.id().clone());
         self.rest_election_timer();
-        self.set_leader(None);
         self.event(Event::Campaigning { term: self.hard.term, is_pre_vote: false });
         let own_vote_at = self.outbox.hard_at();
         self.role = RoleState::Candidate { votes: BTreeMap::new(), own_vote_at };
@@ -120,6 +120,7 @@ impl Raft {
         let timeout = self.settings.election_timeout;
         let pause = timeout / SPLIT_VOTE_PAUSE_DIVISOR + self.draw(timeout / SPLIT_VOTE_SPREAD_DIVISOR);
         self.election_deadline = self.election_deadline.min(self.now.plus(pause));
+        self.hurry_again();
     }
 
     /// Follows, in `term` if it is higher. Every caller that waited for us to lead hears so.

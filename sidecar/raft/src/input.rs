@@ -18,6 +18,9 @@ pub enum Input {
     Receive(Message),
     /// The connection to this peer broke: what was sent may be lost.
     PeerUnreachable(ServerId),
+    /// The process at this peer's address is gone: its stream to us ended, and a fresh dial to the
+    /// same address was refused. Not for a dial that timed out (K12).
+    ProcessGone(ServerId),
     /// A client's command (not applied if refused).
     Propose {
         /// Who waits.

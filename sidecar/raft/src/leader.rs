@@ -76,6 +76,7 @@ impl Raft {
             check_deadline: self.now.plus(self.settings.check_quorum),
         }));
         self.event(Event::BecameLeader { term });
+        self.note_early_takeover();
         self.set_leader(Some(self.id().clone()));
         self.follow_configuration();
         self.append_own(Payload::Noop);

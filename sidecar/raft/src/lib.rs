@@ -36,8 +36,7 @@
 //!
 //! # Not here
 //! Leases (K11: they trust clocks), a force flag for membership (K13), sending of snapshots (only
-//! the decisions), deduplication of clients (K20). Joint configurations (K14) come later: counting
-//! already works on one or two majorities.
+//! the decisions), deduplication of clients (K20).
 //!
 //! # A group of one
 //! ```
@@ -82,6 +81,7 @@ mod change;
 mod commit;
 mod compaction;
 mod configurations;
+mod early;
 mod election;
 mod entry;
 mod follower;
@@ -100,6 +100,7 @@ mod raft;
 mod read;
 mod receive;
 mod refusal;
+mod replace;
 mod replication;
 mod settings;
 mod snapshot;

@@ -70,6 +70,16 @@ pub const COMMIT_STORED_WITHIN: Duration = Duration::from_secs(1);
 /// A server heard within this time under its recorded incarnation has not lost its volume (K33).
 pub const VOLUME_LOST_SILENCE: Duration = Duration::from_secs(10);
 
+/// A voter that acknowledged within this time is replaced only if it was declared to go (K15).
+pub const REPLACED_SILENCE: Duration = Duration::from_secs(1);
+
+/// On evidence that the leader's process is gone the first pre-vote comes within this time, and this
+/// is the least pause between the next ones (K12): some round trips.
+pub const EARLY_PRE_VOTE_PAUSE: Duration = Duration::from_millis(50);
+
+/// A random part of this is added to that pause: it keeps rivals apart (K12).
+pub const EARLY_PRE_VOTE_SPREAD: Duration = Duration::from_millis(100);
+
 /// A process that hands over campaigns only after this many election timeouts without a leader (K43).
 pub const HANDED_OVER_ELECTION_TIMEOUTS: u32 = 3;
 

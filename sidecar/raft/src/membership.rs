@@ -1,11 +1,19 @@
-//! Who is in the group: servers, their suffrage, and the single-server changes (S7, S8, K15).
+//! Who is in the group: servers, their suffrage, and what changes mean (S7, S8, K14, K15).
 //!
-//! A [`Configuration`] is checked once, when it is built: sorted, no Raft ID twice, at least one
-//! voter. Past that point it is trusted. Whether a change is *wise now* (K13) is judged in
+//! A [`Configuration`] is checked once, when it is built: sorted, no Raft ID twice, a voter in each
+//! half. Past that point it is trusted. Whether a change is *wise now* (K13) is judged in
 //! `change.rs`, which knows who answers; here only what it means.
 //!
-//! Counting goes through [`Configuration::majorities`], which yields one set of voters: a joint
-//! configuration (K14) is one that yields two, and nothing that counts will notice.
+//! ```text
+//!             old half     new half
+//! Voter       counts       counts
+//! Outgoing    counts       is not in it      joint only: `replace.rs` says when
+//! Incoming    no vote      counts            joint only
+//! NonVoter    no vote      no vote
+//! ```
+//!
+//! One list holds both halves; [`Configuration::majorities`] yields the sets that count, one or
+//! two, and nothing that counts needs to know which.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +29,10 @@ pub enum Suffrage {
     Voter,
     /// It receives the log and counts nowhere.
     NonVoter,
+    /// While joint: it counts in the new half, and had no vote in the old one.
+    Incoming,
+    /// While joint: it counts in the old half, and is not in the new one.
+    Outgoing,
 }
 
 /// What a non-voter is meant for (K15).
@@ -55,7 +67,7 @@ pub struct Configuration {
 }
 
 /// One change of membership. Each touches a single server, so that majorities before and after
-/// always meet (S7).
+/// always meet (S7), or goes through a joint configuration (K14).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Adds a server that counts nowhere yet.
@@ -85,6 +97,18 @@ pub enum Change {
         id: ServerId,
         /// Why.
         reason: RemoveReason,
+    },
+    /// Swaps a voter for a caught-up non-voter in one change (K14): the number of voters stays.
+    /// Answered once the configuration without the old one is committed.
+    Replace {
+        /// The voter that goes.
+        old: ServerId,
+        /// The non-voter that takes its vote.
+        new: ServerId,
+        /// The term in whose autopilot state the new one is stable (K13).
+        stable_in_term: Term,
+        /// Whether the old one was declared to go (`left`, K15): only then may it still answer.
+        old_has_left: bool,
     },
     /// Records where a server is reached now (B5).
     SetAddress {
@@ -130,8 +154,11 @@ pub enum InvalidChange {
     /// Read replicas are non-voters by their own wish.
     #[error("{0} is a read replica and never votes: remove it and add it with the intent to vote")]
     ReadReplica(ServerId),
+    /// It has no vote to hand over.
+    #[error("{0} has no vote to hand over: promote the new server instead")]
+    NothingToReplace(ServerId),
     /// It waits for the one it replaces.
-    #[error("{id} replaces {old}, which still votes: remove or demote {old} first")]
+    #[error("{id} replaces {old}, which still votes: replace, remove or demote {old} first")]
     WaitsForReplaced {
         /// The replacement.
         id: ServerId,
@@ -163,13 +190,19 @@ impl Configuration {
                 return Err(InvalidChange::AlreadyMember(pair[1].id.clone()));
             }
         }
-        if !servers.iter().any(|server| server.suffrage == Suffrage::Voter) {
+        let configuration = Self { servers };
+        if configuration.majorities().iter().any(BTreeSet::is_empty) {
             return Err(InvalidChange::NoVoterLeft);
         }
-        Ok(Self { servers })
+        Ok(configuration)
     }
 
-    /// The servers, sorted by Raft ID.
+    /// One half of a checked joint configuration, which has a voter and is sorted.
+    pub(crate) const fn from_half(servers: Vec<Server>) -> Self {
+        Self { servers }
+    }
+
+    /// The servers of both halves, sorted by Raft ID.
     pub fn servers(&self) -> &[Server] {
         &self.servers
     }
@@ -189,19 +222,28 @@ impl Configuration {
         self.get(id).is_some()
     }
 
-    /// Whether exactly this server counts.
+    /// Whether exactly this server counts, be it in one half only.
     pub fn is_voter(&self, id: &ServerId) -> bool {
-        self.get(id).is_some_and(|server| server.suffrage == Suffrage::Voter)
+        self.get(id).is_some_and(|server| server.suffrage.has_vote())
     }
 
-    /// Those that count.
+    /// Those that count, be it in one half only.
     pub fn voters(&self) -> impl Iterator<Item = &Server> {
-        self.servers.iter().filter(|server| server.suffrage == Suffrage::Voter)
+        self.servers.iter().filter(|server| server.suffrage.has_vote())
     }
 
-    /// The sets of voters of which each must give a majority.
+    /// Whether it stands between two sets of voters (K14).
+    pub fn is_joint(&self) -> bool {
+        self.servers.iter().any(|server| matches!(server.suffrage, Suffrage::Incoming | Suffrage::Outgoing))
+    }
+
+    /// The sets of voters of which each must give a majority: the old half, and the new one while joint.
     pub fn majorities(&self) -> Vec<BTreeSet<&ServerId>> {
-        vec![self.voters().map(|server| &server.id).collect()]
+        let half = |other: Suffrage| {
+            self.voters().filter(|server| server.suffrage != other).map(|server| &server.id).collect()
+        };
+        let old = half(Suffrage::Incoming);
+        if self.is_joint() { vec![old, half(Suffrage::Outgoing)] } else { vec![old] }
     }
 
     /// Roughly its size as stored.
@@ -210,7 +252,8 @@ impl Configuration {
         self.servers.iter().map(|each| server(each) as u64).sum()
     }
 
-    /// The configuration after `change`. Nothing but the change's meaning is checked.
+    /// The configuration after `change`: a joint one for a replacement. Nothing but the change's
+    /// meaning is checked; `self` is not joint.
     pub fn after(&self, change: &Change) -> Result<Self, InvalidChange> {
         let mut servers = self.servers.clone();
         match change {
@@ -220,8 +263,13 @@ impl Configuration {
                 servers.push(Server { id, address, suffrage: Suffrage::NonVoter, intent });
             }
             Change::Promote { id, .. } => {
-                self.check_promotion(id)?;
+                self.check_promotion(id, None)?;
                 find(&mut servers, id)?.suffrage = Suffrage::Voter;
+            }
+            Change::Replace { old, new, .. } => {
+                self.check_replacement(old, new)?;
+                find(&mut servers, old)?.suffrage = Suffrage::Outgoing;
+                find(&mut servers, new)?.suffrage = Suffrage::Incoming;
             }
             Change::Demote { id } => {
                 let server = find(&mut servers, id)?;
@@ -244,20 +292,36 @@ impl Configuration {
             return Err(InvalidChange::AlreadyMember(present.id.clone()));
         }
         let Intent::ReplacementFor(old) = intent else { return Ok(()) };
-        match self.servers.iter().find(|server| server.intent == *intent) {
+        self.check_sole_replacement(old, id)
+    }
+
+    /// One replacement for each old server (K15).
+    fn check_sole_replacement(&self, old: &ServerId, new: &ServerId) -> Result<(), InvalidChange> {
+        let replaces = |server: &&Server| matches!(&server.intent, Intent::ReplacementFor(of) if of == old);
+        match self.servers.iter().filter(replaces).find(|server| server.id != *new) {
             Some(other) => Err(InvalidChange::AlreadyReplaced { old: old.clone(), other: other.id.clone() }),
             None => Ok(()),
         }
     }
 
-    fn check_promotion(&self, id: &ServerId) -> Result<(), InvalidChange> {
+    fn check_replacement(&self, old: &ServerId, new: &ServerId) -> Result<(), InvalidChange> {
+        let server = self.get(old).ok_or_else(|| InvalidChange::NotMember(old.clone()))?;
+        if server.suffrage != Suffrage::Voter {
+            return Err(InvalidChange::NothingToReplace(old.clone()));
+        }
+        self.check_promotion(new, Some(old))?;
+        self.check_sole_replacement(old, new)
+    }
+
+    /// `replaced` loses its vote in the same change.
+    fn check_promotion(&self, id: &ServerId, replaced: Option<&ServerId>) -> Result<(), InvalidChange> {
         let server = self.get(id).ok_or_else(|| InvalidChange::NotMember(id.clone()))?;
         if server.suffrage == Suffrage::Voter {
             return Err(InvalidChange::AlreadyVoter(id.clone()));
         }
         match &server.intent {
             Intent::ReadReplica => Err(InvalidChange::ReadReplica(id.clone())),
-            Intent::ReplacementFor(old) if self.is_voter(old) => {
+            Intent::ReplacementFor(old) if self.is_voter(old) && replaced != Some(old) => {
                 Err(InvalidChange::WaitsForReplaced { id: id.clone(), old: old.clone() })
             }
             Intent::ReplacementFor(_) | Intent::Voter => Ok(()),
@@ -265,15 +329,12 @@ impl Configuration {
     }
 }
 
-impl Change {
-    /// The server it touches.
-    pub const fn subject(&self) -> &ServerId {
+impl Suffrage {
+    /// Whether it counts, be it in one half only.
+    pub const fn has_vote(self) -> bool {
         match self {
-            Self::AddNonVoter { id, .. }
-            | Self::Promote { id, .. }
-            | Self::Demote { id }
-            | Self::Remove { id, .. }
-            | Self::SetAddress { id, .. } => id,
+            Self::Voter | Self::Incoming | Self::Outgoing => true,
+            Self::NonVoter => false,
         }
     }
 }
@@ -302,40 +363,50 @@ mod tests {
 
     fn change() -> impl Strategy<Value = Change> {
         let number = 0_u8..6;
-        (number, 0_u8..5).prop_map(|(number, kind)| {
-            let id = id(number);
+        (number.clone(), number, 0_u8..6).prop_map(|(number, other, kind)| {
+            let (id, old) = (id(number), id(other));
             match kind {
                 0 => Change::AddNonVoter { id, address: address(), intent: Intent::Voter },
                 1 => Change::Promote { id, stable_in_term: Term(1) },
                 2 => Change::Demote { id },
                 3 => Change::Remove { id, reason: RemoveReason::Requested },
+                4 => Change::Replace { old, new: id, stable_in_term: Term(1), old_has_left: true },
                 _ => Change::SetAddress { id, address: address() },
             }
         })
     }
 
-    /// Every subset of `all` that is a majority of it.
-    fn majorities_of<'a>(all: &[&'a ServerId]) -> Vec<BTreeSet<&'a ServerId>> {
-        let subset =
-            |bits: u32| (0..all.len()).filter(|at| bits & (1 << at) != 0).map(|at| all[at]).collect();
-        (0..1_u32 << all.len()).map(subset).filter(|set: &BTreeSet<_>| 2 * set.len() > all.len()).collect()
+    /// Every set of `id(0)..id(6)` that can decide under `configuration`, counted by hand.
+    fn deciding(configuration: &Configuration) -> Vec<u32> {
+        let set = |halves: [Suffrage; 2]| {
+            let counts = |server: &&Server| halves.contains(&server.suffrage);
+            let bit = |server: &Server| 1_u32 << (0..6).find(|number| id(*number) == server.id).unwrap();
+            configuration.servers().iter().filter(counts).map(bit).sum::<u32>()
+        };
+        let (old, new) =
+            (set([Suffrage::Voter, Suffrage::Outgoing]), set([Suffrage::Voter, Suffrage::Incoming]));
+        let decides = |voters: u32, said: u32| 2 * (voters & said).count_ones() > voters.count_ones();
+        (0..1_u32 << 6).filter(|said| decides(old, *said) && decides(new, *said)).collect()
     }
 
     proptest! {
-        /// S7: any majority before a change and any majority after it share a server: two leaders
-        /// of one term can never both be elected across it.
+        /// S7, K14: whoever decides before a change and whoever decides after it share a server, into
+        /// a joint configuration and out of it too: no term gets two leaders across it.
         #[test]
-        fn majorities_before_and_after_a_change_always_meet(changes in proptest::collection::vec(change(), 1..20)) {
+        fn majorities_before_and_after_a_change_always_meet(changes in proptest::collection::vec(change(), 1..30)) {
             let mut configuration = Configuration::new(vec![server(0, Suffrage::Voter)]).unwrap();
             for change in changes {
                 let Ok(next) = configuration.after(&change) else { continue };
-                let before: Vec<_> = configuration.voters().map(|server| &server.id).collect();
-                let after: Vec<_> = next.voters().map(|server| &server.id).collect();
-                for one in majorities_of(&before) {
-                    prop_assert!(majorities_of(&after).iter().all(|other| !one.is_disjoint(other)));
+                let steps = if next.is_joint() { vec![next.clone(), next.left()] } else { vec![next] };
+                for next in steps {
+                    let after = deciding(&next);
+                    for one in deciding(&configuration) {
+                        prop_assert!(after.iter().all(|other| one & other != 0));
+                    }
+                    prop_assert!(!after.is_empty());
+                    configuration = next;
                 }
-                prop_assert!(!after.is_empty());
-                configuration = next;
+                prop_assert!(!configuration.is_joint());
             }
         }
     }

@@ -138,6 +138,20 @@ pub enum Event {
         /// The term.
         term: Term,
     },
+    /// The leader's process is gone, so it is our leader no more (K12).
+    LeaderGone {
+        /// The term it led.
+        term: Term,
+        /// Who.
+        leader: ServerId,
+    },
+    /// We lead because of such evidence: if that process still runs, it was deposed (K12).
+    TookOverEarly {
+        /// Our term.
+        term: Term,
+        /// Who led before.
+        from: ServerId,
+    },
     /// We no longer lead.
     SteppedDown {
         /// The term we led.

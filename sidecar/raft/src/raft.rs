@@ -2,9 +2,9 @@
 //!
 //! `step` takes what happened, changes the state, and at the end of the turn writes, sends and
 //! applies once for all of it (`turn.rs`). The parts live beside: `receive.rs` (the door),
-//! `election.rs` (who leads), `leader.rs` and `replication.rs` (leading, supplying peers),
+//! `election.rs` and `early.rs` (who leads), `leader.rs` and `replication.rs` (leading, supplying peers),
 //! `follower.rs` (taking entries), `commit.rs`, `apply.rs`, `propose.rs`, `change.rs` (membership),
-//! `transfer.rs`, `read.rs`, `snapshot.rs`.
+//! `replace.rs`, `transfer.rs`, `read.rs`, `snapshot.rs`.
 //!
 //! Invariants: committed <= last; applied <= handed out <= committed; `previous` <= `durable_applied`;
 //! term never falls; a vote never changes within its term. Only `set_term` and `vote_for` write
@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::apply::Applier;
 use crate::configurations::Configurations;
+use crate::early::Early;
 use crate::entry::{HardState, Stored};
 use crate::input::Input;
 use crate::leader::Leadership;
@@ -43,6 +44,8 @@ pub struct Raft {
     pub(crate) last_contact: Option<Now>,
     pub(crate) election_deadline: Now,
     pub(crate) is_handed_over: bool,
+    /// Set while the leader's process is known to be gone and nobody leads since (K12).
+    pub(crate) early: Option<Early>,
     pub(crate) log: Log,
     pub(crate) configurations: Configurations,
     pub(crate) commit: Index,
@@ -135,6 +138,7 @@ impl Raft {
             last_contact: None,
             election_deadline: now,
             is_handed_over: false,
+            early: None,
             log,
             configurations,
             commit,
@@ -182,6 +186,7 @@ impl Raft {
             Input::Tick => self.tick(),
             Input::Receive(message) => self.receive(message),
             Input::PeerUnreachable(id) => self.peer_unreachable(&id),
+            Input::ProcessGone(id) => self.process_gone(&id),
             Input::Propose { ticket, command } => self.propose_command(ticket, command),
             Input::Barrier { ticket } => self.propose_barrier(ticket),
             Input::ChangeMembership { ticket, expected, change } => {
@@ -231,12 +236,14 @@ impl Raft {
         &self.identity.server
     }
 
-    /// Enters a higher term, without a vote in it. It is on disk before anything shows it.
+    /// Enters a higher term, without a vote in it and without a leader: whoever led the last one, the
+    /// same one too, must be heard again (S5). It is on disk before anything shows it.
     pub(crate) fn set_term(&mut self, term: Term) {
         assert!(term > self.hard.term, "terms only rise");
         self.hard.term = term;
         self.hard.vote = None;
         self.outbox.mark_hard();
+        self.set_leader(None);
     }
 
     /// Votes in the current term. It is on disk before anybody, ourselves too, counts it (O4).
@@ -249,6 +256,9 @@ impl Raft {
     }
 
     pub(crate) fn set_leader(&mut self, leader: Option<ServerId>) {
+        if leader.is_some() {
+            self.early = None;
+        }
         if self.leader != leader {
             self.leader.clone_from(&leader);
             self.event(Event::LeaderChanged { term: self.hard.term, leader });

@@ -125,6 +125,16 @@ pub enum Refusal {
         /// How long ago it answered.
         ago: Duration,
     },
+    /// It does its work, and nobody declared that it goes (K15).
+    #[error(
+        "{id} acknowledged {ago:?} ago and was not declared to leave: only a voter that is dead, gone or leaving is replaced; declare it first; nothing was changed"
+    )]
+    StillServes {
+        /// Who.
+        id: ServerId,
+        /// How long ago it acknowledged; zero for the leader itself.
+        ago: Duration,
+    },
     /// The directory is in use (K2).
     #[error("this directory is not empty (cluster {}): only an empty one can be bootstrapped; nothing was changed", cluster_text(*cluster_id))]
     NotEmpty {

@@ -16,6 +16,9 @@ pub struct Settings {
     pub election_timeout: Duration,
     /// A leader that has not heard from a quorum within this time steps down (S11).
     pub check_quorum: Duration,
+    /// Whether evidence that the leader's process is gone begins an election at once (K12); without
+    /// it the election timeout alone does.
+    pub early_pre_vote: bool,
     /// Log kept behind the durable applied index (K7).
     pub retention_bytes: u64,
     /// Log kept while a live follower or a snapshot transfer needs it (K7).
@@ -83,6 +86,7 @@ impl Default for Settings {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_secs(1),
             check_quorum: Duration::from_secs(1),
+            early_pre_vote: true,
             retention_bytes: RETENTION_BYTES,
             retention_bytes_max: RETENTION_BYTES_MAX,
         }

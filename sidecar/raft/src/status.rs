@@ -110,6 +110,15 @@ pub enum ReplicationState {
     Snapshot(Option<LogId>),
 }
 
+impl Status {
+    /// Whether a membership change is under way: not committed yet, or a replacement not through.
+    pub fn is_changing(&self) -> bool {
+        let index = |known: &Option<IndexedConfiguration>| known.as_ref().map(|known| known.index);
+        index(&self.latest) != index(&self.committed)
+            || self.latest.as_ref().is_some_and(|latest| latest.configuration.is_joint())
+    }
+}
+
 impl Raft {
     /// A picture of this moment; cheap enough for every request that asks.
     pub fn status(&self) -> Status {

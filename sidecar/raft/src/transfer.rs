@@ -9,6 +9,7 @@
 //! The transfer is part of `Leadership`: whatever ends the one ends the other, so that no flag
 //! survives (O2).
 
+use crate::membership::{Server, Suffrage};
 use crate::message::Body;
 use crate::raft::{Raft, RoleState};
 use crate::refusal::Refusal;
@@ -39,11 +40,12 @@ impl Raft {
     }
 
     /// The named voter, or the one whose log is furthest of those that answer. Never ourselves,
-    /// never a non-voter (B3).
+    /// never a non-voter (B3), nor a voter on its way out (K14).
     fn transfer_target(&self, named: Option<&RaftId>) -> Option<ServerId> {
         let latest = self.configurations.latest()?;
         let RoleState::Leader(lead) = &self.role else { return None };
-        let others = latest.configuration.voters().filter(|server| server.id != *self.id());
+        let stays = |server: &&Server| server.id != *self.id() && server.suffrage != Suffrage::Outgoing;
+        let others = latest.configuration.voters().filter(stays);
         let mut candidates = others.filter_map(|server| Some((&server.id, lead.peers.get(&server.id)?)));
         let target = match named {
             Some(raft_id) => candidates.find(|(id, _)| id.raft_id == *raft_id),

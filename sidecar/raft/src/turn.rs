@@ -1,7 +1,7 @@
 //! The end of a turn: everything the inputs led to is written, sent and applied once.
 //!
-//! Order matters: what commits is counted first, because it may end our leadership or let a held
-//! change run; then peers are supplied, then the one write of the turn gets its number. The write
+//! Order matters: what commits is counted first, because it may end our leadership, complete a
+//! replacement or let a held change run; then peers are supplied, then the one write of the turn gets its number. The write
 //! is put out before messages, so that a leader's disk and its followers work side by side.
 
 use crate::output::{Output, Persist};
@@ -10,6 +10,7 @@ use crate::raft::Raft;
 impl Raft {
     pub(crate) fn end_turn(&mut self, out: &mut Vec<Output>) {
         self.advance_commit();
+        self.leave_joint();
         self.resign_without_vote();
         self.release_held_changes();
         self.serve_reads();

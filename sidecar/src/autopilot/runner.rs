@@ -95,7 +95,7 @@ impl Runner {
             is_first_leadership: status.term == FIRST_LEADERSHIP,
             configuration: latest.configuration.clone(),
             configuration_index: latest.index,
-            is_changing: status.committed.as_ref().map(|committed| committed.index) != Some(latest.index),
+            is_changing: status.is_changing(),
         };
         Some(Input {
             now: Now(self.started.elapsed()),
@@ -108,16 +108,22 @@ impl Runner {
     }
 
     async fn act(&self, action: Action) {
-        match action {
+        let (server, expected, change) = match action {
             Action::Promote { server, expected, term } => {
                 let change = Change::Promote { id: server.clone(), stable_in_term: term };
-                let deadline = tokio::time::Instant::now() + AUTOPILOT_ACTION_TIMEOUT;
-                match self.handle.change_membership(expected, change, deadline).await {
-                    Ok(index) => info!(peer = %server, %index, "promoted: it votes now"),
-                    // The next round decides anew on what it finds.
-                    Err(error) => info!(peer = %server, %error, "a promotion was not done"),
-                }
+                (server, expected, change)
             }
+            Action::Replace { old, server, old_has_left, expected, term } => {
+                info!(peer = %server, %old, old_has_left, "replacing a voter");
+                let change = Change::Replace { old, new: server.clone(), stable_in_term: term, old_has_left };
+                (server, expected, change)
+            }
+        };
+        let deadline = tokio::time::Instant::now() + AUTOPILOT_ACTION_TIMEOUT;
+        match self.handle.change_membership(expected, change, deadline).await {
+            Ok(index) => info!(peer = %server, %index, "promoted: it votes now"),
+            // The next round decides anew on what it finds.
+            Err(error) => info!(peer = %server, %error, "a promotion was not done"),
         }
     }
 }

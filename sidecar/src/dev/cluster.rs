@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::{
-    Address, Change, ClusterId, Intent, Membership, RaftId, RecoveryEpoch, ServerId, Settings, Suffrage,
+    Address, Change, ClusterId, Intent, Membership, RaftId, RecoveryEpoch, ServerId, Settings,
 };
 use quorate_store::Disk;
 use tokio::sync::watch;
@@ -235,6 +235,11 @@ impl Cluster {
 
     /// Adds a running member as a non-voter meant to vote.
     pub async fn add_non_voter(&self, number: usize, deadline: Instant) -> Result<(), Failure> {
+        self.add_for(number, Intent::Voter, deadline).await
+    }
+
+    /// Adds a running member as a non-voter with this intent.
+    pub async fn add_for(&self, number: usize, intent: Intent, deadline: Instant) -> Result<(), Failure> {
         let server = self.handle(number).view().identity.server.clone();
         let address = self.slots[number].settings.advertise.clone();
         loop {
@@ -244,8 +249,8 @@ impl Cluster {
             if latest.configuration.contains(&server) {
                 return Ok(());
             }
-            let change =
-                Change::AddNonVoter { id: server.clone(), address: address.clone(), intent: Intent::Voter };
+            let (id, address, intent) = (server.clone(), address.clone(), intent.clone());
+            let change = Change::AddNonVoter { id, address, intent };
             match leader.change_membership(latest.index, change, deadline).await {
                 Ok(_) => return Ok(()),
                 // The picture was old, or the leader changed: look again.
@@ -342,9 +347,7 @@ impl Cluster {
     /// How many voters a member knows of.
     pub fn voters(&self, number: usize) -> usize {
         let view = self.handle(number).view();
-        view.status.latest.as_ref().map_or(0, |latest| {
-            latest.configuration.servers().iter().filter(|server| server.suffrage == Suffrage::Voter).count()
-        })
+        view.status.latest.as_ref().map_or(0, |latest| latest.configuration.voters().count())
     }
 }
 

@@ -19,6 +19,13 @@ impl Driver {
             }
             Event::Campaigning { term, is_pre_vote } => debug!(%term, is_pre_vote, "campaigning"),
             Event::BecameLeader { term } => info!(%term, "became leader"),
+            Event::LeaderGone { term, leader } => {
+                info!(%term, %leader, "the leader's process is gone: not waiting for the election timeout");
+            }
+            Event::TookOverEarly { term, from } => {
+                info!(%term, %from, "took over from a leader whose process is gone");
+                self.seen.early_elections += 1;
+            }
             Event::SteppedDown { term, reason } => info!(%term, ?reason, "stepped down"),
             Event::ConfigurationChanged { index } => {
                 info!(%index, "configuration changed");

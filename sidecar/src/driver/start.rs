@@ -25,7 +25,7 @@ use crate::limits::{
     CAUGHT_UP_TIMEOUT, COMPLETION_QUEUE_MAX, PEER_QUEUE_MAX, PROPOSAL_QUEUE_BYTES_MAX, PROPOSAL_QUEUE_MAX,
     STOP_FLUSH_TIMEOUT,
 };
-use crate::link::{FromPeer, Leaders, Links, Returns};
+use crate::link::{FromPeer, Leaders, Links, Returns, Witness};
 use crate::tls::CredentialsReceiver;
 
 /// What a driver is made of.
@@ -44,6 +44,7 @@ pub(crate) struct Running {
     /// For the link's server.
     pub(crate) inbox: mpsc::Sender<FromPeer>,
     pub(crate) returns: Returns,
+    pub(crate) witness: Witness,
     pub(crate) directory: Arc<Directory>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<(LogThread, Links)>,
@@ -74,6 +75,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let machine = MachineThread::start(state.clone(), machine_reports(&completions), doom.clone())?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
     let returns = links.returns().clone();
+    let witness = Witness::new(links.book(), inbox.clone());
     let outlook = Outlook::new(View::first(Arc::clone(&identity), raft.status(), applied));
     let shared = Shared {
         requests: requests.clone(),
@@ -110,7 +112,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
     let task = tokio::spawn(driver.run(inboxes));
     tokio::spawn(catch_up(handle.clone(), requests));
-    Ok(Running { handle, inbox, returns, directory, stop, task, machine })
+    Ok(Running { handle, inbox, returns, witness, directory, stop, task, machine })
 }
 
 /// The machine's reports as completions. Its thread may wait for the driver, never the other way round.

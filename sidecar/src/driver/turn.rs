@@ -155,6 +155,7 @@ impl Driver {
         self.inputs.push(match from {
             FromPeer::Message(message) => Input::Receive(message),
             FromPeer::Unreachable(peer) => Input::PeerUnreachable(peer),
+            FromPeer::Gone(peer) => Input::ProcessGone(peer),
             FromPeer::Snapshot { from, term, epoch, meta } => {
                 Input::SnapshotReceived { from, term, epoch, meta }
             }
@@ -254,6 +255,7 @@ impl Driver {
             durable_applied: self.seen.durable_applied,
             is_ready: self.seen.is_caught_up,
             leader_heard: self.seen.leader_heard,
+            early_elections: self.seen.early_elections,
             is_space_low: self.seen.is_space_low,
             is_volume_lost: self.seen.is_volume_lost,
         };

@@ -26,6 +26,8 @@ pub struct View {
     pub is_ready: bool,
     /// When a leader was last known (or this member led); `None`: not since the process started (K6).
     pub leader_heard: Option<Instant>,
+    /// Elections it won on evidence that the leader's process was gone, since it started (K12).
+    pub early_elections: u64,
     /// The volume's free bytes are below the floor (K8).
     pub is_space_low: bool,
     /// The cluster knows this Raft ID with another volume (K1): nothing is served until it is replaced.
@@ -41,6 +43,7 @@ impl View {
             durable_applied: applied,
             is_ready: false,
             leader_heard: None,
+            early_elections: 0,
             is_space_low: false,
             is_volume_lost: false,
         }
@@ -83,6 +86,7 @@ pub(super) struct Seen {
     pub(super) applied: LogId,
     pub(super) durable_applied: LogId,
     pub(super) leader_heard: Option<Instant>,
+    pub(super) early_elections: u64,
     pub(super) is_caught_up: bool,
     pub(super) is_space_low: bool,
     pub(super) is_volume_lost: bool,

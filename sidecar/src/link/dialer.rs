@@ -1,5 +1,6 @@
 //! Reaching one peer: the address that worked last first, then its name, resolved anew (K42).
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +33,17 @@ struct Memory {
     hint: Option<SocketAddr>,
     /// What the name stood for, and when that was asked.
     resolved: Option<(Instant, Vec<SocketAddr>)>,
+}
+
+/// What a dial says of the process at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The expected peer is there.
+    Answers,
+    /// Its host is, and nothing listens.
+    Refused,
+    /// Neither was shown: no answer, a broken handshake, a name that leads nowhere.
+    Unclear,
 }
 
 impl Dialer {
@@ -88,6 +100,26 @@ impl Dialer {
             }
         }
         Err(error.unwrap_or_else(|| self.unresolved("the name has no addresses")))
+    }
+
+    /// Dials where the last connection went, or if there was none wherever the name leads: all must refuse.
+    pub(crate) async fn look(&self) -> Found {
+        let hint = self.memory().hint;
+        let addresses = match hint {
+            Some(address) => vec![address],
+            None => self.resolve().await.unwrap_or_default(),
+        };
+        let mut found = Found::Unclear;
+        for address in addresses.into_iter().take(DIAL_ADDRESSES_MAX) {
+            match self.dial_at(address).await {
+                Ok(_) => return Found::Answers,
+                Err(DialError::Connect { source, .. }) if source.kind() == ErrorKind::ConnectionRefused => {
+                    found = Found::Refused;
+                }
+                Err(_) => return Found::Unclear,
+            }
+        }
+        found
     }
 
     async fn dial_at(&self, address: SocketAddr) -> Result<TlsStream<TcpStream>, DialError> {

@@ -19,6 +19,7 @@ mod receiving;
 mod server;
 mod transfer;
 mod wire;
+mod witness;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +35,7 @@ pub(crate) use receiving::Receiving;
 pub(crate) use server::{LinkServer, serve};
 pub(crate) use transfer::Transfer;
 pub use wire::{Hello, WireError};
+pub(crate) use witness::Witness;
 
 use crate::limits::{DEPARTED_KEEP, LINK_QUEUE_MAX};
 use crate::tls::CredentialsReceiver;
@@ -44,6 +46,8 @@ pub(crate) enum FromPeer {
     Message(Message),
     /// What was sent to this peer may be lost.
     Unreachable(ServerId),
+    /// This peer's stream ended and its address refuses connections (K12).
+    Gone(ServerId),
     /// A whole snapshot is here, verified and synced.
     Snapshot {
         from: ServerId,
@@ -192,11 +196,14 @@ impl Returns {
         number
     }
 
-    pub(crate) fn close(&self, peer: &ServerId, number: u64) {
+    /// Says whether it was the peer's newest stream.
+    pub(crate) fn close(&self, peer: &ServerId, number: u64) -> bool {
         let mut open = self.lock();
-        if open.get(peer).is_some_and(|found| found.number == number) {
+        let is_newest = open.get(peer).is_some_and(|found| found.number == number);
+        if is_newest {
             open.remove(peer);
         }
+        is_newest
     }
 
     /// Gives the message back if no stream takes it.

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use super::peer::frame;
 use super::receiving::{Offer, Receiving};
 use super::wire::{Hello, message_from_wire};
-use super::{FromPeer, Returns, hello, leaders};
+use super::{FromPeer, Returns, Witness, hello, leaders};
 use crate::driver::Handle;
 use crate::limits::{
     FRAMES_WAITING_MAX, HANDSHAKE_TIMEOUT, LINK_CONNECTIONS_MAX, LINK_KEEPALIVE, LINK_MESSAGE_BYTES_MAX,
@@ -34,6 +34,7 @@ pub(crate) struct LinkServer {
     pub(crate) returns: Returns,
     pub(crate) handle: Handle,
     pub(crate) receiving: Receiving,
+    pub(crate) witness: Witness,
     /// Set when the member stops: streams end, so that connections can.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -93,6 +94,7 @@ struct Incoming {
     frames: mpsc::Sender<Result<proto::Frame, Status>>,
     inbox: mpsc::Sender<FromPeer>,
     returns: Returns,
+    witness: Witness,
     number: u64,
     stopping: watch::Receiver<bool>,
 }
@@ -104,7 +106,10 @@ impl Incoming {
             // The caller may be gone as well.
             let _ = self.frames.try_send(Err(status));
         }
-        self.returns.close(&self.peer, self.number);
+        if self.returns.close(&self.peer, self.number) && !*self.stopping.borrow() {
+            // Whatever the stream brought was handed on before: the driver hears this after it.
+            self.witness.look_after(&self.peer).await;
+        }
     }
 
     async fn run(&mut self) -> Result<(), Status> {
@@ -192,6 +197,7 @@ impl Peer for LinkServer {
                     frames,
                     inbox: self.inbox.clone(),
                     returns: self.returns.clone(),
+                    witness: self.witness.clone(),
                     number,
                     stopping: self.stopping.clone(),
                 };

@@ -241,6 +241,8 @@ fn configuration_to_wire(configuration: &Configuration) -> proto::Configuration 
         let suffrage = match server.suffrage {
             Suffrage::Voter => proto::Suffrage::Voter,
             Suffrage::NonVoter => proto::Suffrage::NonVoter,
+            Suffrage::Incoming => proto::Suffrage::Incoming,
+            Suffrage::Outgoing => proto::Suffrage::Outgoing,
         };
         proto::Server {
             id: Some(server_id_to_wire(&server.id)),
@@ -262,6 +264,8 @@ fn server_from_wire(server: proto::Server) -> Result<Server, WireError> {
     let suffrage = match server.suffrage() {
         proto::Suffrage::Voter => Suffrage::Voter,
         proto::Suffrage::NonVoter => Suffrage::NonVoter,
+        proto::Suffrage::Incoming => Suffrage::Incoming,
+        proto::Suffrage::Outgoing => Suffrage::Outgoing,
         proto::Suffrage::Unspecified => return Err(WireError::missing("server.suffrage")),
     };
     let intent = match server.intent() {
@@ -330,6 +334,8 @@ mod tests {
             server("a", Suffrage::Voter, Intent::Voter),
             server("b", Suffrage::NonVoter, Intent::ReplacementFor(id("a"))),
             server("c", Suffrage::NonVoter, Intent::ReadReplica),
+            server("d", Suffrage::Outgoing, Intent::Voter),
+            server("e", Suffrage::Incoming, Intent::ReplacementFor(id("d"))),
         ])
         .unwrap();
         let entry = |index, payload| Entry { term: Term(3), index: Index(index), payload };

@@ -120,6 +120,68 @@ async fn a_change_of_membership_is_checked_before_it_is_made() {
     cluster.stop().await;
 }
 
+/// K14, K15: a voter that does its work is not replaced; one that is dead gives its vote to the newcomer in one
+/// change, whose index is the next one's to expect.
+#[tokio::test]
+async fn a_dead_voter_is_replaced_and_a_living_one_is_not() {
+    let (mut cluster, _directory) = cluster(3).await;
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    let old = follower(&cluster).await;
+    let channel = connect(&cluster, leader, san::OPERATOR).await;
+    let mut autopilot = AutopilotClient::new(channel.clone());
+    let change = v1::SetAutopilotConfigurationRequest {
+        server_stabilization_time_ms: Some(1_000),
+        ..Default::default()
+    };
+    autopilot.set_configuration(change).await.unwrap();
+    let mut membership = MembershipClient::new(channel);
+    let joiner = cluster.start_member().await.unwrap();
+    let replaced = cluster.handle(old).view().identity.server.clone();
+    cluster
+        .add_for(
+            joiner,
+            quorate_raft::Intent::ReplacementFor(replaced),
+            tokio::time::Instant::now() + PATIENCE,
+        )
+        .await
+        .unwrap();
+    let server = |number: usize| {
+        let server = &cluster.handle(number).view().identity.server;
+        v1::ServerId { raft_id: server.raft_id.to_string(), incarnation: server.incarnation.to_string() }
+    };
+    let (gone, joined) = (server(old), server(joiner));
+    let mut replace =
+        v1::ReplaceRequest { old: None, new: Some(joined.clone()), expected_configuration_index: 0 };
+    let status = membership.replace(replace.clone()).await.unwrap_err();
+    assert_eq!(detail(&status).field, "old");
+    replace.old = Some(gone.clone());
+    // Not stable yet, then still at work: neither changes anything.
+    loop {
+        let list = membership.list(v1::ListMembersRequest {}).await.unwrap().into_inner();
+        replace.expected_configuration_index = list.latest.unwrap().index;
+        let status = membership.replace(replace.clone()).await.unwrap_err();
+        assert_eq!(detail(&status).code(), ErrorCode::FailedPrecondition, "{status}");
+        assert_eq!(detail(&status).write_outcome(), WriteOutcome::NotApplied, "{status}");
+        if status.message().contains("was not declared to leave") {
+            break;
+        }
+    }
+    cluster.abort_member(old).await;
+    let index = loop {
+        match membership.replace(replace.clone()).await {
+            Ok(answer) => break answer.into_inner().configuration_index,
+            Err(status) => assert_eq!(detail(&status).code(), ErrorCode::FailedPrecondition, "{status}"),
+        }
+    };
+    let list = membership.list(v1::ListMembersRequest {}).await.unwrap().into_inner();
+    let committed = list.committed.unwrap();
+    assert_eq!(committed.index, index);
+    assert!(committed.servers.iter().all(|server| server.id != Some(gone.clone())));
+    let votes = |server: &&v1::Server| server.suffrage() == v1::Suffrage::Voter;
+    assert_eq!(committed.servers.iter().filter(votes).count(), 3);
+    cluster.stop().await;
+}
+
 /// K19: it stays up, is not ready, and says what happened to whoever asks for data.
 async fn serves_nothing_once_removed(cluster: &Cluster, member: usize) {
     let is_removed = |view: &View| view.status.membership == Membership::Removed;

@@ -149,7 +149,7 @@ impl Group {
 /// Whom a round promotes.
 pub(crate) fn promoted(round: &Round) -> Vec<String> {
     let name = |action: &Action| match action {
-        Action::Promote { server, .. } => server.raft_id.to_string(),
+        Action::Promote { server, .. } | Action::Replace { server, .. } => server.raft_id.to_string(),
     };
     round.actions.iter().map(name).collect()
 }

@@ -87,9 +87,9 @@ fn nobody_is_promoted_in_a_round_that_saw_it_late() {
     assert_eq!(promoted(&group.after(SECOND)), ["d"], "its time was not broken");
 }
 
-/// K15: a replacement votes only once the one it replaces is out of the configuration.
+/// K15: beside an old one that does its work a replacement gets no vote; once that one is out it is like any other.
 #[test]
-fn a_replacement_waits_until_the_old_one_has_left_the_configuration() {
+fn a_replacement_waits_as_long_as_the_old_one_does_its_work() {
     let mut group = group("a b c");
     replacement_for(&mut group, "d", "c");
     group.round();
@@ -97,11 +97,72 @@ fn a_replacement_waits_until_the_old_one_has_left_the_configuration() {
     assert!(promoted(&waiting).is_empty());
     assert_eq!(
         blocked(&waiting, "d").unwrap(),
-        "d votes once c, which it replaces, has left the configuration"
+        "d votes once c, which it replaces, is gone, dead or leaving"
     );
     group.servers.retain(|server| server.id != id("c"));
     group.configuration_index += 1;
     assert_eq!(promoted(&group.after(SECOND)), ["d"], "its health counted all the time");
+}
+
+/// K15, K14: the vote of a voter that is leaving, gone or dead goes to its replacement in one change.
+#[test]
+fn a_replacement_takes_the_vote_of_a_voter_that_is_leaving_gone_or_dead() {
+    for (pod, has_left) in [(PodFact::Ready, true), (PodFact::Gone, false), (PodFact::Unknown, false)] {
+        let mut group = group("a b c");
+        replacement_for(&mut group, "d", "c");
+        group.round();
+        group.seconds(30);
+        let dead = group.settings.dead_server_last_contact_threshold;
+        if !has_left {
+            let silence = if pod == PodFact::Gone { SECOND * 5 } else { dead };
+            group.report("c", stats(silence, group.last));
+            assert!(promoted(&group.after(SECOND)).is_empty(), "silent, and not dead yet");
+            group.report("c", stats(silence + SECOND, group.last));
+        }
+        group.now = group.now.plus(SECOND);
+        group.fact("c", pod, has_left);
+        let (expected, term) = (Index(group.configuration_index), Term(group.term));
+        let replace =
+            Action::Replace { old: id("c"), server: id("d"), old_has_left: has_left, expected, term };
+        assert_eq!(group.round().actions, [replace]);
+    }
+}
+
+/// K15, A15: a leader that never heard the old one calls it dead only after a whole threshold of its own.
+#[test]
+fn a_voter_never_heard_is_dead_only_after_the_threshold_of_this_leadership() {
+    let mut group = group("a b c");
+    group.silence("c");
+    replacement_for(&mut group, "d", "c");
+    group.round();
+    let threshold = seconds(group.settings.dead_server_last_contact_threshold);
+    assert!(promoted(&group.seconds(threshold)).is_empty());
+    assert_eq!(promoted(&group.after(SECOND)), ["d"]);
+}
+
+/// K15, P5: being needed is no reason to be trusted: a replacement is stable first, like everybody.
+#[test]
+fn a_replacement_of_a_dead_voter_is_stable_first() {
+    let mut group = group("a b c");
+    group.fact("c", PodFact::Ready, true);
+    replacement_for(&mut group, "d", "c");
+    group.round();
+    assert!(promoted(&group.seconds(seconds(STABILIZATION) - 1)).is_empty());
+    assert_eq!(promoted(&group.after(SECOND)), ["d"]);
+}
+
+/// K15: a demoted server has no vote to hand over; its replacement waits until it is removed.
+#[test]
+fn a_replacement_of_a_non_voter_waits_for_its_removal() {
+    let mut group = group("a b").with_non_voters("c");
+    replacement_for(&mut group, "d", "c");
+    group.round();
+    for _ in 0..30 {
+        group.fact("c", PodFact::Ready, true);
+        group.after(SECOND);
+    }
+    let round = group.after(SECOND);
+    assert!(promoted(&round).is_empty() && blocked(&round, "d").unwrap().contains("which it replaces"));
 }
 
 /// A31: read replicas never vote, and nobody is told that they should.

@@ -61,7 +61,7 @@ fn happen(group: &mut Group, event: &Event) {
 
 /// Carry a promotion out, as the core would.
 fn promote(group: &mut Group, action: &Action) {
-    let Action::Promote { server, .. } = action;
+    let Action::Promote { server, .. } = action else { panic!("nobody is replaced here") };
     let target = group.servers.iter_mut().find(|each| each.id == *server).unwrap();
     target.suffrage = Suffrage::Voter;
     group.configuration_index += 1;
@@ -112,7 +112,7 @@ proptest! {
                 watch(&mut oracles, &round.state);
                 prop_assert!(round.actions.len() <= 1, "one change a round");
                 for action in &round.actions {
-                    let Action::Promote { server, expected, term } = action;
+                    let Action::Promote { server, expected, term } = action else { panic!("nobody is replaced here") };
                     prop_assert!(!group.is_changing);
                     prop_assert_eq!((expected.0, term.0), (group.configuration_index, group.term));
                     let before = round.state.server(server).unwrap();

@@ -56,6 +56,18 @@ fn a_crashed_leader_is_replaced_within_two_and_a_half_seconds() {
     assert!(taken[199] < Duration::from_millis(2_500), "worst {:?}", taken[199]);
 }
 
+/// S5, B1: the same server elected again is another leadership, also for a follower that missed the election.
+#[test]
+fn a_leader_that_was_elected_again_is_announced_as_lost_and_gained() {
+    let mut solo = Solo::new(founded(&["a", "b", "c"], &[], true));
+    for term in [2, 2, 3, 3] {
+        solo.hear("b", term, Body::HeartbeatRequest { epoch: Epoch(1), round: Round(1) });
+    }
+    let change =
+        |term, leader: Option<&str>| Event::LeaderChanged { term: Term(term), leader: leader.map(id) };
+    assert_eq!(solo.events, [change(2, Some("b")), change(3, None), change(3, Some("b"))]);
+}
+
 /// S4: one vote in a term, whoever asks later; the same candidate may ask again.
 #[test]
 fn a_member_votes_once_in_a_term() {

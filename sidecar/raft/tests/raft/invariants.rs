@@ -4,11 +4,11 @@
 //! Log matching is checked by induction: an entry's name (term, index) fixes its payload and the
 //! name of the entry before it, for all members and for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_raft::{
-    AppendOutcome, Body, Entry, Event, Index, IndexedConfiguration, LogId, Message, Payload, ServerId,
-    Status, Term,
+    AppendOutcome, Body, Configuration, Entry, Event, Index, IndexedConfiguration, LogId, Message, Payload,
+    ServerId, Status, Suffrage, Term,
 };
 
 use crate::disk::Disk;
@@ -115,13 +115,50 @@ impl Invariants {
                 disk.previous.index > entry.index || disk.term_at(entry.index) == Some(entry.term)
             })
         };
-        let is_quorum = |known: &IndexedConfiguration| {
-            let voters: Vec<&ServerId> = known.configuration.voters().map(|server| &server.id).collect();
-            2 * voters.iter().filter(|id| holds(id)).count() > voters.len()
-        };
+        let decides = |known: &IndexedConfiguration| is_quorum(&known.configuration, holds);
         let mut then = before.latest.iter().chain(&status.latest);
-        assert!(then.any(is_quorum), "{} commits {entry} without a quorum of disks", status.id);
+        assert!(then.any(decides), "{} commits {entry} without a quorum of disks", status.id);
     }
+
+    /// Whoever leads has the votes of a majority of each half of its configuration (K9, K14).
+    pub(crate) fn elected(&self, status: &Status, term: Term, own_vote: Option<&ServerId>) {
+        let Some(latest) = status.latest.as_ref().filter(|_| status.term == term) else { return };
+        let voted = |id: &ServerId| {
+            let vote = self.votes.get(&(id.clone(), term));
+            let vote = if *id == status.id { vote.or(own_vote) } else { vote };
+            vote == Some(&status.id)
+        };
+        assert!(is_quorum(&latest.configuration, voted), "{} leads term {term} without a quorum", status.id);
+    }
+
+    /// A leader puts a configuration into effect only when the one before is committed, and whoever
+    /// decides under the one shares a server with whoever decides under the other (S7, K14).
+    pub(crate) fn reconfigured(before: &IndexedConfiguration, status: &Status) {
+        let Some(latest) = &status.latest else { return };
+        assert!(before.index <= status.commit, "{}: two configurations are not committed", status.id);
+        let (old, new) = (&before.configuration, &latest.configuration);
+        assert!(!(old.is_joint() && new.is_joint()), "a joint configuration is left, not joined");
+        let servers = old.servers().iter().chain(new.servers()).map(|server| &server.id);
+        let all: Vec<&ServerId> = servers.collect::<BTreeSet<_>>().into_iter().collect();
+        for bits in 0..1_u32 << all.len() {
+            let is_in = |id: &ServerId| {
+                all.iter().position(|each| *each == id).is_some_and(|at| bits & (1 << at) != 0)
+            };
+            let both = is_quorum(old, is_in) && is_quorum(new, |id| !is_in(id));
+            assert!(!both, "{}: two groups without a common server can decide", status.id);
+        }
+    }
+}
+
+/// Counted by hand: a majority of the old half and one of the new; they are the same if not joint.
+fn is_quorum(configuration: &Configuration, says: impl Fn(&ServerId) -> bool) -> bool {
+    [Suffrage::Outgoing, Suffrage::Incoming].into_iter().all(|own| {
+        let counts = |suffrage| suffrage == Suffrage::Voter || suffrage == own;
+        let half = configuration.servers().iter().filter(|server| counts(server.suffrage));
+        let (said, all) =
+            half.fold((0, 0), |(said, all), server| (said + usize::from(says(&server.id)), all + 1));
+        2 * said > all
+    })
 }
 
 fn event_term(event: &Event) -> Term {

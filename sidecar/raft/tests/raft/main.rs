@@ -13,12 +13,14 @@ mod story;
 mod story_text;
 
 mod bootstrap;
+mod early;
 mod elections;
 mod hostile;
 mod membership;
 mod paper;
 mod random;
 mod reads;
+mod replace;
 mod replication;
 mod snapshots;
 mod statements;

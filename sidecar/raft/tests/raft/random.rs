@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_raft::{Answer, Change, Index, Input, Role, Settings, Suffrage, Ticket};
+use quorate_raft::{Answer, Change, Event, Index, Input, Role, Settings, Suffrage, Ticket};
 use rand::Rng;
 
-use crate::cluster::{Cluster, End, add, id, remove};
+use crate::cluster::{Cluster, End, Member, add, id, remove};
 use crate::disk::Disk;
 
 const SEEDS: u64 = 400;
@@ -22,6 +22,7 @@ struct Run {
     writes: BTreeMap<Ticket, String>,
     /// Reads and the greatest index acknowledged before each.
     reads: BTreeMap<Ticket, Index>,
+    replacements: Vec<Ticket>,
     used: usize,
     /// Those told that their process ends (K43); in peace they are replaced by new processes.
     ending: BTreeSet<&'static str>,
@@ -42,7 +43,8 @@ impl Run {
         cluster.duplication = [0.0, 0.1][draw.random_range(0..2)];
         cluster.latency = [1..2, 1..20, 1..300][draw.random_range(0..3)].clone();
         cluster.tail_count = [0, 5, 1_000][draw.random_range(0..3)];
-        Self { cluster, writes: BTreeMap::new(), reads: BTreeMap::new(), used, ending: BTreeSet::new() }
+        let (writes, reads, ending) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { cluster, writes, reads, replacements: Vec::new(), used, ending }
     }
 
     fn pick(&mut self) -> &'static str {
@@ -67,7 +69,8 @@ impl Run {
         let up = self.cluster.is_up(name);
         match self.cluster.rng.random_range(0..100) {
             0..40 => self.write(),
-            40..50 => self.read(),
+            40..48 => self.read(),
+            48..50 if up => self.suspect(name),
             50..56 if up => self.cluster.crash(name),
             50..68 if !up => self.cluster.start(name),
             56..62 => self.cluster.isolate(name),
@@ -92,6 +95,13 @@ impl Run {
             }
             91..100 => self.change(),
             _ => {}
+        }
+    }
+
+    /// Its link says that the leader's process is gone, true or not (K12).
+    fn suspect(&mut self, name: &'static str) {
+        if let Some(leader) = self.cluster.status(name).leader {
+            self.cluster.step(name, vec![Input::ProcessGone(leader.id)]);
         }
     }
 
@@ -126,6 +136,12 @@ impl Run {
             }
             1 => Change::Demote { id: picked.id },
             2 if servers.len() > 1 => remove(picked.id.raft_id.as_str()),
+            _ if picked.suffrage == Suffrage::NonVoter && self.cluster.rng.random_bool(0.6) => {
+                let voters: Vec<_> = latest.configuration.voters().map(|server| &server.id).collect();
+                let old = voters[self.cluster.rng.random_range(0..voters.len())].clone();
+                let old_has_left = self.cluster.rng.random_bool(0.8);
+                Change::Replace { old, new: picked.id, stable_in_term: status.term, old_has_left }
+            }
             _ if picked.suffrage == Suffrage::NonVoter => {
                 Change::Promote { id: picked.id, stable_in_term: status.term }
             }
@@ -135,7 +151,17 @@ impl Run {
                 None => return,
             },
         };
-        self.cluster.change_at(leader, latest.index, change);
+        let is_replacement = matches!(change, Change::Replace { .. });
+        let ticket = self.cluster.change_at(leader, latest.index, change);
+        if is_replacement {
+            self.replacements.push(ticket);
+        }
+    }
+
+    /// Replacements that were answered with success.
+    fn replaced(&self) -> usize {
+        let is_done = |ticket: &&Ticket| matches!(self.cluster.ends.get(ticket), Some(End::Answered(_)));
+        self.replacements.iter().filter(is_done).count()
     }
 
     fn acknowledged(&self) -> impl Iterator<Item = (Index, &String)> {
@@ -193,7 +219,16 @@ impl Run {
     }
 }
 
-fn run(seed: u64) -> (u64, usize) {
+/// What runs had in them: a test of what never happens shows nothing.
+#[derive(Default)]
+struct Tally {
+    steps: u64,
+    writes: usize,
+    replaced: usize,
+    early: usize,
+}
+
+fn run(seed: u64) -> Tally {
     let mut run = Run::new(seed);
     for _ in 0..ROUNDS {
         run.act();
@@ -201,7 +236,15 @@ fn run(seed: u64) -> (u64, usize) {
         run.cluster.run_ms(pause);
     }
     run.settle();
-    (run.cluster.steps, run.acknowledged().count())
+    let left = |member: &Member| {
+        member.events.iter().filter(|event| matches!(event, Event::TookOverEarly { .. })).count()
+    };
+    Tally {
+        steps: run.cluster.steps,
+        writes: run.acknowledged().count(),
+        replaced: run.replaced(),
+        early: run.cluster.members.values().map(left).sum(),
+    }
 }
 
 /// All faults together break no invariant, and afterwards all agree.
@@ -212,14 +255,15 @@ fn random_faults_break_no_invariant_and_everything_converges_afterwards() {
         Some(seed) => seed..seed + 1,
         None => 0..number("RAFT_SEEDS").unwrap_or(SEEDS),
     };
-    let mut steps = 0;
-    let mut writes = 0;
+    let mut all = Tally::default();
     for seed in seeds {
         let result = std::panic::catch_unwind(|| run(seed));
         match result {
-            Ok((taken, acknowledged)) => {
-                steps += taken;
-                writes += acknowledged;
+            Ok(tally) => {
+                all.steps += tally.steps;
+                all.writes += tally.writes;
+                all.replaced += tally.replaced;
+                all.early += tally.early;
             }
             Err(panic) => {
                 eprintln!(
@@ -229,7 +273,14 @@ fn random_faults_break_no_invariant_and_everything_converges_afterwards() {
             }
         }
     }
-    println!("{steps} steps, {writes} acknowledged writes");
+    let Tally { steps, writes, replaced, early } = all;
+    println!(
+        "{steps} steps, {writes} acknowledged writes, {replaced} voters replaced, {early} early elections"
+    );
+    assert!(
+        number("RAFT_SEED").is_some() || (replaced > 0 && early > 0),
+        "the runs hold no replacement or early election"
+    );
 }
 
 /// The same seed gives the same run, event for event.

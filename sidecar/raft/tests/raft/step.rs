@@ -1,10 +1,11 @@
 //! One step of one member, with everything it puts out carried out and checked.
 
-use quorate_raft::{Epoch, Input, LogId, Output, Persist, Role, ServerId, Status, Term};
+use quorate_raft::{Epoch, Event, Input, LogId, Output, Persist, Role, ServerId, Status, Term};
 use rand::Rng;
 
 use crate::cluster::{Cluster, End, Load};
 use crate::disk::Operation;
+use crate::invariants::Invariants;
 
 impl Cluster {
     pub(crate) fn step(&mut self, name: &str, inputs: Vec<Input>) {
@@ -34,6 +35,10 @@ impl Cluster {
         let member = &self.members[name];
         if let Some(term) = member.log.get(&status.commit) {
             self.invariants.committed(&member.id, LogId::new(*term, status.commit));
+        }
+        let led_before = before.role == Role::Leader && before.term == status.term;
+        if let Some(known) = before.latest.as_ref().filter(|_| led_before && before.latest != status.latest) {
+            Invariants::reconfigured(known, &status);
         }
         if status.role == Role::Leader && status.is_ready {
             let disks = self.members.values().map(|member| (member.id.clone(), &member.disk)).collect();
@@ -82,6 +87,11 @@ impl Cluster {
                 self.queue(name, Operation::Compact(upto));
             }
             Output::Event(event) => {
+                if let Event::BecameLeader { term } = event {
+                    let hard_state = &self.members[name].disk.hard_state;
+                    let own_vote = hard_state.vote.as_ref().filter(|_| hard_state.term == term);
+                    self.invariants.elected(&self.status(name), term, own_vote);
+                }
                 let member = self.members.get_mut(name).unwrap();
                 let log = &member.log;
                 self.invariants.event(&member.id, &event, |index| {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use axum::response::Response;
 use quorate_api::json;
 use quorate_autopilot::{NodeStatus, ServerRole, ServerState};
-use quorate_raft::{Server, ServerId, Suffrage};
+use quorate_raft::{Server, ServerId};
 
 use super::answer;
 use super::duration::format_duration;
@@ -42,7 +42,7 @@ pub(super) fn raft_configuration(shared: &Shared, params: &Params) -> Result<Res
         node: server.id.raft_id.to_string(),
         address: server.address.to_string(),
         leader: leader == Some(&server.id),
-        voter: server.suffrage == Suffrage::Voter,
+        voter: server.suffrage.has_vote(),
         protocol_version: "3",
         last_index: last_index(&view, &server.id),
     });

@@ -32,8 +32,6 @@ impl Cluster for Service {
             // A conclusion of an earlier leadership says nothing about this one.
             let conclusion =
                 self.shared.context.autopilot.conclusion().filter(|made| made.state.term == status.term);
-            let index =
-                |of: &Option<quorate_raft::IndexedConfiguration>| of.as_ref().map(|found| found.index);
             Ok(v1::ViewResponse {
                 leader: Some(shape::wire_id(&view.identity.server)),
                 cluster_id: view.identity.cluster_id.to_string(),
@@ -41,7 +39,7 @@ impl Cluster for Service {
                 term: status.term.0,
                 latest: status.latest.as_ref().map(shape::configuration),
                 committed: status.committed.as_ref().map(shape::configuration),
-                is_change_in_flight: index(&status.latest) != index(&status.committed),
+                is_change_in_flight: status.is_changing(),
                 is_ready: status.is_ready,
                 autopilot: conclusion.map(|conclusion| autopilot::state(&conclusion)),
                 commit_index: status.commit.0,

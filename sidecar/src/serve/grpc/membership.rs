@@ -1,6 +1,7 @@
 //! `quorate.v1.Membership`: for the operator; changes are the leader's to make (K13).
 
 use quorate_api::v1::{self, membership_server::Membership};
+use quorate_autopilot::NodeStatus;
 use quorate_raft::{Change, Index, RaftId, RemoveReason, Term};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -8,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::Service;
 use super::refused::Refused;
 use super::shape;
-use crate::autopilot::{Facts, MemberFact};
+use crate::autopilot::{Conclusion, Facts, MemberFact};
 use crate::limits::FACTS_MAX;
 use crate::serve::rights::Right;
 
@@ -88,6 +89,17 @@ impl Membership for Service {
         .await
     }
 
+    async fn replace(&self, request: Request<v1::ReplaceRequest>) -> Answer<v1::ChangeResponse> {
+        self.call("Membership.Replace", Right::Admin, request, |replace, deadline| async move {
+            let old = shape::server_id("old", replace.old)?;
+            let new = shape::server_id("new", replace.new)?;
+            let (stable_in_term, old_has_left) = (self.stable_in(&new)?, self.has_left(&old));
+            let change = Change::Replace { old, new, stable_in_term, old_has_left };
+            self.change(change, replace.expected_configuration_index, deadline).await
+        })
+        .await
+    }
+
     async fn transfer_leadership(
         &self,
         request: Request<v1::TransferLeadershipRequest>,
@@ -155,6 +167,13 @@ impl Service {
         }
         let index = self.handle().change_membership(Index(expected), change, deadline).await?;
         Ok(v1::ChangeResponse { configuration_index: index.0 })
+    }
+
+    /// Whether it was declared to go, by a report that still counts (K15).
+    fn has_left(&self, id: &quorate_raft::ServerId) -> bool {
+        let conclusion = self.shared.context.autopilot.conclusion();
+        let status = |conclusion: &Conclusion| conclusion.state.server(id).map(|server| server.status);
+        conclusion.as_deref().and_then(status) == Some(NodeStatus::Left)
     }
 
     /// The term in which autopilot judged the server stable; the core checks it against its own (K13).

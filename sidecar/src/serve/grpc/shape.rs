@@ -200,6 +200,8 @@ pub(super) fn server(server: &Server) -> v1::Server {
     let suffrage = match server.suffrage {
         Suffrage::Voter => v1::Suffrage::Voter,
         Suffrage::NonVoter => v1::Suffrage::NonVoter,
+        Suffrage::Incoming => v1::Suffrage::Incoming,
+        Suffrage::Outgoing => v1::Suffrage::Outgoing,
     };
     v1::Server {
         id: Some(wire_id(&server.id)),

@@ -30,6 +30,10 @@ pub(super) fn report(shared: &Shared) -> Result<String, fmt::Error> {
     changes.inc_by(shared.context.handle.watch_leadership().borrow().number);
     let help = "Changes of leadership this member saw since it started";
     registry.register("quorate_leadership_changes", help, changes);
+    let early: Counter = Counter::default();
+    early.inc_by(view.early_elections);
+    let help = "Elections this member won because the leader's process was gone";
+    registry.register("quorate_early_elections", help, early);
     if let Some(conclusion) = shared.context.autopilot.conclusion() {
         let state = &conclusion.state;
         gauge(&mut registry, "quorate_autopilot_healthy", "Every server is healthy", state.is_healthy);

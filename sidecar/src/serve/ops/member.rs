@@ -1,7 +1,7 @@
 //! What `/status` says of this member.
 
 use quorate_api::json;
-use quorate_raft::{IndexedConfiguration, LogId, Membership, Role, Server, Suffrage};
+use quorate_raft::{IndexedConfiguration, LogId, Membership, Role, Server};
 
 use crate::driver::View;
 use crate::serve::Shared;
@@ -56,7 +56,7 @@ fn server(view: &View, server: &Server) -> json::ServerStatus {
     json::ServerStatus {
         raft_id: server.id.raft_id.to_string(),
         address: server.address.to_string(),
-        voter: server.suffrage == Suffrage::Voter,
+        voter: server.suffrage.has_vote(),
         trailing: peer.map(|peer| last.saturating_sub(peer.matched.0)),
         last_ack_ms: peer
             .and_then(|peer| peer.last_ack)

@@ -5,7 +5,8 @@
 //!   server = raft_id │ incarnation u128 │ address │ suffrage u8 │ intent u8 [raft_id │ incarnation u128]
 //! ```
 //!
-//! Texts are a length (u32) and UTF-8.
+//! Texts are a length (u32) and UTF-8. Both halves of a joint configuration are one list: the
+//! suffrage says in which of them a server counts. One that is not joint is written as ever.
 
 use bytes::Bytes;
 use quorate_raft::{
@@ -17,12 +18,16 @@ use super::record::{DecodeError, Reader, Writer};
 
 const CONFIGURATION_VERSION: u8 = 1;
 
-/// Halves of a configuration that is not joint. Two are refused until joint changes exist (K14).
+/// What a build without joint configurations wrote, and reads.
 const HALVES_SINGLE: u8 = 1;
+/// A joint one (K14): such a build refuses it by this number instead of miscounting.
+const HALVES_JOINT: u8 = 2;
 
 // Stored numbers: never changed, never reused.
 const SUFFRAGE_VOTER: u8 = 1;
 const SUFFRAGE_NON_VOTER: u8 = 2;
+const SUFFRAGE_INCOMING: u8 = 3;
+const SUFFRAGE_OUTGOING: u8 = 4;
 const INTENT_VOTER: u8 = 1;
 const INTENT_REPLACEMENT: u8 = 2;
 const INTENT_READ_REPLICA: u8 = 3;
@@ -32,13 +37,15 @@ pub fn encode(configuration: &Configuration) -> Bytes {
     let mut writer = Writer::new(CONFIGURATION_VERSION);
     let servers = configuration.servers();
     // At most `SERVERS_MAX`, checked when the configuration was built.
-    writer.u8(HALVES_SINGLE).u32(u32::try_from(servers.len()).unwrap_or(u32::MAX));
+    writer.u8(halves(configuration)).u32(u32::try_from(servers.len()).unwrap_or(u32::MAX));
     for server in servers {
         write_server_id(&mut writer, &server.id);
         writer.bytes(server.address.as_str().as_bytes());
         writer.u8(match server.suffrage {
             Suffrage::Voter => SUFFRAGE_VOTER,
             Suffrage::NonVoter => SUFFRAGE_NON_VOTER,
+            Suffrage::Incoming => SUFFRAGE_INCOMING,
+            Suffrage::Outgoing => SUFFRAGE_OUTGOING,
         });
         match &server.intent {
             Intent::Voter => {
@@ -59,18 +66,24 @@ pub fn encode(configuration: &Configuration) -> Bytes {
 /// Decodes what [`encode`] wrote.
 pub fn decode(bytes: &[u8]) -> Result<Configuration, DecodeError> {
     let mut reader = Reader::open(bytes, CONFIGURATION_VERSION)?;
-    let halves = reader.u8()?;
-    if halves != HALVES_SINGLE {
-        return Err(DecodeError::damaged(format!("a configuration has {halves} halves, this build reads 1")));
-    }
+    let told = reader.u8()?;
     let count = reader.u32()?;
     let mut servers = Vec::new();
     for _ in 0..count {
         servers.push(read_server(&mut reader)?);
     }
     reader.end()?;
-    Configuration::new(servers)
-        .map_err(|invalid| DecodeError::damaged(format!("a configuration is invalid: {invalid}")))
+    let configuration = Configuration::new(servers)
+        .map_err(|invalid| DecodeError::damaged(format!("a configuration is invalid: {invalid}")))?;
+    let halves = halves(&configuration);
+    if told != halves {
+        return Err(DecodeError::damaged(format!("a configuration says {told} halves and has {halves}")));
+    }
+    Ok(configuration)
+}
+
+fn halves(configuration: &Configuration) -> u8 {
+    if configuration.is_joint() { HALVES_JOINT } else { HALVES_SINGLE }
 }
 
 /// An index and a configuration, inside another record.
@@ -105,6 +118,8 @@ fn read_server(reader: &mut Reader<'_>) -> Result<Server, DecodeError> {
     let suffrage = match reader.u8()? {
         SUFFRAGE_VOTER => Suffrage::Voter,
         SUFFRAGE_NON_VOTER => Suffrage::NonVoter,
+        SUFFRAGE_INCOMING => Suffrage::Incoming,
+        SUFFRAGE_OUTGOING => Suffrage::Outgoing,
         other => return Err(DecodeError::damaged(format!("a suffrage has the number {other}"))),
     };
     let intent = match reader.u8()? {

@@ -21,7 +21,12 @@ fn a_server() -> impl Strategy<Value = Server> {
         Just(Intent::ReadReplica),
         a_server_id().prop_map(Intent::ReplacementFor)
     ];
-    let suffrage = prop_oneof![Just(Suffrage::Voter), Just(Suffrage::NonVoter)];
+    let suffrage = prop_oneof![
+        Just(Suffrage::Voter),
+        Just(Suffrage::NonVoter),
+        Just(Suffrage::Incoming),
+        Just(Suffrage::Outgoing)
+    ];
     (a_server_id(), 1..u16::MAX, suffrage, intent).prop_map(|(id, port, suffrage, intent)| {
         let address = Address::new(&format!("host.example.:{port}")).unwrap();
         Server { id, address, suffrage, intent }
@@ -89,6 +94,26 @@ proptest! {
     }
 }
 
+/// K14: half a joint configuration is none. A record that says one thing and holds another is refused.
+#[test]
+fn a_configuration_whose_halves_are_not_what_it_says_is_refused() {
+    let server = |name: &str, suffrage| Server {
+        id: ServerId::new(RaftId::new(name).unwrap(), Incarnation(1)),
+        address: Address::new("db-0:7400").unwrap(),
+        suffrage,
+        intent: Intent::Voter,
+    };
+    for (suffrage, halves) in [(Suffrage::Voter, 2_u8), (Suffrage::Incoming, 1)] {
+        let servers = vec![server("a", Suffrage::Voter), server("b", suffrage)];
+        let mut bytes = configuration::encode(&Configuration::new(servers).unwrap()).to_vec();
+        bytes[1] = halves;
+        let sealed = bytes.len() - record::CRC_BYTES;
+        let crc = crc32fast::hash(&bytes[..sealed]);
+        bytes[sealed..].copy_from_slice(&crc.to_le_bytes());
+        assert!(matches!(configuration::decode(&bytes), Err(record::DecodeError::Damaged(_))), "{halves}");
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
@@ -114,6 +139,21 @@ fn the_first_formats_bytes_are_pinned() {
          64622d303a373430300203\
          465456e7"
     );
+    // The second form, of the first build with joint configurations (K14).
+    let mut servers = configuration.servers().to_vec();
+    servers[0].suffrage = Suffrage::Outgoing;
+    servers[1].suffrage = Suffrage::Incoming;
+    let joint = Configuration::new(servers).unwrap();
+    let joint_bytes = configuration::encode(&joint);
+    assert_eq!(
+        hex(&joint_bytes[..joint_bytes.len() - record::CRC_BYTES]),
+        "010202000000\
+         01000000610100000000000000000000000000000009000000\
+         64622d303a373430300401\
+         0400000064622d300201000000000000000000000000000009000000\
+         64622d303a373430300303"
+    );
+    assert_eq!(configuration::decode(&joint_bytes), Ok(joint));
     let entry =
         Entry { term: Term(3), index: Index(9), payload: Payload::Command(Bytes::from_static(b"hi")) };
     let rows = row::pack(&[entry]);
