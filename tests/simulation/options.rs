@@ -165,6 +165,7 @@ fn settings(rng: &mut SmallRng) -> Settings {
         heartbeat_interval: election_timeout / 10,
         election_timeout,
         check_quorum: election_timeout,
+        early_pre_vote: true,
         retention_bytes,
         retention_bytes_max: retention_bytes * kept_longer,
     }
