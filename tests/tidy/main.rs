@@ -1,6 +1,7 @@
 //! Lint as a test: what this project asks of its own files and no other tool checks.
 
 mod citations;
+mod core;
 mod dependencies;
 mod limits;
 mod links;
