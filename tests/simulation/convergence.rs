@@ -11,7 +11,7 @@ use super::event::Event;
 use super::faults::Phase;
 use super::network::MemberNumber;
 use super::process::{Process, Row};
-use super::world::{World, check};
+use super::world::{World, check, of_disk};
 
 /// When faults have stopped, the cluster must converge within this many election timeouts.
 const ELECTION_TIMEOUTS: u32 = 20;
@@ -50,15 +50,12 @@ impl World {
     pub(super) fn has_converged(&mut self) -> Result<bool> {
         // Looked at again, also if a disk fault that was planned earlier ends a member while it is compared.
         self.schedule.after(GLANCE, Event::Converged);
-        let missing = match self.what_is_missing() {
+        let Some(missing) = self.what_is_missing() else {
             // Every invariant has spoken; now those that need the whole run.
-            None => {
-                self.compare_states()?;
-                self.coverage.hit(Happening::Converged);
-                self.say(|_| "converged".to_owned());
-                return Ok(true);
-            }
-            Some(missing) => missing,
+            self.compare_states()?;
+            self.coverage.hit(Happening::Converged);
+            self.say(|_| "converged".to_owned());
+            return Ok(true);
         };
         let patience = self.options.settings.election_timeout * ELECTION_TIMEOUTS;
         if self.schedule.now() > self.administrator.calm_since + patience {
@@ -129,7 +126,7 @@ impl World {
         let Some((leading, leader)) = self.fleet.leaders().pop() else { return Ok(()) };
         let rows = |world: &mut Self, number: MemberNumber| {
             let rows = world.fleet[number].process.as_mut().map(Process::rows).transpose();
-            world.of_disk(number, rows).map(Option::unwrap_or_default)
+            of_disk(number, rows).map(Option::unwrap_or_default)
         };
         let due = rows(self, leading)?;
         let log = self.fleet[leading].accepted.clone();

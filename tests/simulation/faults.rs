@@ -14,7 +14,7 @@ use super::event::{Boot, Event};
 use super::member::{DiskError, Torn};
 use super::network::{MemberNumber, draw_side};
 use super::options::Fault;
-use super::world::{Happened, World, check};
+use super::world::{Happened, World, check, of_disk};
 
 /// How far the run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,7 +249,7 @@ impl World {
         let rate = if self.breaks_now(0.3) { self.rng.random_range(1.0 - SKEW..1.0 + SKEW) } else { 1.0 };
         let clock = Clock::starting(now, rate);
         let started = self.fleet[number].start(self.options.settings, seed, clock);
-        let (verdict, torn) = self.of_disk(number, started)?;
+        let (verdict, torn) = of_disk(number, started)?;
         check(verdict)?;
         match torn {
             Some(Torn::Before) => self.coverage.hit(Happening::TornBefore),

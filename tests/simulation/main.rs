@@ -109,7 +109,7 @@ fn search(arguments: &Arguments) -> ExitCode {
     println!(
         "{runs} seeds ({} known, new ones from {from}), {failed} failed, {seconds:.0} s, {:.0} events a second",
         known.len(),
-        sum.count(Happening::Event) as f64 / seconds,
+        f64::from(u32::try_from(sum.count(Happening::Event)).unwrap_or(u32::MAX)) / seconds,
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -98,7 +98,7 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
 impl Failure {
     /// The newest lines of the trace up to the failure, from running it again.
     pub fn newest_lines(&self) -> Vec<String> {
-        let trace = Trace::Kept(Default::default());
+        let trace = Trace::Kept(std::rc::Rc::default());
         drop(run(self.seed, Some(self.step), trace.clone()));
         let lines = trace.lines();
         lines[lines.len().saturating_sub(LINES_TOLD)..].to_vec()
@@ -110,7 +110,7 @@ mod tests {
     use super::{Coverage, Happening, Trace, run};
 
     fn traced(seed: u64) -> (Coverage, Vec<String>) {
-        let trace = Trace::Kept(Default::default());
+        let trace = Trace::Kept(std::rc::Rc::default());
         let coverage = run(seed, None, trace.clone()).unwrap_or_else(|failure| panic!("{failure:?}"));
         (coverage, trace.lines())
     }

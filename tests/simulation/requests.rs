@@ -18,7 +18,7 @@ use super::coverage::Happening;
 use super::event::{Boot, Event, IndexWanted};
 use super::linearizability::Key;
 use super::network::MemberNumber;
-use super::world::{Happened, World};
+use super::world::{Happened, World, of_disk};
 
 /// The way between a client and a member takes up to this long.
 const CLIENT_DELAY_MS_MAX: u64 = 10;
@@ -194,7 +194,7 @@ impl World {
         for DelayedRead { attempt, key, .. } in ready {
             let Some(process) = &self.fleet[number].process else { return Ok(()) };
             let read = process.read(&key_bytes(key));
-            let read = self.of_disk(number, read)?;
+            let read = of_disk(number, read)?;
             self.coverage.hit(if is_leader { Happening::ReadAtLeader } else { Happening::ReadAtFollower });
             self.answer_client(attempt, Reply::Read(read));
         }

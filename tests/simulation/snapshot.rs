@@ -12,7 +12,7 @@ use quorate_raft::{Epoch, Input, LogId, ServerId, Term};
 use super::coverage::Happening;
 use super::event::Event;
 use super::network::MemberNumber;
-use super::world::{Happened, World};
+use super::world::{Happened, World, of_disk};
 
 /// After how long a sender gives up on a transfer that does not arrive.
 const LOST_AFTER: Duration = Duration::from_secs(2);
@@ -44,11 +44,11 @@ impl World {
     ) -> Happened {
         let from = self.fleet[number].id.clone();
         let flushed = self.fleet[number].flush();
-        let flushed = self.of_disk(number, flushed)?;
+        let flushed = of_disk(number, flushed)?;
         inputs.extend(flushed.map(|applied| Input::DurableApplied { applied }));
         let Some(process) = &self.fleet[number].process else { return Ok(()) };
         let snapshot = process.snapshot(at_least);
-        let Some((last, file)) = self.of_disk(number, snapshot)? else {
+        let Some((last, file)) = of_disk(number, snapshot)? else {
             inputs.push_back(Input::SnapshotSent { to, epoch, delivered: None });
             self.say(|_| format!("m{number} has no snapshot from {} on", at_least.index.0));
             return Ok(());
@@ -88,7 +88,7 @@ impl World {
         };
         let Some(process) = &self.fleet[number].process else { return Ok(false) };
         let received = process.receive(transfer.last, file);
-        let Some(meta) = self.of_disk(number, received)? else { return Ok(false) };
+        let Some(meta) = of_disk(number, received)? else { return Ok(false) };
         if self.fleet[number].is_dead() {
             return Ok(false);
         }

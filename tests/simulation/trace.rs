@@ -28,7 +28,7 @@ impl Trace {
     }
 
     /// Adds a line.
-    pub fn line(&self, now: Duration, event: &str, columns: String) {
+    pub fn line(&self, now: Duration, event: &str, columns: &str) {
         let line = format!("{:>11.6} {columns} {event}", now.as_secs_f64());
         match self {
             Self::Off => {}

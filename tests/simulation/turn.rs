@@ -16,7 +16,7 @@ use super::coverage::Happening;
 use super::event::Event;
 use super::network::MemberNumber;
 use super::requests::Waiting;
-use super::world::{Happened, World, check};
+use super::world::{Happened, World, check, of_disk};
 
 /// A flush begins within this time once it is due.
 const FLUSH_WITHIN_MS: u64 = 200;
@@ -56,7 +56,7 @@ impl World {
 
     pub(super) fn commit(&mut self, number: MemberNumber) -> Happened {
         let committed = self.fleet[number].commit();
-        let writes = self.of_disk(number, committed)?;
+        let writes = of_disk(number, committed)?;
         let Some(last) = writes.last() else { return Ok(()) };
         let sequence = last.sequence;
         self.say(|_| format!("m{number} committed its write {}", sequence.0));
@@ -67,7 +67,7 @@ impl World {
 
     pub(super) fn flush(&mut self, number: MemberNumber) -> Happened {
         let flushed = self.fleet[number].flush();
-        let Some(applied) = self.of_disk(number, flushed)? else { return Ok(()) };
+        let Some(applied) = of_disk(number, flushed)? else { return Ok(()) };
         self.coverage.hit(Happening::Flushed);
         self.say(|_| format!("m{number} flushed its state up to {}", applied.index.0));
         self.step(number, Input::DurableApplied { applied })
@@ -100,12 +100,12 @@ impl World {
     fn carry_out(&mut self, number: MemberNumber, output: Output, inputs: &mut VecDeque<Input>) -> Happened {
         match output {
             Output::Persist(write) => self.persist(number, write)?,
-            Output::Send(message) => self.send(number, message)?,
+            Output::Send(message) => self.send(number, &message)?,
             Output::Apply(apply) => inputs.push_back(self.apply(number, apply)?),
             Output::ReadLog { reader, from, upto, bytes_max } => {
                 let Some(process) = &self.fleet[number].process else { return Ok(()) };
                 let read = process.read_log(from, upto, bytes_max);
-                let entries = self.of_disk(number, read)?;
+                let entries = of_disk(number, read)?;
                 self.coverage.hit(Happening::LogRead);
                 inputs.push_back(Input::LogRead { reader, entries });
             }
@@ -116,12 +116,12 @@ impl World {
             Output::DiscardSnapshot { last } => {
                 let Some(process) = &self.fleet[number].process else { return Ok(()) };
                 let discarded = process.discard_snapshot(last);
-                self.of_disk(number, discarded)?;
+                of_disk(number, discarded)?;
                 self.coverage.hit(Happening::SnapshotDiscarded);
             }
             Output::Compact { upto } => {
                 let compacted = self.fleet[number].compact(upto);
-                if let Some(first) = self.of_disk(number, compacted)? {
+                if let Some(first) = of_disk(number, compacted)? {
                     self.coverage.hit(Happening::Compacted);
                     inputs.push_back(Input::Compacted { first });
                 }
@@ -148,8 +148,8 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self, from: MemberNumber, message: Message) -> Happened {
-        check(self.watch.sends(&message, &self.fleet[from].mirror))?;
+    fn send(&mut self, from: MemberNumber, message: &Message) -> Happened {
+        check(self.watch.sends(message, &self.fleet[from].mirror))?;
         let Some(to) = self.fleet.place_of(&message.to) else { return Ok(()) };
         let boot = self.fleet.boot(from);
         let is_lost_for_sure = self.network.is_cut((from, to)) || self.fleet[to].process.is_none();
@@ -172,7 +172,7 @@ impl World {
         let Some(process) = &mut self.fleet[number].process else { return Err(anyhow!("nobody applies")) };
         let result = process.apply(apply);
         let upto = process.applied();
-        let applied = self.of_disk(number, result)?;
+        let applied = of_disk(number, result)?;
         for one in &applied {
             check(self.watch.applies(one, &mut self.coverage))?;
         }

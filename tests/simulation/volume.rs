@@ -143,7 +143,7 @@ struct Attached {
 
 impl Attached {
     fn file(&self, file: DiskFile) -> DiskFile {
-        Box::new(File { file, life: Arc::clone(&self.life), generation: self.generation })
+        Box::new(File { under: file, life: Arc::clone(&self.life), generation: self.generation })
     }
 
     fn spend(&self) -> io::Result<()> {
@@ -199,7 +199,7 @@ impl Disk for Attached {
 /// One open file of it.
 #[derive(Debug)]
 struct File {
-    file: DiskFile,
+    under: DiskFile,
     life: Arc<Life>,
     generation: u64,
 }
@@ -207,26 +207,26 @@ struct File {
 impl StorageBackend for File {
     fn len(&self) -> io::Result<u64> {
         self.life.check(self.generation)?;
-        self.file.len()
+        self.under.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.life.check(self.generation)?;
-        self.file.read(offset, out)
+        self.under.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.life.spend(self.generation)?;
-        self.file.set_len(len)
+        self.under.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.life.spend(self.generation)?;
-        self.file.sync_data()
+        self.under.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.life.spend(self.generation)?;
-        self.file.write(offset, data)
+        self.under.write(offset, data)
     }
 }

@@ -87,7 +87,7 @@ impl Watch {
 
     /// The newest committed configuration, and those that stand after it in any log.
     pub fn configurations_in_force(&self, fleet: &Fleet) -> Vec<Configuration> {
-        self.configurations.in_force(&self.commitment, fleet.accepted_logs())
+        self.configurations.in_force(&self.commitment, &fleet.accepted_logs())
     }
 
     /// Looks at one member after its core stepped.

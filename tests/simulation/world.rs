@@ -181,11 +181,6 @@ impl World {
         &self.options
     }
 
-    /// Gives an error of a member's store its owner.
-    pub(super) fn of_disk<T>(&self, member: MemberNumber, result: Result<T>) -> Result<T> {
-        result.map_err(|error| DiskError { member, error }.into())
-    }
-
     /// Draws whether something happens, with this likelihood, while things break.
     pub(super) fn breaks_now(&mut self, likelihood: f64) -> bool {
         self.phase == Phase::Breaking && self.rng.random_bool(likelihood)
@@ -194,9 +189,10 @@ impl World {
     /// A line of the trace.
     pub(super) fn say(&mut self, event: impl FnOnce(&Self) -> String) {
         if self.trace.is_on() {
-            let columns = self.fleet.iter().map(|member| column(member, self.schedule.now())).collect();
+            let columns: String =
+                self.fleet.iter().map(|member| column(member, self.schedule.now())).collect();
             let event = event(self);
-            self.trace.line(self.schedule.now(), &event, columns);
+            self.trace.line(self.schedule.now(), &event, &columns);
         }
     }
 }
@@ -214,4 +210,9 @@ fn column(member: &Member, now: Duration) -> String {
     };
     let (last, commit) = (status.last.index.0, status.commit.0);
     format!("│ m{number} T{:<3} {role} {last:>5}/{commit:<5}", status.term.0)
+}
+
+/// Gives an error of a member's store its owner.
+pub(super) fn of_disk<T>(member: MemberNumber, result: Result<T>) -> Result<T> {
+    result.map_err(|error| DiskError { member, error }.into())
 }

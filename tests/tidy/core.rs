@@ -1,6 +1,6 @@
 //! The consensus core stays small enough to be read, and free of the world (raft.md §7, 30).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{files, root, shown, text};
 
@@ -18,7 +18,7 @@ fn core() -> Vec<PathBuf> {
 }
 
 /// The lines before a file's own tests, comments and blank lines left out.
-fn code(path: &PathBuf) -> Vec<String> {
+fn code(path: &Path) -> Vec<String> {
     text(path)
         .lines()
         .take_while(|line| !line.starts_with("#[cfg(test)]"))

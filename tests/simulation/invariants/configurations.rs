@@ -33,7 +33,7 @@ impl Configurations {
     pub fn in_force<'a>(
         &self,
         commitment: &Commitment,
-        logs: impl Iterator<Item = &'a Mirror> + Clone,
+        logs: &(impl Iterator<Item = &'a Mirror> + Clone),
     ) -> Vec<Configuration> {
         let stands = |id: &LogId| logs.clone().any(|log| log.holds_itself(*id));
         let committed = self.written.iter().rev().find(|(id, _)| commitment.has(**id));

@@ -76,6 +76,9 @@ enum Candidate {
     Open(usize),
 }
 
+/// A point of the search: calls placed before `first` and behind it, open calls placed, and what the register holds.
+type Seen = (usize, Box<[u64]>, Box<[u64]>, Option<Value>);
+
 struct Search {
     /// By beginning.
     answered: Vec<Recorded>,
@@ -85,7 +88,7 @@ struct Search {
     /// All answered calls before this one are placed.
     first: usize,
     placed: usize,
-    seen: HashSet<(usize, Box<[u64]>, Box<[u64]>, Option<Value>)>,
+    seen: HashSet<Seen>,
     /// The most answers explained, and which one then came first.
     furthest: (usize, Option<usize>),
 }
