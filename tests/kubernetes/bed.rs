@@ -34,9 +34,11 @@ pub(crate) const IMAGES: [&str; 8] = [
 ];
 
 /// The root of the repository.
-pub(crate) fn repository() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
+pub(crate) fn repository() -> PathBuf {
+    // As cargo says it now: clones share one build cache.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = Path::new(&here);
+    here.parent().unwrap_or(here).to_owned()
 }
 
 fn tool() -> PathBuf {
