@@ -20,10 +20,12 @@ use super::event::Event;
 use super::faults::Phase;
 use super::network::MemberNumber;
 use super::process::CLUSTER;
-use super::world::{Happened, World};
+use super::world::{Happened, World, check};
 
 /// Between two steps while the first membership is formed.
 const FORMING_PAUSE: Duration = Duration::from_millis(200);
+/// Without faults the first membership is complete by then, whatever the network.
+const FORMED_WITHIN: Duration = Duration::from_secs(120);
 /// After a volume was lost nothing else changes before its server is out; this long before it nothing may change,
 /// or a leader that does not know yet could still change the membership on it.
 const QUIET_BEFORE_LOSS_ELECTION_TIMEOUTS: u32 = 3;
@@ -64,6 +66,9 @@ impl World {
             (Phase::Breaking, None) | (Phase::Calm, _) => return Ok(()),
         };
         self.schedule.after(next, Event::Change);
+        if self.phase == Phase::Forming && self.schedule.now() > FORMED_WITHIN {
+            check(Err(format!("liveness: the first membership was not formed within {FORMED_WITHIN:?}")))?;
+        }
         self.replace_removed()?;
         let leaders = self.fleet.leaders();
         // Mostly the newest leader is asked, at times one that may be deposed without knowing.

@@ -1,14 +1,14 @@
 //! All invariants of the group, and where each looks. They stand outside the members and see every disk.
 
 use quorate_raft::{
-    Configuration, Entry, Index, IndexedConfiguration, LogId, Message, Payload, Persist, Role, ServerId, Term,
+    Configuration, Index, IndexedConfiguration, LogId, Message, Payload, Persist, Role, ServerId, Term,
 };
 
 use super::coverage::Coverage;
 use super::fleet::Fleet;
 use super::invariants::{
     AtMostOnce, Commitment, Configurations, ElectionSafety, HardStates, LogMatching, MachineSafety,
-    OneChange, Promises, ReadIndexes, Verdict,
+    OneChange, Promises, ReadIndexes, Verdict, Voters,
 };
 use super::member::Member;
 use super::mirror::Mirror;
@@ -42,11 +42,12 @@ impl Watch {
         self.commitment.stays(member, write)
     }
 
-    /// What a leader writes of its own may be a change of membership.
+    /// What is written may be a change of membership.
     fn changes(&self, member: &Member, write: &Persist) -> Verdict {
         let Some(process) = &member.process else { return Ok(()) };
-        let is_change = |entry: &&Entry| matches!(entry.payload, Payload::Configuration(_));
-        for entry in write.entries.iter().filter(is_change) {
+        for entry in &write.entries {
+            let Payload::Configuration(configuration) = &entry.payload else { continue };
+            Voters::count(configuration)?;
             let status = process.raft.status();
             if status.role == Role::Leader && status.term == entry.term {
                 let pending = self.configurations.between(status.commit, entry.index, &member.accepted);

@@ -188,8 +188,16 @@ impl Progress {
         }
     }
 
+    /// A snapshot ended without the answer that it is installed; `first` is our first entry. Perhaps only the answer
+    /// was lost: then another one would be refused as known, again and again. So it is asked for the entry before
+    /// our log first, and gets the next snapshot only when it does not hold that.
+    pub(crate) fn probe_after_snapshot(&mut self, first: Index, now: Now, settings: &Settings) {
+        self.probe_after_pause(now, settings);
+        self.next = self.next.max(first);
+    }
+
     /// A heartbeat was answered: an append that was not, for long, counts as lost (S13, B11).
-    pub(crate) fn resume(&mut self, now: Now, settings: &Settings) {
+    pub(crate) fn resume(&mut self, first: Index, now: Now, settings: &Settings) {
         match &mut self.supply {
             Supply::Probe { sent, retry } => {
                 if sent.is_some_and(|sent| now.since(sent) >= *retry) {
@@ -204,7 +212,7 @@ impl Progress {
             }
             Supply::Snapshot { moved, .. } => {
                 if now.since(*moved) >= settings.election_timeout * SNAPSHOT_STALL_ELECTION_TIMEOUTS {
-                    self.probe_after_pause(now, settings);
+                    self.probe_after_snapshot(first, now, settings);
                 }
             }
         }
@@ -309,7 +317,7 @@ mod tests {
             let sent = now;
             while !progress.may_send() {
                 now = now.plus(Duration::from_millis(50));
-                progress.resume(now, &settings);
+                progress.resume(Index(1), now, &settings);
             }
             pauses.push(now.since(sent).as_millis());
         }

@@ -154,6 +154,7 @@ impl Raft {
 
     pub(crate) fn heartbeat_response(&mut self, from: &ServerId, epoch: Epoch, round: Round, commit: Index) {
         let (now, settings, own_commit) = (self.now, self.settings, self.commit);
+        let first = self.log.first();
         let RoleState::Leader(lead) = &mut self.role else { return };
         let newest = lead.reads.round();
         let Some(peer) = lead.peer(from, epoch) else { return };
@@ -173,7 +174,7 @@ impl Raft {
             // It was told and did not hear.
             peer.commit_told = peer.commit_told.min(commit);
         }
-        peer.resume(now, &settings);
+        peer.resume(first, now, &settings);
     }
 
     pub(crate) fn peer_unreachable(&mut self, id: &ServerId) {

@@ -98,11 +98,11 @@ impl Raft {
             self.snapshot_progress(to, epoch, last);
             return;
         }
-        let (now, settings) = (self.now, self.settings);
+        let (first, now, settings) = (self.log.first(), self.now, self.settings);
         if let Some(peer) = self.peer_in_epoch(to, epoch)
             && matches!(peer.supply, Supply::Snapshot { .. })
         {
-            peer.probe_after_pause(now, &settings);
+            peer.probe_after_snapshot(first, now, &settings);
         }
     }
 

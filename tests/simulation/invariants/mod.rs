@@ -14,6 +14,7 @@ pub mod one_change;
 pub mod order;
 pub mod promises;
 pub mod read_indexes;
+pub mod voters;
 
 pub use at_most_once::AtMostOnce;
 pub use commitment::Commitment;
@@ -26,6 +27,7 @@ pub use one_change::OneChange;
 pub use order::Order;
 pub use promises::Promises;
 pub use read_indexes::ReadIndexes;
+pub use voters::Voters;
 
 /// What is wrong, in words.
 pub type Verdict = Result<(), String>;

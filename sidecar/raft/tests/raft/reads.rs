@@ -112,12 +112,13 @@ fn a_read_on_a_deposed_leader_is_refused() {
 #[test]
 fn an_answer_to_a_heartbeat_of_an_earlier_term_belongs_to_no_replication() {
     let mut solo = Solo::new(founded(&["a", "b", "c"], &[], true));
-    solo.hear("b", 3, Body::HeartbeatRequest { epoch: Epoch(1), round: Round(2) });
-    let said = solo.hear("b", 1, Body::HeartbeatRequest { epoch: Epoch(1), round: Round(3) });
-    let commit = solo.status().commit;
-    assert_eq!(said, [Body::HeartbeatResponse { epoch: Epoch(0), round: Round(0), commit }]);
+    let heartbeat = |round| Body::HeartbeatRequest { epoch: Epoch(1), round: Round(round) };
+    let answer =
+        |epoch, round| Body::HeartbeatResponse { epoch: Epoch(epoch), round: Round(round), commit: Index(1) };
+    assert_eq!(solo.hear("b", 3, heartbeat(2)), [answer(1, 2)]);
+    assert_eq!(solo.hear("b", 1, heartbeat(3)), [answer(0, 0)]);
     let previous = LogId::new(Term(1), Index(1));
-    let said = solo.hear("b", 1, Body::AppendRequest { epoch: Epoch(1), previous, entries: vec![], commit });
+    let append = Body::AppendRequest { epoch: Epoch(1), previous, entries: vec![], commit: Index(1) };
     let outcome = AppendOutcome::Rejected { previous: Index(1), hint: LogId::default() };
-    assert_eq!(said, [Body::AppendResponse { epoch: Epoch(0), outcome }]);
+    assert_eq!(solo.hear("b", 1, append), [Body::AppendResponse { epoch: Epoch(0), outcome }]);
 }

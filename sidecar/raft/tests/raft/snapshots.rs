@@ -169,6 +169,56 @@ fn a_failed_snapshot_transfer_is_repeated_after_a_pause() {
     cluster.until("it is level", Cluster::is_converged);
 }
 
+/// A leader whose log begins at 4, and `c`, which gets a snapshot because it holds nothing.
+fn sending_to_c() -> (Solo, u64) {
+    let mut disk = founded(&["a", "b", "c"], &[], true);
+    disk.previous = log_id(1, 3);
+    disk.entries = (4..=5).map(|index| command(1, index, "x")).collect();
+    disk.state = state(log_id(1, 3));
+    let mut solo = Solo::new(disk);
+    solo.elect(&["b"]);
+    let term = solo.status().term.0;
+    for previous in [5, 6] {
+        let outcome = AppendOutcome::Rejected { previous: Index(previous), hint: LogId::default() };
+        solo.hear("c", term, Body::AppendResponse { epoch: Epoch(2), outcome });
+    }
+    assert!(sends_snapshot(&mut solo));
+    (solo, term)
+}
+
+fn sends_snapshot(solo: &mut Solo) -> bool {
+    solo.others.drain(..).any(|output| matches!(output, Output::SendSnapshot { .. }))
+}
+
+/// S15: the answer that a snapshot is installed can be lost. Sent again, the snapshot would be refused as known for
+/// ever (simulator: a follower that held it never got another entry). So the follower is asked first.
+#[test]
+fn a_follower_is_asked_what_it_holds_before_it_gets_another_snapshot() {
+    let last = log_id(1, 3);
+    for (delivered, wait_ms) in [(None, 200), (Some(last), 11_000)] {
+        let (mut solo, term) = sending_to_c();
+        solo.step(Input::SnapshotSent { to: id("c"), epoch: Epoch(2), delivered });
+        let mut said = Vec::new();
+        for _ in 0..=wait_ms / 200 {
+            solo.wait(200);
+            let alive = |epoch| Body::HeartbeatResponse {
+                epoch: Epoch(epoch),
+                round: quorate_raft::Round(0),
+                commit: Index(1),
+            };
+            solo.hear("b", term, alive(1));
+            said.extend(solo.hear("c", term, alive(2)));
+        }
+        let asks = |body: &Body| matches!(body, Body::AppendRequest { previous, .. } if *previous == last);
+        assert!(said.iter().any(asks), "{delivered:?}: {said:?}");
+        assert!(!sends_snapshot(&mut solo), "{delivered:?}");
+        // It holds nothing after all: then another one.
+        let outcome = AppendOutcome::Rejected { previous: last.index, hint: LogId::default() };
+        solo.hear("c", term, Body::AppendResponse { epoch: Epoch(2), outcome });
+        assert!(sends_snapshot(&mut solo), "{delivered:?}");
+    }
+}
+
 /// S23, K7: the log keeps what a live follower still needs, and drops it once that is gone for long.
 #[test]
 fn the_log_waits_for_a_live_follower_within_the_greater_limit() {
