@@ -25,7 +25,7 @@ use super::world::{Happened, World, check};
 /// Between two steps while the first membership is formed.
 const FORMING_PAUSE: Duration = Duration::from_millis(200);
 /// Without faults the first membership is complete by then, whatever the network.
-const FORMED_WITHIN: Duration = Duration::from_secs(120);
+const FORMED_WITHIN: Duration = Duration::from_mins(2);
 /// After a volume was lost nothing else changes before its server is out; this long before it nothing may change,
 /// or a leader that does not know yet could still change the membership on it.
 const QUIET_BEFORE_LOSS_ELECTION_TIMEOUTS: u32 = 3;
