@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quorate
 export CARGO_TARGET_DIR ?= $(CACHE)/target
+# One selection for tests and programs: for one package alone cargo would build everything anew, with other features.
+BUILD = cargo build --profile bed --workspace --bins --examples
 SUITE = cargo run --quiet --profile bed -p quorate-suite --bin suite --
 
 .PHONY: help
@@ -39,11 +41,13 @@ test: prerequisites bed ## everything: checks, all crates, simulation, a real Ku
 
 .PHONY: sim
 sim: ## search N simulation seeds (default 200)
-	cargo run --profile bed -p quorate-tests --bin sim -- --seeds $(or $(N),200)
+	$(BUILD)
+	$(CARGO_TARGET_DIR)/bed/sim --seeds $(or $(N),200)
 
 .PHONY: replay
 replay: ## replay one simulation: SEED= [STEPS=] [TRACE=1]
-	cargo run --profile bed -p quorate-tests --bin sim -- --seed $(SEED) $(if $(STEPS),--steps $(STEPS)) $(if $(TRACE),--trace)
+	@$(BUILD) --quiet
+	$(CARGO_TARGET_DIR)/bed/sim --seed $(SEED) $(if $(STEPS),--steps $(STEPS)) $(if $(TRACE),--trace)
 
 .PHONY: crds
 crds: ## regenerate the CRD and the chart's copy

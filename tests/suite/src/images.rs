@@ -24,12 +24,17 @@ const IMAGES: [Image; 3] = [
 /// The crates whose binaries are in the images.
 const SHIPPED: [&str; 6] = ["-p", "quorate-operator", "-p", "quorate-sidecar", "-p", "quorate-client"];
 
-/// Builds our binaries with `profile`, writes an image of each and loads them onto every node of the bed.
-pub fn load(profile: &str) -> Result<()> {
+/// Builds our binaries with `profile`.
+pub fn build(profile: &str) -> Result<()> {
     say(&format!("our binaries (profile {profile})"));
     // The tests are built as one workspace: the same selection means the same features, and nothing is built again.
     let selection: &[&str] = if profile == "bed" { &["--workspace"] } else { &SHIPPED };
-    run(&[&["cargo", "build", "--profile", profile, "--bins", "--examples"], selection].concat())?;
+    run(&[&["cargo", "build", "--profile", profile, "--bins", "--examples"], selection].concat())
+}
+
+/// Builds our binaries with `profile`, writes an image of each and loads them onto every node of the bed.
+pub fn load(profile: &str) -> Result<()> {
+    build(profile)?;
     for image in &IMAGES {
         say(&format!("image {}", image.name));
         let archive = write(image, profile)?;
@@ -91,7 +96,8 @@ fn libraries(binary: &Path) -> Result<Vec<String>> {
     Ok(paths.map(ToOwned::to_owned).collect())
 }
 
-fn target() -> PathBuf {
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| crate::command::repository().join("target"), PathBuf::from)
 }
