@@ -15,6 +15,7 @@
 //! | `tick-heartbeat x [times=n] [drop=...]` | a heartbeat interval passes for x; with `times` all that follows is delivered unseen |
 //! | `propose x text [times=n]`, `barrier x`, `read x` | requests to x; n of them make n turns |
 //! | `change x add=y [replica] [for=z]`, `change x promote=y`, `demote=y`, `remove=y [lost]` | a change of membership at x; `[expected=i] [stable=t]` if not the index and term in effect |
+//! | `change x replace=y by=z [left]` | z gets the vote of y, in joint form; with `left` y was declared to go |
 //! | `transfer x [to=y]` | x is asked to hand over leadership |
 //! | `unreachable x to=y` | x hears that its connection to y broke |
 //! | `deliver [from=x] [to=y] [drop=...]` | what is on the wire arrives, the answers not yet |
@@ -68,7 +69,7 @@ impl Args<'_> {
 
     /// The words without a value, and not flags.
     fn words(&self) -> Vec<String> {
-        let is_flag = |word: &str| ["quiet", "lost", "replica", "unreported"].contains(&word);
+        let is_flag = |word: &str| ["quiet", "left", "lost", "replica", "unreported"].contains(&word);
         let plain = self.0.args.iter().filter(|(word, list)| list.is_empty() && !is_flag(word));
         plain.map(|(word, _)| word.clone()).collect()
     }
@@ -337,6 +338,9 @@ fn change(args: &Args<'_>, stable_in_term: Term) -> Change {
     let named = |name: &str| args.value(name).map(|text| id(&text));
     if let Some(id) = named("promote") {
         Change::Promote { id, stable_in_term }
+    } else if let Some(old) = named("replace") {
+        let new = named("by").expect("who takes its vote");
+        Change::Replace { old, new, stable_in_term, old_has_left: args.flag("left") }
     } else if let Some(id) = named("demote") {
         Change::Demote { id }
     } else if let Some(id) = named("remove") {
@@ -364,8 +368,7 @@ fn the_stories_read_as_written() {
     });
 }
 
-/// raft.md 3, §7 (18): every scenario of the list has its story. The joint ones (`confchange_v2_*`)
-/// come with joint configurations (K14).
+/// raft.md 3, §7 (18): every scenario of the list has its story.
 #[test]
 fn every_scenario_of_the_list_has_its_story() {
     let names = [
@@ -378,6 +381,12 @@ fn every_scenario_of_the_list_has_its_story() {
         "confchange_v1_add_single",
         "confchange_v1_remove_leader",
         "confchange_v1_remove_leader_stepdown",
+        "confchange_v2_add_double_auto",
+        "confchange_v2_add_double_implicit",
+        "confchange_v2_add_single_auto",
+        "confchange_v2_add_single_explicit",
+        "confchange_v2_replace_leader",
+        "confchange_v2_replace_leader_stepdown",
         "forget_leader",
         "forget_leader_prevote_checkquorum",
         "forget_leader_read_only_lease_based",

@@ -165,7 +165,7 @@ impl Story {
                 self.actor(name).received.remove(&last);
             }
             Output::Event(event) => {
-                let latest = self.raft(name).status().latest.map(|latest| latest.configuration);
+                let latest = self.raft(name).status().latest;
                 if let Some(text) = text::event(&event, &id(name), latest.as_ref()) {
                     self.say(&format!("  {name} {text}"));
                 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use quorate_raft::{
-    AppendOutcome, Body, Configuration, Entry, Event, Intent, Membership, Payload, PeerStatus, Persist,
-    ReplicationState, Role, Server, ServerId, Status, StepDownReason, Suffrage,
+    AppendOutcome, Body, Configuration, Entry, Event, IndexedConfiguration, Intent, Membership, Payload,
+    PeerStatus, Persist, ReplicationState, Role, Server, ServerId, Status, StepDownReason, Suffrage,
 };
 
 use crate::disk::Disk;
@@ -69,8 +69,8 @@ pub(crate) fn persist(persist: &Persist) -> String {
 }
 
 /// What people would want to know of an event; nothing of the rest. `latest` is the configuration
-/// in effect after it, `own` the member it happens to.
-pub(crate) fn event(event: &Event, own: &ServerId, latest: Option<&Configuration>) -> Option<String> {
+/// in effect after the turn, `own` the member it happens to.
+pub(crate) fn event(event: &Event, own: &ServerId, latest: Option<&IndexedConfiguration>) -> Option<String> {
     let text = match event {
         Event::Campaigning { term, is_pre_vote: true } => {
             format!("asks whether it would be elected in {term}")
@@ -89,7 +89,10 @@ pub(crate) fn event(event: &Event, own: &ServerId, latest: Option<&Configuration
         Event::LeaderChanged { leader: Some(leader), .. } => format!("follows {}", leader.raft_id),
         Event::LeaderChanged { leader: None, .. } => "knows no leader".to_owned(),
         Event::ConfigurationChanged { index } => {
-            format!("takes configuration {index}: {}", latest.map(configuration).unwrap_or_default())
+            // The first of two in one turn is out of date when it is told: only the last one is shown.
+            let shown = latest.filter(|latest| latest.index == *index);
+            let shown = shown.map(|latest| format!(": {}", configuration(&latest.configuration)));
+            format!("takes configuration {index}{}", shown.unwrap_or_default())
         }
         Event::ConfigurationCommitted { index } => format!("has configuration {index} committed"),
         Event::Removed { .. } => "is removed".to_owned(),
@@ -107,11 +110,17 @@ pub(crate) fn configuration(configuration: &Configuration) -> String {
         Intent::ReadReplica => format!("{} (replica)", server.id.raft_id),
         Intent::ReplacementFor(old) => format!("{} (for {})", server.id.raft_id, old.raft_id),
     };
-    let names = |suffrage: Suffrage| {
-        let servers = configuration.servers().iter().filter(|server| server.suffrage == suffrage);
+    let names = |suffrages: &[Suffrage]| {
+        let servers = configuration.servers().iter().filter(|server| suffrages.contains(&server.suffrage));
         servers.map(name).collect::<Vec<_>>().join(" ")
     };
-    let (voters, non_voters) = (names(Suffrage::Voter), names(Suffrage::NonVoter));
+    let voters = if configuration.is_joint() {
+        let (old, new) = ([Suffrage::Voter, Suffrage::Outgoing], [Suffrage::Voter, Suffrage::Incoming]);
+        format!("{} and {}, both must agree", names(&old), names(&new))
+    } else {
+        names(&[Suffrage::Voter])
+    };
+    let non_voters = names(&[Suffrage::NonVoter]);
     if non_voters.is_empty() {
         format!("voters {voters}")
     } else {
