@@ -10,9 +10,10 @@ use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
 use crate::bed::{IMAGES, OPERATOR_NAMESPACE, RELEASE, helm, kubectl, repository};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PATIENCE};
 use crate::load::{address, get};
 use crate::namespace::{Namespace, namespace_alone};
+use crate::wait::{Look, until};
 
 /// The definition's name.
 const DEFINITION: &str = "raftclusters.quorate.dev";
@@ -81,7 +82,7 @@ async fn definition_first(namespace: &Namespace) -> Result<()> {
     ] {
         clear().await?;
         kubectl(words).await?;
-        kubectl(&["wait", "--for=condition=Established", "crd", DEFINITION, "--timeout=60s"]).await?;
+        established().await?;
         let version = resource_version().await?;
         let said = kubectl(words).await?;
         ensure!(said.contains(again), "applied a second time: {said}");
@@ -112,6 +113,15 @@ async fn clear() -> Result<()> {
         .await?;
     kubectl(&["delete", "crd", DEFINITION, "--ignore-not-found"]).await?;
     Ok(())
+}
+
+/// `kubectl wait` fails on a definition so new that it has no conditions at all; so it is asked again.
+async fn established() -> Result<()> {
+    until("the definition to be established", PATIENCE, async || {
+        kubectl(&["wait", "--for=condition=Established", "crd", DEFINITION, "--timeout=60s"]).await?;
+        Ok(Look::Found(()))
+    })
+    .await
 }
 
 async fn definition() -> Result<String> {
