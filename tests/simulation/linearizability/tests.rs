@@ -1,6 +1,8 @@
 //! The checker itself: histories whose truth is known by hand, and a published checker beside it on small ones.
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use todc_utils::{Action, History as TheirHistory, Specification, WGLChecker};
 
 use super::register::{Answer, Operation, Value};
@@ -165,7 +167,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// A history that one copy gave, except that some answers may be lies: about half of them are linearizable.
+/// A history that one copy gave, except that some answers may be lies.
 fn calls() -> impl Strategy<Value = Vec<Recorded>> {
     let one = (operation(), 0_u64..40, 1_u64..12, 0_u64..12, 0_u8..20);
     proptest::collection::vec(one, 1..12).prop_map(|drawn| {
@@ -194,6 +196,15 @@ fn calls() -> impl Strategy<Value = Vec<Recorded>> {
         }
         calls
     })
+}
+
+/// Two checkers that agree on histories of one kind have not been compared.
+#[test]
+fn the_histories_compared_are_of_both_kinds() {
+    let mut runner = TestRunner::deterministic();
+    let drawn = (0..400).filter_map(|_| Some(calls().new_tree(&mut runner).ok()?.current()));
+    let (yes, no): (Vec<_>, Vec<_>) = drawn.partition(|calls| is_linearizable(calls));
+    assert!(yes.len() > 100 && no.len() > 50, "{} are linearizable, {} are not", yes.len(), no.len());
 }
 
 proptest! {
