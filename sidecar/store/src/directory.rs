@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Creation writes `log.redb.new`, syncs it and renames it, so a crash leaves either nothing or a whole
-//! directory. The first start does the same with `state.redb.new`. Invariant: the incarnation is written by that one transaction and never again.
+//! directory. The first start does the same with `state.redb.new`. Invariant: the incarnation is written by the one
+//! transaction of `log.redb.new` and never again.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use quorate_raft::{Incarnation, Index, RaftId, RecoveryEpoch, Stored};
 
-use crate::ballast;
+use crate::ballast::{self, Ballast};
 use crate::codec::meta::DirectoryIdentity;
 use crate::disk::{DirectoryLock, Disk, Space};
 use crate::error::StoreError;
@@ -35,6 +36,7 @@ pub struct Directory {
     disk: Arc<dyn Disk>,
     identity: DirectoryIdentity,
     watermarks: Arc<Watermarks>,
+    ballast: Ballast,
     _lock: DirectoryLock,
 }
 
@@ -115,7 +117,8 @@ impl Directory {
     /// [`Directory::open`] on any disk.
     pub fn open_on(disk: &Arc<dyn Disk>, raft_id: &RaftId) -> Result<Opened, StoreError> {
         let lock = lock(disk)?;
-        ballast::give_up_if_full(disk)?;
+        let ballast = Ballast::new(disk);
+        ballast.give_up_if_full()?;
         if !Self::exists_on(disk)? {
             return Err(StoreError::Missing { directory: disk.location() });
         }
@@ -131,7 +134,7 @@ impl Directory {
         check_gap(disk, log.first(), durable_applied)?;
         let stored = log.stored(&state)?;
         Ok(Opened {
-            directory: Self { disk: Arc::clone(disk), identity, watermarks, _lock: lock },
+            directory: Self { disk: Arc::clone(disk), identity, watermarks, ballast, _lock: lock },
             log,
             state,
             stored,
@@ -156,7 +159,7 @@ impl Directory {
 
     /// The same, after the ballast was laid or given up as they ask for (K8); to be called now and then.
     pub fn tend_ballast(&self) -> Result<Space, StoreError> {
-        ballast::tend(&self.disk)
+        self.ballast.tend()
     }
 
     /// The disk under it.

@@ -55,7 +55,7 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn sync_names(&self) -> io::Result<()>;
     /// Size and free space of the volume.
     fn space(&self) -> io::Result<Space>;
-    /// Creates a file that takes so much of the volume. `Unsupported` where that cannot be had without writing it.
+    /// Creates a file that takes so much of the volume; fails where that cannot be had without writing it.
     fn reserve(&self, name: &str, bytes: u64) -> io::Result<()> {
         self.create(name)?.set_len(bytes)
     }

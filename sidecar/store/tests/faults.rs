@@ -7,10 +7,21 @@ use fixture::{Member, append, command, commands, frozen, machine_at, persist};
 use quorate_machine::{Base, Table};
 use quorate_raft::Index;
 use quorate_store::limits::BALLAST_BYTES;
-use quorate_store::{Call, EXIT_CORRUPT, EXIT_IO, Fault, StoreError};
+use quorate_store::{Call, EXIT_CORRUPT, EXIT_IO, Fault, Log, StoreError};
 
 /// What a disk in memory holds unless told otherwise.
 const CAPACITY_DEFAULT: u64 = 64 * 1024 * 1024 * 1024;
+
+/// Commits entries of 100 KB until it fails: the last acknowledged index, and the error.
+fn fill(log: &mut Log) -> (u64, StoreError) {
+    let big = "z".repeat(100_000);
+    for index in 1..100 {
+        if let Err(error) = log.commit(&[append(index, vec![command(1, index, &big)])]) {
+            return (index - 1, error);
+        }
+    }
+    panic!("the volume holds 100 entries of 100 KB");
+}
 
 /// K8, K39: a full volume says so, with directory, free space and way out; it is exit 74 and not corruption,
 /// and after a restart with more space everything acknowledged is there.
@@ -19,16 +30,7 @@ fn a_full_volume_is_named_and_loses_nothing() {
     let member = Member::new();
     let mut log = member.open().log;
     member.disk.set_capacity(Some(3 * 1024 * 1024));
-    let big = "z".repeat(100_000);
-    let mut acknowledged = 0;
-    let error = loop {
-        let index = acknowledged + 1;
-        match log.commit(&[append(index, vec![command(1, index, &big)])]) {
-            Ok(_) => acknowledged = index,
-            Err(error) => break error,
-        }
-        assert!(index < 100, "3 MiB hold no 100 entries of 100 KB");
-    };
+    let (acknowledged, error) = fill(&mut log);
     assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
     assert_eq!(error.exit_code(), EXIT_IO);
     let text = error.to_string();
@@ -55,15 +57,7 @@ fn a_member_starts_again_on_a_full_volume_and_can_delete() {
     // Nothing is left but a little, as if another file had taken the volume.
     let used = CAPACITY_DEFAULT - opened.directory.disk().space().unwrap().free_bytes;
     member.disk.set_capacity(Some(used + 512 * 1024));
-    let big = "z".repeat(100_000);
-    let mut acknowledged = 0;
-    let error = loop {
-        let index = acknowledged + 1;
-        match log.commit(&[append(index, vec![command(1, index, &big)])]) {
-            Ok(_) => acknowledged = index,
-            Err(error) => break error,
-        }
-    };
+    let (acknowledged, error) = fill(&mut log);
     assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
     drop((log, opened.directory, opened.state));
     let again = member.crash_and_open(3);
@@ -76,6 +70,22 @@ fn a_member_starts_again_on_a_full_volume_and_can_delete() {
     member.disk.set_capacity(None);
     again.directory.tend_ballast().unwrap();
     assert!(member.disk.bytes("ballast").is_some());
+}
+
+/// K8: a volume that cannot hold space back is still watched, and not asked again and again.
+#[test]
+fn a_ballast_that_cannot_be_had_hides_nothing() {
+    let member = Member::new();
+    let directory = member.open().directory;
+    member.disk.fail_after(Call::SetLen, 0, Fault::Io);
+    assert!(!directory.tend_ballast().unwrap().is_low());
+    assert!(member.disk.bytes("ballast").is_none(), "half a ballast is none");
+    let calls = member.disk.calls();
+    member.disk.set_capacity(Some(200 * 1024 * 1024));
+    assert!(directory.tend_ballast().unwrap().is_low());
+    member.disk.set_capacity(None);
+    directory.tend_ballast().unwrap();
+    assert_eq!(member.disk.calls(), calls, "it was tried again");
 }
 
 /// A failed fsync is never retried: the page cache calls the pages clean, and a second fsync would lie.
