@@ -1,11 +1,12 @@
 //! The images of our binaries, written without a registry and loaded onto the bed's nodes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::bed::bed;
-use crate::command::{output, run, say};
+use crate::binaries::{build, target};
+use crate::command::{output, say};
 
 /// One image: its name on the nodes, and the file name of its one binary.
 struct Image {
@@ -20,17 +21,6 @@ const IMAGES: [Image; 3] = [
     Image { name: "localhost/quorate-sidecar:dev", binary: "quorate-sidecar", folder: "" },
     Image { name: "localhost/quorate-example:dev", binary: "quorate-example", folder: "examples" },
 ];
-
-/// The crates whose binaries are in the images.
-const SHIPPED: [&str; 6] = ["-p", "quorate-operator", "-p", "quorate-sidecar", "-p", "quorate-client"];
-
-/// Builds our binaries with `profile`.
-pub fn build(profile: &str) -> Result<()> {
-    say(&format!("our binaries (profile {profile})"));
-    // The tests are built as one workspace: the same selection means the same features, and nothing is built again.
-    let selection: &[&str] = if profile == "bed" { &["--workspace"] } else { &SHIPPED };
-    run(&[&["cargo", "build", "--profile", profile, "--bins", "--examples"], selection].concat())
-}
 
 /// Builds our binaries with `profile`, writes an image of each and loads them onto every node of the bed.
 pub fn load(profile: &str) -> Result<()> {
@@ -94,10 +84,4 @@ fn libraries(binary: &Path) -> Result<Vec<String>> {
         .with_context(|| format!("listing the libraries of {}", binary.display()))?;
     let paths = listed.split_whitespace().filter(|word| word.starts_with('/'));
     Ok(paths.map(ToOwned::to_owned).collect())
-}
-
-/// Where cargo puts what it builds.
-pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| crate::command::repository().join("target"), PathBuf::from)
 }

@@ -4,6 +4,7 @@
 //! so that they are built within seconds and can report on a tree that does not compile.
 
 pub mod bed;
+pub mod binaries;
 pub mod command;
 pub mod count;
 pub mod images;

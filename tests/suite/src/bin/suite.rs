@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use quorate_suite::bed::{bed, tool};
 use quorate_suite::command::{command, part, run, run_counted, say};
 use quorate_suite::count::Count;
-use quorate_suite::images;
+use quorate_suite::{binaries, images};
 
 /// The crates that must know nothing of tokio, a Kubernetes client, tonic, redb, a clock or randomness.
 const PURE_CRATES: [&str; 4] = ["quorate-raft", "quorate-autopilot", "quorate-machine", "quorate-plan"];
@@ -77,8 +77,8 @@ fn passes(words: &[&str]) -> Result<Count> {
 /// Seeded whole-cluster runs. The program comes out of the same selection as the tests: cargo would build everything
 /// anew, with other features, for one package alone.
 fn simulation() -> Result<Count> {
-    images::build("bed")?;
-    let program = images::target().join("bed/sim");
+    binaries::build("bed")?;
+    let program = binaries::target().join("bed/sim");
     passes(&[&program.to_string_lossy(), "--seconds", SIMULATION_SECONDS, "--from", SIMULATION_FROM])
 }
 
