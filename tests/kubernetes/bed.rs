@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{ChildStdout, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{OnceCell, RwLock};
 
 /// Held in common by tests that leave nodes and operator alone, exclusively by those that do not.
@@ -62,11 +62,11 @@ pub(crate) async fn attempt(program: &str, words: &[&str], input: Option<&str>) 
     Ok(child.wait_with_output().await?)
 }
 
-/// Starts kubectl and returns its lines as they come.
-pub(crate) fn follow(words: &[&str]) -> Result<Lines<BufReader<ChildStdout>>> {
-    let mut child = Command::new("kubectl").args(words).stdout(Stdio::piped()).spawn()?;
+/// Starts kubectl and returns its lines as they come, and the process, which ends when it is dropped.
+pub(crate) fn follow(words: &[&str]) -> Result<(Lines<BufReader<ChildStdout>>, Child)> {
+    let mut child = Command::new("kubectl").args(words).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     let stdout = child.stdout.take().context("kubectl has an output")?;
-    Ok(BufReader::new(stdout).lines())
+    Ok((BufReader::new(stdout).lines(), child))
 }
 
 /// Runs a program to a successful end and returns what it printed.

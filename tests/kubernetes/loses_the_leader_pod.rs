@@ -29,7 +29,8 @@ async fn the_leaders_pod_hands_over_and_comes_back_as_itself() -> Result<()> {
         let old = cluster.pod(&leader).await?.metadata.uid;
 
         // Its log goes with its Pod, so it is followed from before.
-        let mut log = follow(&["-n", &namespace.name, "logs", "--follow", &leader, "-c", "quorate-sidecar"])?;
+        let (mut log, _kubectl) =
+            follow(&["-n", &namespace.name, "logs", "--follow", &leader, "-c", "quorate-sidecar"])?;
         let first = log.next_line().await?.context("a running member has a log")?;
         namespace.say(&format!("{leader} leads; its log begins: {first}"));
         namespace.kubectl(&["delete", "pod", &leader]).await?;
