@@ -1,8 +1,9 @@
 //! The end of a turn: everything the inputs led to is written, sent and applied once.
 //!
 //! Order matters: what commits is counted first, because it may end our leadership, complete a
-//! replacement or let a held change run; then peers are supplied, then the one write of the turn gets its number. The write
-//! is put out before messages, so that a leader's disk and its followers work side by side.
+//! replacement or let a held change run; then peers are supplied, then the one write of the turn
+//! gets its number. The write is put out before messages, so that a leader's disk and its
+//! followers work side by side.
 
 use crate::output::{Output, Persist};
 use crate::raft::Raft;

@@ -9,6 +9,8 @@
 //! A leader that vanishes before it answers then costs a retry: the same number is applied once, whoever leads.
 //!
 //! Invariant: a number belongs to one write, and `acked_below` never passes one that may still be sent.
+//! The Rust client keeps the same book of numbers (`client/src/registration.rs`), in the API's types: it may depend on
+//! the API alone. It waits for the window, where this one goes untagged.
 //! Not here: writes of applications that registered themselves. They retry under their own tags, and are passed on as
 //! they are.
 
