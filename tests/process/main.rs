@@ -1,0 +1,29 @@
+//! Real members: `quorate-sidecar run` as processes of their own, real certificates, redb on disk, gRPC on loopback.
+//!
+//! What the simulator cannot show is shown here: that the sockets, threads, signals and files around the core keep what
+//! the core promises when processes are killed and paused, disks fill up, networks part and addresses change.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | `member`, `ports` | one process and what a Pod would give it |
+//! | `cluster`, `operator` | several of them under one authority, formed as the operator forms them |
+//! | `load`, `record` | clients at every member, and the history of what they asked and heard |
+//! | `story`, `wait` | the seed and what happened so far, printed when a test fails; waiting with a deadline |
+//! | `kills` | the scenarios |
+//!
+//! **Seeds.** What breaks, and when, is drawn from a seed; each run draws a new one and prints it. `PROCESS_SEED=n` runs
+//! one again. The processes run on a real clock, so that the same seed is the same story, not the same run.
+//!
+//! Not here: lost page cache. What a killed process wrote stays, synced or not; what a loss of power does is for the
+//! simulator and the store's own tests.
+#![allow(clippy::unwrap_used)] // A failed step of a test is a failed test; its helpers are no #[test] themselves.
+
+mod cluster;
+mod kills;
+mod load;
+mod member;
+mod operator;
+mod ports;
+mod record;
+mod story;
+mod wait;
