@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 use crate::member::{CLUSTER_ID, Member};
 use crate::operator::{Operator, leads};
+use crate::ports::Ports;
+use crate::roads::Roads;
 use crate::story::Story;
 use crate::wait::{PATIENCE, until};
 
@@ -22,7 +24,9 @@ pub(crate) struct Cluster {
     pub(crate) operator: Operator,
     /// What happened so far.
     pub(crate) story: Story,
-    _directory: TempDir,
+    /// The ways between the members, if they are not direct.
+    pub(crate) roads: Option<Roads>,
+    directory: TempDir,
 }
 
 impl Cluster {
@@ -31,7 +35,31 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new(CLUSTER_ID).unwrap();
         let members = (0..count).map(|number| Member::new(number, directory.path(), &authority)).collect();
-        Self { members, operator: Operator::new(&authority), story: story.clone(), _directory: directory }
+        let operator = Operator::new(&authority);
+        Self { members, operator, story: story.clone(), roads: None, directory }
+    }
+
+    /// As [`Cluster::new`], with proxies between the members, which know each other by names.
+    pub(crate) async fn with_roads(story: &Story, count: usize) -> Self {
+        let mut cluster = Self::new(story, count);
+        let mut roads = Roads::new(count, cluster.directory.path());
+        for (number, member) in cluster.members.iter_mut().enumerate() {
+            member.address = roads.address(number);
+            member.hosts = Some(roads.hosts(number));
+        }
+        roads.build(&cluster.ports()).await;
+        cluster.roads = Some(roads);
+        cluster
+    }
+
+    /// The members' ports.
+    pub(crate) fn ports(&self) -> Vec<Ports> {
+        self.members.iter().map(|member| member.ports).collect()
+    }
+
+    /// The ways between the members.
+    pub(crate) fn roads(&self) -> &Roads {
+        self.roads.as_ref().unwrap()
     }
 
     /// Starts all, bootstraps the first, adds the others, and waits until all vote.

@@ -19,16 +19,15 @@ use crate::record::Record;
 use crate::story::Story;
 use crate::wait::{PATIENCE, until};
 
-/// Clients at each member.
-const CLIENTS: u64 = 2;
+/// Clients at each member, by how long they wait for an answer: some give up in the middle of an election, and have
+/// calls of unknown outcome, others see what comes of every call.
+const CLIENTS: [Duration; 3] = [Duration::from_millis(150), Duration::from_secs(1), Duration::from_secs(5)];
 /// Keys shared at one time.
 const KEYS: usize = 3;
 /// How long keys are in use.
 const KEYS_LAST: Duration = Duration::from_secs(1);
 /// The longest rest of a client between two calls: on average the keys see a call every few milliseconds.
 const REST_MAX: Duration = Duration::from_millis(30);
-/// A client gives up a call after this: longer than an election.
-const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// More calls than this must be answered by a member that works, before it is said to.
 const ANSWERS_ENOUGH: usize = 5;
 
@@ -50,13 +49,14 @@ impl Load {
         let (record, began) = (Record::default(), Instant::now());
         let mut clients = JoinSet::new();
         for (member, address) in addresses.iter().enumerate() {
-            for number in 0..CLIENTS {
+            for timeout in CLIENTS {
+                let number = clients.len() as u64;
                 let visitor = Visitor {
                     member,
-                    client: client(address, CALL_TIMEOUT),
+                    client: client(address, timeout),
                     record: record.clone(),
                     began,
-                    draws: cluster.story.draws(1_000 + member as u64 * CLIENTS + number),
+                    draws: cluster.story.draws(1_000 + number),
                     seen: BTreeMap::new(),
                 };
                 clients.spawn(visitor.stay(stopped.clone()));
@@ -122,7 +122,7 @@ pub(crate) async fn read(
     key: Key,
 ) -> Result<Option<Entry>, Error> {
     let call = record.begins(key, Operation::Read);
-    let read = client.get(name(key)).await;
+    let read = client.get(key_name(key)).await;
     match &read {
         Ok(entry) => record.answered(call, member, Answer::Holds(entry.as_ref().map(value_in))),
         Err(error) => record.failed(call, error),
@@ -131,7 +131,7 @@ pub(crate) async fn read(
 }
 
 /// How a key is called.
-fn name(key: Key) -> String {
+pub(crate) fn key_name(key: Key) -> String {
     format!("k/{key}")
 }
 
@@ -185,7 +185,7 @@ impl Visitor {
     async fn put(&mut self, key: Key) -> Result<(), Error> {
         let value = self.record.new_value();
         let call = self.record.begins(key, Operation::Put(value));
-        let outcome = self.client.put(name(key), value.0.to_string()).await;
+        let outcome = self.client.put(key_name(key), value.0.to_string()).await;
         self.seen.remove(&key);
         let index = outcome.inspect_err(|error| self.record.failed(call, error))?;
         self.record.answered(call, self.member, Answer::Written);
@@ -199,7 +199,7 @@ impl Visitor {
         let expected = seen.map(|(value, _)| value);
         let call = self.record.begins(key, Operation::CompareAndSet { expected, new });
         let expected = seen.map(|(_, index)| index);
-        let outcome = self.client.compare_and_set(name(key), expected, new.0.to_string()).await;
+        let outcome = self.client.compare_and_set(key_name(key), expected, new.0.to_string()).await;
         self.seen.remove(&key);
         let answer = match outcome.inspect_err(|error| self.record.failed(call, error))? {
             CasOutcome::Written(index) => {
@@ -214,7 +214,7 @@ impl Visitor {
 
     async fn delete(&mut self, key: Key) -> Result<(), Error> {
         let call = self.record.begins(key, Operation::Delete);
-        let outcome = self.client.delete(name(key)).await;
+        let outcome = self.client.delete(key_name(key)).await;
         self.seen.remove(&key);
         let existed = outcome.inspect_err(|error| self.record.failed(call, error))?;
         self.record.answered(call, self.member, Answer::Deleted { existed });
@@ -224,7 +224,7 @@ impl Visitor {
 
     async fn delete_if(&mut self, key: Key, seen: (Value, ModifyIndex)) -> Result<(), Error> {
         let call = self.record.begins(key, Operation::DeleteIf { expected: seen.0 });
-        let outcome = self.client.compare_and_delete(name(key), seen.1).await;
+        let outcome = self.client.compare_and_delete(key_name(key), seen.1).await;
         self.seen.remove(&key);
         let answer = match outcome.inspect_err(|error| self.record.failed(call, error))? {
             DeleteOutcome::Deleted { existed } => Answer::Deleted { existed },

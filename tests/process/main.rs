@@ -9,7 +9,10 @@
 //! | `cluster`, `operator` | several of them under one authority, formed as the operator forms them |
 //! | `load`, `record` | clients at every member, and the history of what they asked and heard |
 //! | `story`, `wait` | the seed and what happened so far, printed when a test fails; waiting with a deadline |
-//! | `kills` | the scenarios |
+//! | `ground` | mounts of a process's own, for the next two |
+//! | `roads` | the network between members: names, and a proxy for each direction |
+//! | `disk` | a volume whose size the test says |
+//! | `kills`, `pauses`, `partitions`, `moves`, `full_disk`, `stops` | the scenarios |
 //!
 //! **Seeds.** What breaks, and when, is drawn from a seed; each run draws a new one and prints it. `PROCESS_SEED=n` runs
 //! one again. The processes run on a real clock, so that the same seed is the same story, not the same run.
@@ -19,11 +22,19 @@
 #![allow(clippy::unwrap_used)] // A failed step of a test is a failed test; its helpers are no #[test] themselves.
 
 mod cluster;
+mod disk;
+mod full_disk;
+mod ground;
 mod kills;
 mod load;
 mod member;
+mod moves;
 mod operator;
+mod partitions;
+mod pauses;
 mod ports;
 mod record;
+mod roads;
+mod stops;
 mod story;
 mod wait;

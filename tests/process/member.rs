@@ -6,6 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use quorate_sidecar::dev::Authority;
 
+use crate::disk::SmallDisk;
+use crate::ground::own_mounts;
 use crate::ports::Ports;
 use crate::wait::{PATIENCE, until};
 
@@ -23,6 +25,10 @@ pub(crate) struct Member {
     pub(crate) ports: Ports,
     /// Where other members reach it, as the configuration has it.
     pub(crate) address: String,
+    /// Its own `/etc/hosts`, if names lead elsewhere for it.
+    pub(crate) hosts: Option<PathBuf>,
+    /// Its volume, if that is not this machine's disk.
+    pub(crate) disk: Option<SmallDisk>,
     directory: PathBuf,
     child: Option<Child>,
 }
@@ -40,7 +46,8 @@ impl Member {
             fs::write(directory.join(file), text).unwrap();
         }
         let ports = Ports::draw();
-        Self { name, ports, address: format!("127.0.0.1:{}", ports.peer), directory, child: None }
+        let address = format!("127.0.0.1:{}", ports.peer);
+        Self { name, ports, address, hosts: None, disk: None, directory, child: None }
     }
 
     /// Where its own containers reach it.
@@ -58,15 +65,15 @@ impl Member {
     }
 
     fn command(&self) -> Command {
-        // The kernel kills it when the thread that started it is gone: a test that is killed leaves nothing behind.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_quorate-sidecar"), "run"]);
+        let words = self.words();
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .env("QUORATE_CLUSTER", "db")
             .env("QUORATE_POD", &self.name)
             .env("QUORATE_CLUSTER_ID", format!("{CLUSTER_ID:032x}"))
             .env("QUORATE_RAFT_ID", &self.name)
-            .env("QUORATE_DATA_DIR", self.directory.join("data"))
+            .env("QUORATE_DATA_DIR", self.data())
             .env("QUORATE_TLS_DIR", &self.directory)
             .env("QUORATE_ADVERTISE", &self.address)
             .env("QUORATE_POD_IP", POD_IP)
@@ -78,6 +85,26 @@ impl Member {
             .stdout(Stdio::null())
             .stderr(self.log());
         command
+    }
+
+    /// What is run: each of these becomes the next, so that in the end the member has the process.
+    fn words(&self) -> Vec<String> {
+        let mut words = self.disk.as_ref().map(SmallDisk::enter).unwrap_or_default();
+        let mut say = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
+        if let Some(hosts) = &self.hosts {
+            say(&["unshare"]);
+            say(own_mounts().unwrap());
+            let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
+            say(&["sh", "-c", script, "sh", hosts.to_str().unwrap()]);
+        }
+        // The kernel kills it when the thread that started it is gone: a test that is killed leaves nothing behind.
+        say(&["setpriv", "--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_quorate-sidecar"), "run"]);
+        words
+    }
+
+    /// Where its volume is mounted.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.join("data")
     }
 
     fn log(&self) -> File {
@@ -132,6 +159,24 @@ impl Member {
     fn process_id(&self) -> String {
         let child = self.child.as_ref().unwrap_or_else(|| panic!("{} does not run", self.name));
         child.id().to_string()
+    }
+
+    /// Stops it where it is. It holds its sockets and its place in the cluster, and does nothing.
+    pub(crate) async fn pause(&self) {
+        self.signal("STOP");
+        let stat = format!("/proc/{}/stat", self.process_id());
+        until(&format!("{} to be stopped", self.name), PATIENCE, async || {
+            let text = fs::read_to_string(&stat).map_err(|error| error.to_string())?;
+            // The state stands behind the name, which is in brackets.
+            let state = text.rsplit(") ").next().unwrap_or_default().chars().next();
+            if state == Some('T') { Ok(()) } else { Err(text.clone()) }
+        })
+        .await;
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("CONT");
     }
 
     /// Sends a signal by its name.
