@@ -1,6 +1,7 @@
 //! One member: a process of its own, and what a Pod would give it.
 
 use std::fs::{self, File, OpenOptions};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -14,8 +15,8 @@ use crate::wait::{PATIENCE, until};
 /// The cluster of all tests. Each has an authority of its own, so that they cannot talk to each other.
 pub(crate) const CLUSTER_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
 
-/// Where members listen for the operator: the plain ports have 127.0.0.1.
-pub(crate) const POD_IP: &str = "127.0.0.2";
+/// Where members listen for the operator at first: the plain ports have 127.0.0.1.
+const POD_IP: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// A member, running or not.
 pub(crate) struct Member {
@@ -23,6 +24,8 @@ pub(crate) struct Member {
     pub(crate) name: String,
     /// Its ports.
     pub(crate) ports: Ports,
+    /// Where the operator reaches it.
+    pub(crate) pod_ip: Ipv4Addr,
     /// Where other members reach it, as the configuration has it.
     pub(crate) address: String,
     /// Its own `/etc/hosts`, if names lead elsewhere for it.
@@ -47,7 +50,7 @@ impl Member {
         }
         let ports = Ports::draw();
         let address = format!("127.0.0.1:{}", ports.peer);
-        Self { name, ports, address, hosts: None, disk: None, directory, child: None }
+        Self { name, ports, pod_ip: POD_IP, address, hosts: None, disk: None, directory, child: None }
     }
 
     /// Where its own containers reach it.
@@ -76,7 +79,7 @@ impl Member {
             .env("QUORATE_DATA_DIR", self.data())
             .env("QUORATE_TLS_DIR", &self.directory)
             .env("QUORATE_ADVERTISE", &self.address)
-            .env("QUORATE_POD_IP", POD_IP)
+            .env("QUORATE_POD_IP", self.pod_ip.to_string())
             .env("QUORATE_PEER_PORT", self.ports.peer.to_string())
             .env("QUORATE_CLIENT_PORT", self.ports.client.to_string())
             .env("QUORATE_OPS_PORT", self.ports.ops.to_string())
@@ -120,6 +123,11 @@ impl Member {
         let text = fs::read_to_string(self.log_path()).unwrap_or_default();
         let all: Vec<&str> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// How many lines its log has.
+    pub(crate) fn log_lines(&self) -> usize {
+        fs::read_to_string(self.log_path()).unwrap_or_default().lines().count()
     }
 
     /// Whether it was started and not ended by the test.

@@ -1,6 +1,6 @@
 //! The operator's part: pictures of members and changes of the membership, under its certificate on the TLS port.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use quorate_sidecar::tls::{Credentials, PeerIdentity, dial};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::member::{CLUSTER_ID, Member, POD_IP};
+use crate::member::{CLUSTER_ID, Member};
 
 /// A member that takes longer is paused, stuck or gone.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,9 +80,18 @@ impl Operator {
         bounded(&leader.name, asked).await
     }
 
+    /// Asks `leader` to hand leadership to `target`.
+    pub(crate) async fn transfer(&self, leader: &Member, target: &Member) -> Result<(), String> {
+        let asked = async {
+            let mut membership = MembershipClient::new(self.connect(leader).await?);
+            let request = v1::TransferLeadershipRequest { target_raft_id: target.name.clone() };
+            membership.transfer_leadership(request).await.map(drop).map_err(|error| error.to_string())
+        };
+        bounded(&leader.name, asked).await
+    }
+
     async fn connect(&self, member: &Member) -> Result<Channel, String> {
-        let ip: IpAddr = POD_IP.parse().unwrap();
-        let address = SocketAddr::new(ip, member.ports.client);
+        let address = SocketAddr::from((member.pod_ip, member.ports.client));
         let credentials = Arc::clone(&self.credentials);
         let expected = PeerIdentity::new(CLUSTER_ID, member.name.clone());
         let connector = tower::service_fn(move |_| {
