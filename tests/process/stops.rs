@@ -8,7 +8,7 @@ use crate::story::Story;
 use crate::wait::{PATIENCE, until};
 
 /// The promise is one second (raft.md §7, 22); this allows for a machine that is busy with other tests.
-const STOPPED_WITHIN: Duration = Duration::from_secs(5);
+const STOPPED_WITHIN: Duration = Duration::from_secs(3);
 
 /// K43, P9; raft.md §7, 22: a Pod has a grace period, and what is not over by then is killed.
 #[tokio::test]
