@@ -25,7 +25,7 @@ pub(crate) struct Cluster {
     /// What happened so far.
     pub(crate) story: Story,
     /// The ways between the members, if they are not direct.
-    pub(crate) roads: Option<Roads>,
+    roads: Option<Roads>,
     directory: TempDir,
 }
 
@@ -58,8 +58,8 @@ impl Cluster {
     }
 
     /// The ways between the members.
-    pub(crate) fn roads(&self) -> &Roads {
-        self.roads.as_ref().unwrap()
+    pub(crate) fn roads(&mut self) -> &mut Roads {
+        self.roads.as_mut().unwrap()
     }
 
     /// Starts all, bootstraps the first, adds the others, and waits until all vote.

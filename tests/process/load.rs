@@ -70,6 +70,14 @@ impl Load {
         &self.record
     }
 
+    /// A write of the test's own that must be acknowledged in the end.
+    pub(crate) async fn put(&self, client: &Client, member: usize, key: Key) {
+        let value = self.record.new_value();
+        let call = self.record.begins(key, Operation::Put(value));
+        client.put(key_name(key), value.0.to_string()).await.unwrap();
+        self.record.answered(call, member, Answer::Written);
+    }
+
     /// Waits until these members answer calls that began after now.
     pub(crate) async fn answered_through(&self, members: &[usize]) {
         let answered =
@@ -103,7 +111,7 @@ impl Load {
         futures::future::join_all(readers).await;
         let tally = self.record.tally();
         self.story.say(&format!("{used} keys, {tally:?}"));
-        let is_used = |answered: &usize| *answered > used + ANSWERS_ENOUGH;
+        let is_used = |answered: &usize| *answered >= used + ANSWERS_ENOUGH;
         assert!(tally.answered.iter().all(is_used), "a member answered next to nothing: {tally:?}");
         self.record.assert_linearizable();
     }
@@ -131,7 +139,7 @@ pub(crate) async fn read(
 }
 
 /// How a key is called.
-pub(crate) fn key_name(key: Key) -> String {
+fn key_name(key: Key) -> String {
     format!("k/{key}")
 }
 

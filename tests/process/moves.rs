@@ -34,7 +34,7 @@ async fn all_members_restarted_with_new_addresses_find_each_other_and_elect_a_le
             member.pod_ip = [127, 0, 0, last + 1].into();
         }
         let ports = cluster.ports();
-        cluster.roads.as_mut().unwrap().rebuild(&ports).await;
+        cluster.roads().build(&ports).await;
         (0..3).for_each(|number| cluster.start(number));
         let started = tokio::time::Instant::now();
         let leader = cluster.leader_within(LEADER_WITHIN).await;

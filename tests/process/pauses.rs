@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use quorate_linearizability::{Answer, Operation};
-
 use crate::cluster::{Cluster, shown};
-use crate::load::{Load, client, key_name, read};
+use crate::load::{Load, client, read};
 use crate::operator::leads;
 use crate::story::Story;
 use crate::wait::{PATIENCE, until};
@@ -31,7 +29,7 @@ async fn a_leader_that_slept_through_an_election_answers_no_stale_read_and_loses
         let old = cluster.leader().await;
         let sleeper = client(&cluster.members[old].client_address(), PATIENCE);
         // Connected, registered, and the key is there.
-        put(&load, &sleeper, old, key).await;
+        load.put(&sleeper, old, key).await;
         read(&sleeper, load.record(), old, key).await.unwrap();
         cluster.members[old].pause().await;
         story.tell(format!("round {round}: {} leads and is paused", cluster.members[old].name));
@@ -41,11 +39,11 @@ async fn a_leader_that_slept_through_an_election_answers_no_stale_read_and_loses
             if leader == old { Err(shown(&cluster.statuses().await)) } else { Ok(leader) }
         })
         .await;
-        put(&load, &client(&cluster.members[new].client_address(), PATIENCE), new, key).await;
+        load.put(&client(&cluster.members[new].client_address(), PATIENCE), new, key).await;
         story.tell(format!("{} leads, and key {key} was written anew", cluster.members[new].name));
         let waiting = (0..WAITING).map(async |number| {
             if number % 4 == 3 {
-                put(&load, &sleeper, old, key).await;
+                load.put(&sleeper, old, key).await;
             } else {
                 read(&sleeper, load.record(), old, key).await.unwrap();
             }
@@ -75,7 +73,6 @@ async fn a_follower_that_slept_disturbs_nobody_and_catches_up() {
     cluster.form().await;
     let leader = cluster.leader().await;
     let sleeper = (leader + 1) % 3;
-    let before = cluster.operator.status(&cluster.members[leader]).await.unwrap();
     let load = Load::on(&cluster);
     cluster.members[sleeper].pause().await;
     story.tell(format!("{} follows and is paused", cluster.members[sleeper].name));
@@ -84,6 +81,8 @@ async fn a_follower_that_slept_disturbs_nobody_and_catches_up() {
     while asleep.elapsed() < Duration::from_secs(3) {
         load.answered_through(&[leader, 3 - leader - sleeper]).await;
     }
+    let leader = cluster.leader().await;
+    let before = cluster.operator.status(&cluster.members[leader]).await.unwrap();
     cluster.members[sleeper].resume();
     story.tell("it goes on");
     load.answered_through(&[sleeper]).await;
@@ -98,14 +97,6 @@ async fn a_follower_that_slept_disturbs_nobody_and_catches_up() {
     assert_eq!(after.term, before.term, "there was an election");
     cluster.all_ready().await;
     load.finish().await;
-}
-
-/// A write that must be acknowledged in the end.
-async fn put(load: &Load, client: &quorate_client::Client, member: usize, key: usize) {
-    let value = load.record().new_value();
-    let call = load.record().begins(key, Operation::Put(value));
-    client.put(key_name(key), value.0.to_string()).await.unwrap();
-    load.record().answered(call, member, Answer::Written);
 }
 
 /// Whether a connection to this port of 127.0.0.1 has bytes that the process did not read.

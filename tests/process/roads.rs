@@ -1,14 +1,17 @@
 //! The ways between members: every connection passes a proxy, and what one member says to another can be held up.
 //!
 //! ```text
-//!   db-0 ──▶ 127.64.1.2 (db-0 to db-1) ──▶ db-1's peer port      each dialer has an /etc/hosts of its own, in which
-//!   db-2 ──▶ 127.64.3.2 (db-2 to db-1) ──▶ db-1's peer port      `db-1.members` leads to its own proxy
+//!   db-0 ──▶ 127.65.1.2 (db-0 to db-1) ──▶ db-1's peer port      each dialer has an /etc/hosts of its own, in which
+//!   db-2 ──▶ 127.65.3.2 (db-2 to db-1) ──▶ db-1's peer port      `db-1.members` leads to its own proxy
 //! ```
 //! A road from A to B is what A says to B, on whichever connection: in the requests of those A dialled, in the answers
 //! of those B dialled. On a closed road bytes wait, as in a network that drops packets and sends them again: a short
-//! partition delays them, a long one ends the connection by the members' own keepalive. Nothing is refused, and nothing
-//! in between says that the other is gone.
+//! partition delays them, a long one ends the connection by the members' own keepalive. Nothing in between says that
+//! the other is gone. Or a member is made to look dead: its connections end, and dials are refused, as its own host does
+//! once the process is gone, and as a firewall may do while it is there.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +25,7 @@ use crate::ports::{Ports, port};
 
 /// Bytes carried at once; as many may have left just before a road was closed.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// The first of the networks that roads are in; each move takes the next.
+/// Roads are built in the network after this at first; each time they are built anew, in the next.
 const FIRST_NETWORK: u8 = 64;
 
 /// Every road between members.
@@ -31,9 +34,12 @@ pub(crate) struct Roads {
     /// The port each member is dialled at, wherever its name leads.
     ports: Vec<u16>,
     network: u8,
+    /// Where the members really listen.
+    targets: Vec<SocketAddr>,
     /// Whether what one says to another passes: `[from][to]`.
     passes: Vec<Vec<watch::Sender<bool>>>,
-    proxies: Vec<JoinHandle<()>>,
+    /// Those that carry what `from` dials: by `(from, to)`.
+    proxies: BTreeMap<(usize, usize), JoinHandle<()>>,
 }
 
 impl Roads {
@@ -41,7 +47,14 @@ impl Roads {
     pub(crate) fn new(count: usize, directory: &Path) -> Self {
         let passes = (0..count).map(|_| (0..count).map(|_| watch::Sender::new(true)).collect()).collect();
         let ports = (0..count).map(|_| port()).collect();
-        Self { directory: directory.to_owned(), ports, network: FIRST_NETWORK, passes, proxies: Vec::new() }
+        Self {
+            directory: directory.to_owned(),
+            ports,
+            network: FIRST_NETWORK,
+            targets: Vec::new(),
+            passes,
+            proxies: BTreeMap::new(),
+        }
     }
 
     /// Where this member is reached: what the configuration has.
@@ -54,32 +67,49 @@ impl Roads {
         self.directory.join(format!("hosts-{from}"))
     }
 
-    /// Builds all roads, to members with these ports.
+    /// Builds all roads, to members with these ports. Roads of before lead nowhere.
     pub(crate) async fn build(&mut self, members: &[Ports]) {
+        self.close(|_| true).await;
+        self.network += 1;
+        self.targets = members.iter().map(|ports| (Ipv4Addr::LOCALHOST, ports.peer).into()).collect();
         for from in 0..members.len() {
             let mut hosts = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
-            for (to, ports) in members.iter().enumerate().filter(|(to, _)| *to != from) {
-                let ip = self.ip(from, to);
-                hosts.push_str(&format!("{ip} {}\n", name(to)));
-                let listener = TcpListener::bind((ip, self.ports[to])).await.unwrap();
-                let there = self.passes[from][to].subscribe();
-                let back = self.passes[to][from].subscribe();
-                let target = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.peer));
-                self.proxies.push(tokio::spawn(serve(listener, target, there, back)));
+            for to in (0..members.len()).filter(|to| *to != from) {
+                let _ = writeln!(hosts, "{} {}", self.ip(from, to), name(to));
             }
             std::fs::write(self.hosts(from), hosts).unwrap();
         }
+        self.heal().await;
     }
 
-    /// Builds all roads anew in another network; the old ones lead nowhere.
-    pub(crate) async fn rebuild(&mut self, members: &[Ports]) {
-        for proxy in self.proxies.drain(..) {
+    /// Makes a member look dead to all others, and them to it.
+    pub(crate) async fn refuse(&mut self, member: usize) {
+        self.close(|(from, to)| from == member || to == member).await;
+    }
+
+    async fn close(&mut self, is_meant: impl Fn((usize, usize)) -> bool) {
+        for (_, proxy) in self.proxies.extract_if(.., |pair, _| is_meant(*pair)) {
             proxy.abort();
-            // Its socket is closed once it is gone.
+            // Its sockets are closed once it is gone.
             let _ = proxy.await;
         }
-        self.network += 1;
-        self.build(members).await;
+    }
+
+    /// Opens all roads.
+    pub(crate) async fn heal(&mut self) {
+        for road in self.passes.iter().flatten() {
+            road.send_replace(true);
+        }
+        let count = self.targets.len();
+        for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
+            if from == to || self.proxies.contains_key(&(from, to)) {
+                continue;
+            }
+            let listener = TcpListener::bind((self.ip(from, to), self.ports[to])).await.unwrap();
+            let (there, back) = (self.passes[from][to].subscribe(), self.passes[to][from].subscribe());
+            let proxy = tokio::spawn(serve(listener, self.targets[to], there, back));
+            self.proxies.insert((from, to), proxy);
+        }
     }
 
     /// Lets what `from` says to `to` pass, or not.
@@ -95,13 +125,6 @@ impl Roads {
         }
     }
 
-    /// Opens all roads.
-    pub(crate) fn heal(&self) {
-        for road in self.passes.iter().flatten() {
-            road.send_replace(true);
-        }
-    }
-
     fn ip(&self, from: usize, to: usize) -> Ipv4Addr {
         let number = |member: usize| u8::try_from(member + 1).unwrap();
         Ipv4Addr::new(127, self.network, number(from), number(to))
@@ -110,7 +133,7 @@ impl Roads {
 
 impl Drop for Roads {
     fn drop(&mut self) {
-        self.proxies.iter().for_each(JoinHandle::abort);
+        self.proxies.values().for_each(JoinHandle::abort);
     }
 }
 
