@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Cluster;
+use crate::member::Member;
 use crate::record::Record;
 use crate::story::Story;
 use crate::wait::{PATIENCE, until};
@@ -44,7 +45,7 @@ pub(crate) struct Load {
 impl Load {
     /// Sends clients to every member.
     pub(crate) fn on(cluster: &Cluster) -> Self {
-        let addresses: Vec<_> = cluster.members.iter().map(|member| member.client_address()).collect();
+        let addresses: Vec<_> = cluster.members.iter().map(Member::client_address).collect();
         let (stop, stopped) = watch::channel(false);
         let (record, began) = (Record::default(), Instant::now());
         let mut clients = JoinSet::new();

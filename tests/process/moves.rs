@@ -27,12 +27,7 @@ async fn all_members_restarted_with_new_addresses_find_each_other_and_elect_a_le
     load.answered_through(&[0, 1, 2]).await;
     for move_number in 0..2 {
         (0..3).for_each(|number| cluster.kill(number));
-        for member in &mut cluster.members {
-            member.ports.peer = port();
-            member.ports.ops = port();
-            let [.., last] = member.pod_ip.octets();
-            member.pod_ip = [127, 0, 0, last + 1].into();
-        }
+        (0..3).for_each(|number| move_away(&mut cluster, number));
         let ports = cluster.ports();
         cluster.roads().build(&ports).await;
         (0..3).for_each(|number| cluster.start(number));
@@ -45,4 +40,38 @@ async fn all_members_restarted_with_new_addresses_find_each_other_and_elect_a_le
     }
     cluster.assert_alive();
     load.finish().await;
+}
+
+/// K42, O7: as when Pods are replaced one after another, and all names lead to other addresses each time. Those that
+/// stayed up remember where a member was, and have to ask its name again.
+#[tokio::test]
+async fn a_member_that_comes_back_elsewhere_is_found_by_those_that_stayed() {
+    let name = "a_member_that_comes_back_elsewhere_is_found_by_those_that_stayed";
+    if ground::is_missing(name) {
+        return;
+    }
+    let story = Story::of(name);
+    let mut cluster = Cluster::with_roads(&story, 3).await;
+    cluster.form().await;
+    let load = Load::on(&cluster);
+    for number in 0..3 {
+        cluster.kill(number);
+        move_away(&mut cluster, number);
+        let ports = cluster.ports();
+        cluster.roads().build(&ports).await;
+        cluster.start(number);
+        cluster.all_ready().await;
+        load.answered_through(&[0, 1, 2]).await;
+    }
+    cluster.assert_alive();
+    load.finish().await;
+}
+
+/// Gives a member that is down other ports, and another address for the operator.
+fn move_away(cluster: &mut Cluster, number: usize) {
+    let member = &mut cluster.members[number];
+    member.ports.peer = port();
+    member.ports.ops = port();
+    let [.., last] = member.pod_ip.octets();
+    member.pod_ip = [127, 0, 0, last + 1].into();
 }
