@@ -54,7 +54,8 @@ impl SmallDisk {
         let enter = self.enter();
         let resized = Command::new(&enter[0])
             .args(&enter[1..])
-            .args(["mount", "-o", &format!("remount,size={size}")])
+            // All of it anew: what `mount` would take over names users by their number outside.
+            .args(["mount", "-t", "tmpfs", "-o", &format!("remount,size={size}"), "quorate"])
             .arg(&self.mounted_at)
             .status()
             .unwrap();
