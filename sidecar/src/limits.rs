@@ -124,6 +124,8 @@ pub const STOP_HANDOVER_TIMEOUT: Duration = Duration::from_millis(400);
 pub const STOP_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Shortest admin token: less could be guessed.
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
+/// A file that one thread finds stopped was stopped by an error that another met: so long is waited for its word.
+pub const CAUSE_PATIENCE: Duration = Duration::from_millis(500);
 /// Longest request on the control socket.
 pub const CONTROL_REQUEST_BYTES_MAX: usize = 64;
 
