@@ -3,6 +3,7 @@
 //! They are seen by nobody else and go with the last process that has them, so that there is nothing to clean up,
 //! whatever happens to the test. Root may have them everywhere, others where the system has user namespaces.
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -29,6 +30,7 @@ pub(crate) fn is_missing(test: &str) -> bool {
     }
     let reason = "needs root or user namespaces, for mounts of its own (`unshare --mount`)";
     assert!(std::env::var_os("CI").is_none(), "{test} {reason}: CI has to offer that");
-    println!("{test}: SKIPPED, {reason}");
+    // Not by `println`, which is shown of tests that fail only.
+    let _ = writeln!(std::io::stderr(), "{test}: SKIPPED, {reason}");
     true
 }

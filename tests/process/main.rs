@@ -17,6 +17,11 @@
 //! **Seeds.** What breaks, and when, is drawn from a seed; each run draws a new one and prints it. `PROCESS_SEED=n` runs
 //! one again. The processes run on a real clock, so that the same seed is the same story, not the same run.
 //!
+//! **Does it look?** Broken by hand, and found: reads answered without asking the leader, or by a leader that asked
+//! nobody; retries applied again; entries committed by the leader's own disk; a log not durable when it says so; elections
+//! without pre-vote; names asked once only; no floor of free space, no ballast, a full disk called damage; a stop that
+//! waits for a hand-over nobody can take.
+//!
 //! Not here: lost page cache. What a killed process wrote stays, synced or not; what a loss of power does is for the
 //! simulator and the store's own tests.
 #![allow(clippy::unwrap_used)] // A failed step of a test is a failed test; its helpers are no #[test] themselves.
