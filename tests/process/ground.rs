@@ -17,7 +17,7 @@ const WAYS: [&[&str]; 2] = [&["--mount"], &["--map-root-user", "--mount"]];
 pub(crate) fn own_mounts() -> Option<&'static [&'static str]> {
     let works = |way: &&&'static [&'static str]| {
         let mut unshare = Command::new("unshare");
-        unshare.args(**way).args(["mount", "-t", "tmpfs", "none", "/mnt"]).stderr(Stdio::null());
+        unshare.args(**way).args(["mount", "-t", "tmpfs", "none", "/tmp"]).stderr(Stdio::null());
         unshare.status().is_ok_and(|status| status.success())
     };
     *WAY.get_or_init(|| WAYS.iter().find(works).copied())
