@@ -1,7 +1,7 @@
 //! One running member: store, driver, link, serve, autopilot and control, started and ended in order.
 //!
 //! ```text
-//!   start:  certificate ─ listeners ─ store ─ driver ─ link ─ serve ─ autopilot, control
+//!   start:  certificate ─ store ─ listeners ─ driver ─ link ─ serve ─ autopilot, control
 //!   stop:   hand over ─ serve drains ─ link ─ driver ─ machine flushes ─ storage finishes
 //! ```
 //!
@@ -31,16 +31,16 @@ use crate::serve;
 use crate::settings::{Addresses, MemberSettings};
 
 /// Bound ports of one member.
-pub struct Listeners {
+struct Listeners {
     /// Peers.
-    pub peer: TcpListener,
+    peer: TcpListener,
     /// Everything that `serve` answers.
-    pub serve: serve::Listeners,
+    serve: serve::Listeners,
 }
 
 impl Listeners {
     /// Binds all. An IPv6 loopback that the machine doesn't have is passed over.
-    pub async fn bind(addresses: &Addresses) -> Result<Self, Failure> {
+    async fn bind(addresses: &Addresses) -> Result<Self, Failure> {
         Ok(Self {
             peer: bind(addresses.peer).await?,
             serve: serve::Listeners {
@@ -96,18 +96,20 @@ pub struct Member {
 }
 
 impl Member {
-    /// Opens (or creates) its directory and starts everything. Needs a tokio runtime.
-    pub async fn start(settings: MemberSettings, listeners: Listeners) -> Result<Self, Failure> {
-        Self::start_with(settings, listeners, Settings::default()).await
+    /// Opens (or creates) its directory, then its ports, and starts everything. Needs a tokio runtime.
+    pub async fn start(settings: MemberSettings, addresses: &Addresses) -> Result<Self, Failure> {
+        Self::start_with(settings, addresses, Settings::default()).await
     }
 
     /// As [`Member::start`], with timing and retention other than the defaults.
     pub async fn start_with(
         settings: MemberSettings,
-        listeners: Listeners,
+        addresses: &Addresses,
         raft: Settings,
     ) -> Result<Self, Failure> {
         let opened = open(&settings).await?;
+        // A directory from before a recovery must not be heard at all (K18): no port before it is judged.
+        let listeners = Listeners::bind(addresses).await?;
         let found = opened.directory.identity();
         let identity = Arc::new(Identity {
             cluster_id: settings.cluster_id,
@@ -265,8 +267,9 @@ async fn open(settings: &MemberSettings) -> Result<Opened, Failure> {
     let minimum = settings.recovery_epoch_min;
     let opened = tokio::task::spawn_blocking(move || {
         if !Directory::exists_on(&disk)? {
-            // K1: a new directory is a new server, and no two may ever be taken for one.
-            Directory::create_on(&disk, raft_id.clone(), Incarnation(rand::random()))?;
+            // K1: a new directory is a new server, and no two may ever be taken for one. It belongs to the cluster as
+            // that was recovered last (K18).
+            Directory::create_on(&disk, raft_id.clone(), Incarnation(rand::random()), minimum)?;
         }
         let opened = Directory::open_on(&disk, &raft_id)?;
         opened.directory.require_recovery_epoch(minimum)?;

@@ -7,7 +7,7 @@ use tracing::info;
 
 use crate::args::RunArgs;
 use crate::exit::{Code, Failure};
-use crate::member::{Listeners, Member};
+use crate::member::Member;
 use crate::settings::{Addresses, member_settings};
 use crate::tls::{CredentialsFiles, follow};
 
@@ -19,8 +19,7 @@ pub async fn run(args: &RunArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Code::Usage, error))?;
     let settings = member_settings(args, credentials)?;
     info!(cluster = args.cluster, namespace = args.namespace, "quorate-sidecar");
-    let listeners = Listeners::bind(&Addresses::of_run(args)).await?;
-    let member = Member::start(settings, listeners).await?;
+    let member = Member::start(settings, &Addresses::of_run(args)).await?;
     tokio::select! {
         failure = member.failed() => {
             // The store has said its last word; nothing durable is lost by ending at once.

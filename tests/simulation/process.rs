@@ -134,7 +134,8 @@ impl Process {
             Payload::Configuration(configuration) => {
                 let owners =
                     configuration.servers().iter().map(|server| Owner(server.id.to_string())).collect();
-                self.machine.apply_configuration(at, owners, encode_configuration(configuration));
+                let epoch = configuration.recovery_epoch().0;
+                self.machine.apply_configuration(at, epoch, owners, encode_configuration(configuration));
             }
             Payload::Noop | Payload::Barrier => self.machine.apply_empty(at),
         }

@@ -94,8 +94,16 @@ impl<B: Base> Machine<B> {
     }
 
     /// Remember a configuration entry (K4): at the next start it is the latest one at or below the applied index.
-    pub fn apply_configuration(&mut self, at: Position, owners: Vec<Owner>, encoded: Bytes) {
+    /// `recovery_epoch` is the one it was made in (K18).
+    pub fn apply_configuration(
+        &mut self,
+        at: Position,
+        recovery_epoch: u64,
+        owners: Vec<Owner>,
+        encoded: Bytes,
+    ) {
         self.advance(at);
+        self.meta.recovery_epoch = recovery_epoch;
         self.meta.configuration = Some(AppliedConfiguration { index: at.index, owners, encoded });
     }
 

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 
 use crate::limits::SERVERS_MAX;
-use crate::types::{Address, RaftId, ServerId, Term};
+use crate::types::{Address, RaftId, RecoveryEpoch, ServerId, Term};
 
 /// Whether a server counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +64,8 @@ pub struct Server {
 pub struct Configuration {
     /// Sorted by Raft ID, each once.
     servers: Vec<Server>,
+    /// The recovery epoch it was made in (K18).
+    recovery_epoch: RecoveryEpoch,
 }
 
 /// One change of membership. Each touches a single server, so that majorities before and after
@@ -179,7 +181,7 @@ pub enum InvalidChange {
 }
 
 impl Configuration {
-    /// Checks and sorts a set of servers.
+    /// Checks and sorts a set of servers of a cluster that was never recovered.
     pub fn new(mut servers: Vec<Server>) -> Result<Self, InvalidChange> {
         servers.sort_by(|a, b| a.id.cmp(&b.id));
         if servers.len() > SERVERS_MAX {
@@ -190,16 +192,27 @@ impl Configuration {
                 return Err(InvalidChange::AlreadyMember(pair[1].id.clone()));
             }
         }
-        let configuration = Self { servers };
+        let configuration = Self { servers, recovery_epoch: RecoveryEpoch::default() };
         if configuration.majorities().iter().any(BTreeSet::is_empty) {
             return Err(InvalidChange::NoVoterLeft);
         }
         Ok(configuration)
     }
 
-    /// One half of a checked joint configuration, which has a voter and is sorted.
-    pub(crate) const fn from_half(servers: Vec<Server>) -> Self {
-        Self { servers }
+    /// The same servers, in a recovery epoch (K18).
+    #[must_use]
+    pub fn in_epoch(self, recovery_epoch: RecoveryEpoch) -> Self {
+        Self { recovery_epoch, ..self }
+    }
+
+    /// The recovery epoch it was made in: changes keep it, a recovery raises it (K18).
+    pub const fn recovery_epoch(&self) -> RecoveryEpoch {
+        self.recovery_epoch
+    }
+
+    /// One half of this checked joint configuration: it has a voter and is sorted.
+    pub(crate) const fn half(&self, servers: Vec<Server>) -> Self {
+        Self { servers, recovery_epoch: self.recovery_epoch }
     }
 
     /// The servers of both halves, sorted by Raft ID.
@@ -284,7 +297,7 @@ impl Configuration {
             }
             Change::SetAddress { id, address } => find(&mut servers, id)?.address = address.clone(),
         }
-        Self::new(servers)
+        Ok(Self::new(servers)?.in_epoch(self.recovery_epoch))
     }
 
     fn check_addition(&self, id: &ServerId, intent: &Intent) -> Result<(), InvalidChange> {

@@ -97,6 +97,7 @@ impl Raft {
         let id = self.id().clone();
         let server = Server { id, address, suffrage: Suffrage::Voter, intent: Intent::Voter };
         let Ok(configuration) = Configuration::new(vec![server]) else { return };
+        let configuration = configuration.in_epoch(self.identity.recovery_epoch);
         let first = LogId::new(Term(1), Index(1));
         self.set_term(first.term);
         self.append_entry(Entry {

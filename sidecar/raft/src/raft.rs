@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::apply::Applier;
 use crate::configurations::Configurations;
 use crate::early::Early;
-use crate::entry::{HardState, Stored};
+use crate::entry::{HardState, IndexedConfiguration, Stored};
 use crate::input::Input;
 use crate::leader::Leadership;
 use crate::limits::HANDED_OVER_ELECTION_TIMEOUTS;
@@ -296,6 +296,11 @@ fn check(identity: &Identity, stored: &Stored) -> Result<(), StartError> {
     }
     if stored.last.index < stored.previous.index || stored.applied.index > stored.last.index {
         return inconsistent("last entry");
+    }
+    let is_later =
+        |known: &IndexedConfiguration| known.configuration.recovery_epoch() > identity.recovery_epoch;
+    if stored.configurations.iter().any(is_later) {
+        return inconsistent("recovery epoch");
     }
     if stored.commit > stored.last.index {
         return inconsistent("commit index");

@@ -17,7 +17,7 @@ use super::ports::MemberPorts;
 use crate::autopilot::DefaultSettings;
 use crate::driver::{CallError, ErrorKind, Handle, View};
 use crate::exit::{Code, Failure};
-use crate::member::{Listeners, Member};
+use crate::member::Member;
 use crate::settings::{MemberSettings, open_disk};
 
 /// How long a member that was stopped in this process may take to let go of its directory.
@@ -128,8 +128,8 @@ impl Cluster {
         let slot = &mut self.slots[number];
         let until = Instant::now() + RELEASE_PATIENCE;
         loop {
-            let listeners = Listeners::bind(&slot.ports.addresses()).await?;
-            match Member::start_with(slot.settings.clone(), listeners, self.options.raft).await {
+            match Member::start_with(slot.settings.clone(), &slot.ports.addresses(), self.options.raft).await
+            {
                 // In one process, work of the old member on other threads may hold the directory a moment longer.
                 Err(failure) if failure.code == Code::Unavailable && Instant::now() < until => {
                     tokio::time::sleep(RELEASE_GLANCE).await;

@@ -220,7 +220,8 @@ impl Worker {
                 }
                 Payload::Configuration(configuration) => {
                     let owners = configuration.servers().iter().map(|server| owner(&server.id)).collect();
-                    self.state.apply_configuration(at, owners, encode_configuration(&configuration));
+                    let epoch = configuration.recovery_epoch().0;
+                    self.state.apply_configuration(at, epoch, owners, encode_configuration(&configuration));
                 }
             }
         }

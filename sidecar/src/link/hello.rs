@@ -3,7 +3,7 @@
 //! Nobody refuses a caller because of the configuration he himself holds (K1): only the cluster, the
 //! recovery epoch, the version and the certificate decide.
 
-use quorate_raft::Identity;
+use quorate_raft::{Identity, RaftId};
 
 use super::wire::Hello;
 use crate::tls::PeerIdentity;
@@ -19,12 +19,17 @@ pub(super) enum Refused {
     Cluster(String),
     /// One of the two is from before a recovery (K18).
     #[error(
-        "its recovery epoch is {theirs}, ours is {ours}: the member of the lower epoch must rejoin empty"
+        "{caller} is at recovery epoch {theirs} and {called} at {ours}: the one of the lower epoch is from before a \
+         quorum recovery and must rejoin empty, under a new Raft ID"
     )]
     RecoveryEpoch {
-        /// The other end's.
+        /// Who is refused.
+        caller: RaftId,
+        /// The recovery epoch of its directory.
         theirs: u64,
-        /// Ours.
+        /// Who refuses.
+        called: RaftId,
+        /// The recovery epoch of its own directory.
         ours: u64,
     },
     /// No version in common (K24).
@@ -65,7 +70,12 @@ pub(super) fn check(ours: &Identity, theirs: &Hello, certificate: &PeerIdentity)
         return Err(Refused::Cluster(theirs.cluster_id.to_string()));
     }
     if theirs.recovery_epoch != ours.recovery_epoch {
-        return Err(Refused::RecoveryEpoch { theirs: theirs.recovery_epoch.0, ours: ours.recovery_epoch.0 });
+        return Err(Refused::RecoveryEpoch {
+            caller: theirs.sender.raft_id.clone(),
+            theirs: theirs.recovery_epoch.0,
+            called: ours.server.raft_id.clone(),
+            ours: ours.recovery_epoch.0,
+        });
     }
     if theirs.version_min > VERSION || theirs.version_max < VERSION {
         return Err(Refused::Version { min: theirs.version_min, max: theirs.version_max });
@@ -79,7 +89,7 @@ pub(super) fn check(ours: &Identity, theirs: &Hello, certificate: &PeerIdentity)
 
 #[cfg(test)]
 mod tests {
-    use quorate_raft::{ClusterId, Incarnation, RaftId, RecoveryEpoch, ServerId};
+    use quorate_raft::{ClusterId, Incarnation, RecoveryEpoch, ServerId};
 
     use super::*;
 
@@ -91,7 +101,7 @@ mod tests {
         }
     }
 
-    /// K23: the acceptor compares hello with certificate; K1, K18, K24: nothing else refuses a caller.
+    /// K23: the acceptor compares hello with certificate; K1, K18, K24, S27: nothing else refuses a caller.
     #[test]
     fn a_caller_is_refused_by_cluster_epoch_version_or_certificate_and_nothing_else() {
         let us = identity(1, "a");
@@ -101,7 +111,14 @@ mod tests {
         let other_cluster = Hello { cluster_id: ClusterId(2), ..good.clone() };
         assert!(matches!(check(&us, &other_cluster, &certificate), Err(Refused::Cluster(_))));
         let recovered = Hello { recovery_epoch: RecoveryEpoch(1), ..good.clone() };
-        assert!(matches!(check(&us, &recovered, &certificate), Err(Refused::RecoveryEpoch { .. })));
+        let refused = check(&us, &recovered, &certificate).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "b is at recovery epoch 1 and a at 0: the one of the lower epoch is from before a quorum recovery and must \
+             rejoin empty, under a new Raft ID"
+        );
+        let recovered = Identity { recovery_epoch: RecoveryEpoch(1), ..us.clone() };
+        assert!(matches!(check(&recovered, &good, &certificate), Err(Refused::RecoveryEpoch { .. })));
         let newer = Hello { version_min: VERSION + 1, version_max: VERSION + 2, ..good.clone() };
         assert!(matches!(check(&us, &newer, &certificate), Err(Refused::Version { .. })));
         let stolen = PeerIdentity::new(1, "c");

@@ -252,12 +252,15 @@ fn configuration_to_wire(configuration: &Configuration) -> proto::Configuration 
             replaces,
         }
     });
-    proto::Configuration { servers: servers.collect() }
+    proto::Configuration { servers: servers.collect(), recovery_epoch: configuration.recovery_epoch().0 }
 }
 
 fn configuration_from_wire(configuration: proto::Configuration) -> Result<Configuration, WireError> {
+    let recovery_epoch = RecoveryEpoch(configuration.recovery_epoch);
     let servers = configuration.servers.into_iter().map(server_from_wire).collect::<Result<_, _>>()?;
-    Configuration::new(servers).map_err(|error| WireError::new("configuration", error.to_string()))
+    let configuration =
+        Configuration::new(servers).map_err(|error| WireError::new("configuration", error.to_string()))?;
+    Ok(configuration.in_epoch(recovery_epoch))
 }
 
 fn server_from_wire(server: proto::Server) -> Result<Server, WireError> {
@@ -337,7 +340,8 @@ mod tests {
             server("d", Suffrage::Outgoing, Intent::Voter),
             server("e", Suffrage::Incoming, Intent::ReplacementFor(id("d"))),
         ])
-        .unwrap();
+        .unwrap()
+        .in_epoch(RecoveryEpoch(2));
         let entry = |index, payload| Entry { term: Term(3), index: Index(index), payload };
         vec![
             Body::PreVoteRequest { proposed: Term(4), last: at(3, 9) },

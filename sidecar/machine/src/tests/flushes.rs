@@ -89,7 +89,12 @@ fn the_memtable_counts_what_it_holds_and_not_what_passed_through() {
 #[test]
 fn a_flush_holds_everything_at_one_index() {
     let mut machine = machine();
-    machine.apply_configuration(Position { index: 1, term: 2 }, vec![], Bytes::from_static(b"three servers"));
+    machine.apply_configuration(
+        Position { index: 1, term: 2 },
+        3,
+        vec![],
+        Bytes::from_static(b"three servers"),
+    );
     let change = SettingsChange { max_trailing_logs: Some(99), ..SettingsChange::default() };
     apply(&mut machine, Command::SetAutopilot { change, mode: SettingsMode::Merge, expected: None });
     machine.apply_empty(Position { index: 3, term: 5 });
@@ -145,7 +150,7 @@ fn newer_rows_are_refused_by_their_version() {
 fn version_1_rows_are_what_they_were() {
     let mut machine = machine();
     let owners = vec![Owner("db-0@7".to_owned())];
-    machine.apply_configuration(Position { index: 1, term: 1 }, owners, Bytes::from_static(b"servers"));
+    machine.apply_configuration(Position { index: 1, term: 1 }, 0, owners, Bytes::from_static(b"servers"));
     let owner = Some(Owner("db-0@7".to_owned()));
     apply(&mut machine, Command::RegisterClient { owner });
     let tag = Tag { client: ClientId(2), sequence: 6, acked_below: 5 };

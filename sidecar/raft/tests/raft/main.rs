@@ -20,6 +20,7 @@ mod membership;
 mod paper;
 mod random;
 mod reads;
+mod recovery;
 mod replace;
 mod replication;
 mod snapshots;

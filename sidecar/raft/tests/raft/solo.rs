@@ -43,8 +43,17 @@ impl Solo {
     }
 
     pub(crate) fn with(disk: Disk, settings: Settings) -> Self {
+        Self::start(disk, settings, RecoveryEpoch(0))
+    }
+
+    /// The member `a` on a disk of this recovery epoch.
+    pub(crate) fn in_epoch(disk: Disk, recovery_epoch: RecoveryEpoch) -> Self {
+        Self::start(disk, Settings::default(), recovery_epoch)
+    }
+
+    fn start(disk: Disk, settings: Settings, recovery_epoch: RecoveryEpoch) -> Self {
         let now = Now(Duration::from_secs(10));
-        let identity = Identity { cluster_id: CLUSTER, recovery_epoch: RecoveryEpoch(0), server: id("a") };
+        let identity = Identity { cluster_id: CLUSTER, recovery_epoch, server: id("a") };
         let raft = Raft::new(identity, settings, disk.stored(1_000), 1, now).unwrap();
         let mut solo = Self {
             raft,
