@@ -54,6 +54,8 @@ pub struct Cluster {
     admin_token: String,
     directory: PathBuf,
     options: ClusterOptions,
+    /// The minimum for members that are new.
+    recovery_epoch: RecoveryEpoch,
     slots: Vec<Slot>,
 }
 
@@ -74,9 +76,15 @@ impl Cluster {
         let authority = Authority::new(cluster_id.0)
             .map_err(|error| Failure::new(Code::Unavailable, format!("cannot create a CA: {error}")))?;
         let admin_token = uuid::Uuid::new_v4().simple().to_string();
-        let directory = directory.to_path_buf();
-        let mut cluster =
-            Self { authority, id: cluster_id, admin_token, directory, options, slots: Vec::new() };
+        let mut cluster = Self {
+            authority,
+            id: cluster_id,
+            admin_token,
+            directory: directory.to_path_buf(),
+            options,
+            recovery_epoch: RecoveryEpoch::default(),
+            slots: Vec::new(),
+        };
         for _ in 0..count {
             cluster.start_member().await?;
         }
@@ -108,7 +116,7 @@ impl Cluster {
             cluster_id: self.id,
             disk,
             raft_id,
-            recovery_epoch_min: RecoveryEpoch(0),
+            recovery_epoch_min: self.recovery_epoch,
             advertise,
             credentials,
             admin_token: Some(self.admin_token.clone()),
@@ -165,6 +173,11 @@ impl Cluster {
     pub fn recreate_directory(&mut self, number: usize) -> Result<(), Failure> {
         self.slots[number].settings.disk = open_disk(&self.directory_of(number))?;
         Ok(())
+    }
+
+    /// Members that are new from now on are started for a cluster recovered at this epoch (K18).
+    pub fn set_recovery_epoch(&mut self, epoch: RecoveryEpoch) {
+        self.recovery_epoch = epoch;
     }
 
     fn directory_of(&self, number: usize) -> PathBuf {

@@ -66,6 +66,16 @@ pub(super) fn ours(identity: &Identity, expected: Option<quorate_raft::ServerId>
 
 /// Whether `theirs` may talk to us; `certificate` is what TLS has shown.
 pub(super) fn check(ours: &Identity, theirs: &Hello, certificate: &PeerIdentity) -> Result<(), Refused> {
+    check_words(ours, theirs)?;
+    let said = PeerIdentity::new(theirs.cluster_id.0, theirs.sender.raft_id.as_str());
+    if said != *certificate {
+        return Err(Refused::Certificate { said: said.to_string(), certificate: certificate.to_string() });
+    }
+    Ok(())
+}
+
+/// What needs no certificate: each end asks it of the other's hello.
+pub(super) fn check_words(ours: &Identity, theirs: &Hello) -> Result<(), Refused> {
     if theirs.cluster_id != ours.cluster_id {
         return Err(Refused::Cluster(theirs.cluster_id.to_string()));
     }
@@ -79,10 +89,6 @@ pub(super) fn check(ours: &Identity, theirs: &Hello, certificate: &PeerIdentity)
     }
     if theirs.version_min > VERSION || theirs.version_max < VERSION {
         return Err(Refused::Version { min: theirs.version_min, max: theirs.version_max });
-    }
-    let said = PeerIdentity::new(theirs.cluster_id.0, theirs.sender.raft_id.as_str());
-    if said != *certificate {
-        return Err(Refused::Certificate { said: said.to_string(), certificate: certificate.to_string() });
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Code, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::FromPeer;
@@ -23,7 +23,7 @@ use super::hello;
 use super::wire::{Hello, message_from_wire, message_to_wire};
 use crate::limits::{
     DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, FRAMES_WAITING_MAX, HANDSHAKE_TIMEOUT, LINK_BATCH_BYTES_MAX,
-    LINK_BATCH_MAX, LINK_MESSAGE_BYTES_MAX, VOLUME_LOST_PAUSE,
+    LINK_BATCH_MAX, LINK_MESSAGE_BYTES_MAX, REFUSED_PAUSE, VOLUME_LOST_PAUSE,
 };
 
 pub(super) struct PeerTask {
@@ -39,6 +39,8 @@ enum Ended {
     Done,
     /// Whoever answered is not the expected incarnation.
     VolumeLost(String),
+    /// Whoever answered refuses us, or we refuse it: by cluster, recovery epoch, version or certificate.
+    Refused(String),
     Broken(String),
 }
 
@@ -57,12 +59,13 @@ impl PeerTask {
     pub(super) async fn run(mut self) {
         let mut backoff = DIAL_BACKOFF_MIN;
         let mut failures: u64 = 0;
+        let mut refused = None;
         let peer = self.dialer.peer().clone();
         while let Some(first) = self.messages.recv().await {
             let ended = match self.open().await {
                 Ok((frames, answers)) => {
                     info!(%peer, address = %self.dialer.address(), failures, "connected to peer");
-                    (backoff, failures) = (DIAL_BACKOFF_MIN, 0);
+                    (backoff, failures, refused) = (DIAL_BACKOFF_MIN, 0, None);
                     self.pump(first, frames, answers).await
                 }
                 Err(ended) => ended,
@@ -72,6 +75,14 @@ impl PeerTask {
                 Ended::VolumeLost(found) => {
                     warn!(%peer, found, "the peer's volume is not the recorded one; it gets nothing until it is replaced");
                     VOLUME_LOST_PAUSE
+                }
+                Ended::Refused(why) => {
+                    // Nothing will change by itself: a person must see it (K18, K24), and once is enough.
+                    if refused.as_ref() != Some(&why) {
+                        warn!(%peer, why, "no connection to peer: one of the two refuses the other");
+                        refused = Some(why);
+                    }
+                    REFUSED_PAUSE
                 }
                 Ended::Broken(why) => {
                     // Once per outage: the next failures only count.
@@ -108,10 +119,9 @@ impl PeerTask {
             let mut answers = client
                 .exchange(ReceiverStream::new(outgoing))
                 .await
-                .map_err(|status| Ended::Broken(status.message().to_owned()))?
+                .map_err(|status| ended(&status))?
                 .into_inner();
-            let frame =
-                answers.message().await.map_err(|status| Ended::Broken(status.message().to_owned()))?;
+            let frame = answers.message().await.map_err(|status| ended(&status))?;
             let frame = frame.ok_or_else(|| Ended::Broken("closed before its hello".to_owned()))?;
             let theirs = Hello::from_wire(frame.hello).map_err(|error| Ended::Broken(error.to_string()))?;
             Ok((theirs, answers))
@@ -125,6 +135,7 @@ impl PeerTask {
 
     /// TLS has shown the Raft ID; the hello shows the directory behind it (K1).
     async fn judge(&self, theirs: &Hello) -> Result<(), Ended> {
+        hello::check_words(&self.identity, theirs).map_err(|refused| Ended::Refused(refused.to_string()))?;
         let expected = self.dialer.peer();
         if theirs.sender == *expected {
             return Ok(());
@@ -174,6 +185,12 @@ impl PeerTask {
         }
         Ok(())
     }
+}
+
+/// Why a stream never began.
+fn ended(status: &Status) -> Ended {
+    let why = status.message().to_owned();
+    if status.code() == Code::PermissionDenied { Ended::Refused(why) } else { Ended::Broken(why) }
 }
 
 /// One frame of what waits, up to its bounds; the message that no longer fits is left in `next`.

@@ -4,6 +4,7 @@
 mod faults;
 mod identity;
 mod membership;
+mod recovery;
 mod snapshots;
 mod stopping;
 mod writes;
