@@ -115,6 +115,7 @@ impl Member {
             cluster_id: settings.cluster_id,
             recovery_epoch: found.recovery_epoch,
             server: ServerId::new(found.raft_id.clone(), found.incarnation),
+            versions: settings.versions,
         });
         info!(
             raft_id = %identity.server.raft_id,

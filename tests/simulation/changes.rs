@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use quorate_raft::{
     Address, Answer, Change, ClusterId, Index, Input, Intent, Refusal, RemoveReason, ServerId, Status,
-    Suffrage, Ticket,
+    Suffrage, Ticket, Versions,
 };
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -148,7 +148,12 @@ impl World {
             }
             if let Some(member) = outside.filter(|_| is_formed || servers.len() < self.options.members) {
                 let (id, address) = (member.id.clone(), member.address()?);
-                return Ok(Some(Choice::Change(Change::AddNonVoter { id, address, intent: Intent::Voter })));
+                return Ok(Some(Choice::Change(Change::AddNonVoter {
+                    id,
+                    address,
+                    intent: Intent::Voter,
+                    versions: Versions::OURS,
+                })));
             }
         }
         let chosen = servers.choose(&mut self.rng).map(|server| server.id.clone());

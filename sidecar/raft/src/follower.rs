@@ -50,6 +50,9 @@ impl Raft {
             self.send(from, Body::AppendResponse { epoch, outcome });
             return;
         }
+        if self.is_beyond_us(&from, &entries) {
+            return;
+        }
         if !self.take_entries(entries) {
             self.refuse_message(from, InvalidMessage::TouchesCommitted);
             return;
@@ -98,6 +101,7 @@ impl Raft {
         self.outbox.mark_log();
         if let Some(configuration) = configuration {
             self.remember_membership(configuration.contains(self.id()));
+            self.forget_versions(&configuration);
             self.configurations.append(IndexedConfiguration { index, configuration });
             self.event(Event::ConfigurationChanged { index });
             self.follow_configuration();

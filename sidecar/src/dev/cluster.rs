@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::{
-    Address, Change, ClusterId, Intent, Membership, RaftId, RecoveryEpoch, ServerId, Settings,
+    Address, Change, ClusterId, Intent, Membership, RaftId, RecoveryEpoch, ServerId, Settings, Versions,
 };
 use quorate_store::Disk;
 use tokio::sync::watch;
@@ -32,11 +32,13 @@ pub struct ClusterOptions {
     pub ports: fn(u16) -> Result<MemberPorts, Failure>,
     /// Timing and retention.
     pub raft: Settings,
+    /// What members speak that are new.
+    pub versions: Versions,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { ports: MemberPorts::free, raft: Settings::default() }
+        Self { ports: MemberPorts::free, raft: Settings::default(), versions: Versions::OURS }
     }
 }
 
@@ -117,6 +119,7 @@ impl Cluster {
             disk,
             raft_id,
             recovery_epoch_min: self.recovery_epoch,
+            versions: self.options.versions,
             advertise,
             credentials,
             admin_token: Some(self.admin_token.clone()),
@@ -150,6 +153,15 @@ impl Cluster {
         }
     }
 
+    /// As [`Cluster::start_again`], but tried once.
+    pub async fn start_now(&mut self, number: usize) -> Result<(), Failure> {
+        let slot = &mut self.slots[number];
+        let raft = self.options.raft;
+        let started = Member::start_with(slot.settings.clone(), &slot.ports.addresses(), raft).await;
+        slot.member = Some(started?);
+        Ok(())
+    }
+
     /// Stops a member gracefully.
     pub async fn stop_member(&mut self, number: usize) {
         if let Some(member) = self.slots[number].member.take() {
@@ -162,6 +174,11 @@ impl Cluster {
         if let Some(member) = self.slots[number].member.take() {
             member.abort().await;
         }
+    }
+
+    /// A stopped member becomes one of another build (K24).
+    pub fn set_versions(&mut self, number: usize, versions: Versions) {
+        self.slots[number].settings.versions = versions;
     }
 
     /// Where a member's files are.
@@ -263,7 +280,8 @@ impl Cluster {
                 return Ok(());
             }
             let (id, address, intent) = (server.clone(), address.clone(), intent.clone());
-            let change = Change::AddNonVoter { id, address, intent };
+            let versions = self.slots[number].settings.versions;
+            let change = Change::AddNonVoter { id, address, intent, versions };
             match leader.change_membership(latest.index, change, deadline).await {
                 Ok(_) => return Ok(()),
                 // The picture was old, or the leader changed: look again.

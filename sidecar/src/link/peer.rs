@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_client::PeerClient;
-use quorate_raft::{Body, Identity, Message, Term};
+use quorate_raft::{Body, Identity, Message, Term, Version, Versions};
 use rand::Rng;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
@@ -31,6 +32,8 @@ pub(super) struct PeerTask {
     dialer: Arc<Dialer>,
     messages: mpsc::Receiver<Message>,
     inbox: mpsc::Sender<FromPeer>,
+    /// The cluster's version, as the driver knows it (K24).
+    version: watch::Receiver<Option<Version>>,
 }
 
 /// Why a stream ended.
@@ -44,7 +47,7 @@ enum Ended {
     Broken(String),
 }
 
-type Open = (mpsc::Sender<proto::Frame>, Streaming<proto::Frame>);
+type Open = (mpsc::Sender<proto::Frame>, Streaming<proto::Frame>, Versions);
 
 impl PeerTask {
     pub(super) fn new(
@@ -52,8 +55,9 @@ impl PeerTask {
         dialer: Arc<Dialer>,
         messages: mpsc::Receiver<Message>,
         inbox: mpsc::Sender<FromPeer>,
+        version: watch::Receiver<Option<Version>>,
     ) -> Self {
-        Self { identity, dialer, messages, inbox }
+        Self { identity, dialer, messages, inbox, version }
     }
 
     pub(super) async fn run(mut self) {
@@ -61,9 +65,16 @@ impl PeerTask {
         let mut failures: u64 = 0;
         let mut refused = None;
         let peer = self.dialer.peer().clone();
+        // An earlier task for the same peer may have ended without a word: its connection counts no more.
+        if self.tell_versions(None).await.is_err() {
+            return;
+        }
         while let Some(first) = self.messages.recv().await {
             let ended = match self.open().await {
-                Ok((frames, answers)) => {
+                Ok((frames, answers, versions)) => {
+                    if self.tell_versions(Some(versions)).await.is_err() {
+                        return;
+                    }
                     info!(%peer, address = %self.dialer.address(), failures, "connected to peer");
                     (backoff, failures, refused) = (DIAL_BACKOFF_MIN, 0, None);
                     self.pump(first, frames, answers).await
@@ -97,11 +108,19 @@ impl PeerTask {
             failures += 1;
             backoff = (backoff * 2).min(DIAL_BACKOFF_MAX);
             while self.messages.try_recv().is_ok() {}
+            if self.tell_versions(None).await.is_err() {
+                return;
+            }
             if self.inbox.send(FromPeer::Unreachable(peer.clone())).await.is_err() {
                 return;
             }
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// What the peer speaks counts as long as the connection over which it said so (K24).
+    async fn tell_versions(&self, versions: Option<Versions>) -> Result<(), SendError<FromPeer>> {
+        self.inbox.send(FromPeer::Versions { peer: self.dialer.peer().clone(), versions }).await
     }
 
     /// Connects and exchanges hellos.
@@ -130,12 +149,14 @@ impl PeerTask {
             .await
             .map_err(|_| Ended::Broken("no hello in time".to_owned()))??;
         self.judge(&theirs).await?;
-        Ok((frames, answers))
+        Ok((frames, answers, theirs.versions))
     }
 
     /// TLS has shown the Raft ID; the hello shows the directory behind it (K1).
     async fn judge(&self, theirs: &Hello) -> Result<(), Ended> {
-        hello::check_words(&self.identity, theirs).map_err(|refused| Ended::Refused(refused.to_string()))?;
+        let cluster = *self.version.borrow();
+        hello::check_words(&self.identity, cluster, theirs)
+            .map_err(|refused| Ended::Refused(refused.to_string()))?;
         let expected = self.dialer.peer();
         if theirs.sender == *expected {
             return Ok(());

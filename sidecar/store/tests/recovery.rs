@@ -4,7 +4,7 @@
 mod fixture;
 
 use fixture::{Member, append, command, commands, configuration, frozen, put, raft_id, vote};
-use quorate_machine::{Command, Machine, Outcome, Owner, Position, Tag, Tagged};
+use quorate_machine::{Command, Era, Machine, Outcome, Owner, Position, Tag, Tagged};
 use quorate_raft::{
     ClusterId, Configuration, Entry, Incarnation, Index, Payload, Persist, Recovery, RecoveryEpoch,
     RecoveryRequest, Server, ServerId, Stored, Suffrage, Term,
@@ -88,11 +88,8 @@ fn a_crash_at_any_call_of_a_recovery_leaves_the_old_directory_or_the_recovered_o
             let now = found(&opened);
             assert!(now == before || now == after, "cut at {cut_at}, seed {seed}: {now:?}");
             assert!(answered.is_err() || now == after, "cut at {cut_at}, seed {seed}: it had answered well");
-            if now == after {
-                kept += 1
-            } else {
-                lost += 1
-            }
+            let count = if now == after { &mut kept } else { &mut lost };
+            *count += 1;
             recover(&mut opened).unwrap();
             drop(opened);
             assert_eq!(found(&member.open()), after, "cut at {cut_at}, seed {seed}, done again");
@@ -164,7 +161,7 @@ fn keys_and_the_results_of_clients_survive_a_recovery() {
     let rest = opened.log.reader().read(Index(4)..Index(99), u64::MAX).unwrap();
     assert_eq!(rest.len(), 2, "what was not flushed, and the new configuration");
     replay(&mut machine, &rest);
-    assert_eq!(machine.meta().recovery_epoch, 1);
+    assert_eq!(machine.meta().era.recovery_epoch, 1);
     assert!(machine.get(b"flushed").unwrap().entry.is_some());
     let before = machine.get(b"in the log alone").unwrap();
     assert!(before.entry.is_some());
@@ -183,8 +180,11 @@ fn replay(machine: &mut Machine<quorate_store::StateFile>, entries: &[Entry]) {
             Payload::Configuration(configuration) => {
                 let owner = |server: &Server| Owner(server.id.to_string());
                 let owners = configuration.servers().iter().map(owner).collect();
-                let epoch = configuration.recovery_epoch().0;
-                machine.apply_configuration(at, epoch, owners, encode_configuration(configuration));
+                let era = Era {
+                    cluster_version: configuration.version().0,
+                    recovery_epoch: configuration.recovery_epoch().0,
+                };
+                machine.apply_configuration(at, era, owners, encode_configuration(configuration));
             }
             Payload::Noop | Payload::Barrier => machine.apply_empty(at),
         }

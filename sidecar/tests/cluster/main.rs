@@ -7,6 +7,7 @@ mod membership;
 mod recovery;
 mod snapshots;
 mod stopping;
+mod versions;
 mod writes;
 
 use std::time::Duration;

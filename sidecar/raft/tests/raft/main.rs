@@ -28,3 +28,4 @@ mod statements;
 mod stories;
 mod tables;
 mod transfer;
+mod version;

@@ -91,6 +91,7 @@ fn changes_after_a_recovery_keep_its_epoch() {
         id: id("e"),
         address: crate::cluster::address("e"),
         intent: quorate_raft::Intent::Voter,
+        versions: quorate_raft::Versions::OURS,
     };
     let ticket = quorate_raft::Ticket(1);
     solo.step(quorate_raft::Input::ChangeMembership { ticket, expected: Index(5), change });
@@ -171,7 +172,12 @@ fn an_empty_directory_and_one_that_was_removed_are_refused() {
 /// K18: a directory that holds the recovered configuration and not its epoch is no recovered one: a mix is damage.
 #[test]
 fn a_log_of_a_later_epoch_than_its_directory_does_not_start() {
-    let identity = Identity { cluster_id: CLUSTER, recovery_epoch: RecoveryEpoch(0), server: id("a") };
+    let identity = Identity {
+        cluster_id: CLUSTER,
+        recovery_epoch: RecoveryEpoch(0),
+        server: id("a"),
+        versions: quorate_raft::Versions::OURS,
+    };
     let settings = quorate_raft::Settings::default();
     let started = Raft::new(identity, settings, recovered().stored(1_000), 1, Now::default()).map(drop);
     assert_eq!(started, Err(StartError::Inconsistent { part: "recovery epoch" }));

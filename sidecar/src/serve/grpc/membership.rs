@@ -46,7 +46,8 @@ impl Membership for Service {
             let id = shape::server_id("id", add.id)?;
             let address = shape::address(&add.address)?;
             let intent = shape::intent(add.intent)?;
-            let change = Change::AddNonVoter { id, address, intent };
+            let versions = shape::versions(add.version_min, add.version_max)?;
+            let change = Change::AddNonVoter { id, address, intent, versions };
             self.change(change, add.expected_configuration_index, deadline).await
         })
         .await
@@ -145,7 +146,8 @@ impl Membership for Service {
                     Ok((id, MemberFact { has_left, name, node, zone }))
                 })
                 .collect();
-            self.shared.context.autopilot.report(Facts::new(report.declared_replicas, members?));
+            let facts = Facts::new(report.declared_replicas, members?).outdated(report.has_outdated_members);
+            self.shared.context.autopilot.report(facts);
             Ok(v1::ReportFactsResponse {})
         })
         .await

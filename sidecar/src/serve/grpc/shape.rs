@@ -7,6 +7,7 @@ use quorate_machine::limits::KEY_BYTES_MAX;
 use quorate_machine::{ApiIndex, ClientId, KvEntry, Outcome, Tag, TxnOp};
 use quorate_raft::{
     Address, ClusterId, Incarnation, IndexedConfiguration, Intent, RaftId, Server, ServerId, Suffrage,
+    Version, Versions,
 };
 
 use super::refused::Refused;
@@ -46,6 +47,20 @@ pub(super) fn tag(wire: Option<v1::Tag>) -> Result<Option<Tag>, Refused> {
         ));
     }
     Ok(Some(Tag { client: ClientId(tag.client_id), sequence: tag.sequence, acked_below: tag.acked_below }))
+}
+
+/// What a server that is to be added speaks (K24).
+pub(super) fn versions(min: u32, max: u32) -> Result<Versions, Refused> {
+    match (min, max) {
+        (0, 0) => Ok(Versions { min: Version::FIRST, max: Version::FIRST }),
+        (min, max) if 0 < min && min <= max => Ok(Versions { min: Version(min), max: Version(max) }),
+        (min, max) => Err(Refused::field(
+            "version_min",
+            format!(
+                "versions {min} to {max} are no range: pass those of the member's Status; nothing was changed"
+            ),
+        )),
+    }
 }
 
 pub(super) fn check_length(field: &'static str, key: &[u8]) -> Result<(), Refused> {
