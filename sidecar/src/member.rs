@@ -110,13 +110,7 @@ impl Member {
         let opened = open(&settings).await?;
         // A directory from before a recovery must not be heard at all (K18): no port before it is judged.
         let listeners = Listeners::bind(addresses).await?;
-        let found = opened.directory.identity();
-        let identity = Arc::new(Identity {
-            cluster_id: settings.cluster_id,
-            recovery_epoch: found.recovery_epoch,
-            server: ServerId::new(found.raft_id.clone(), found.incarnation),
-            versions: settings.versions,
-        });
+        let identity = Arc::new(identity(&opened, &settings));
         info!(
             raft_id = %identity.server.raft_id,
             incarnation = %identity.server.incarnation,
@@ -220,6 +214,17 @@ impl Member {
         }
         self.running.stop().await;
         info!("stopped");
+    }
+}
+
+/// Who it is for its whole life: what the directory says, and what this build speaks.
+fn identity(opened: &Opened, settings: &MemberSettings) -> Identity {
+    let found = opened.directory.identity();
+    Identity {
+        cluster_id: settings.cluster_id,
+        recovery_epoch: found.recovery_epoch,
+        server: ServerId::new(found.raft_id.clone(), found.incarnation),
+        versions: settings.versions,
     }
 }
 

@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn the_operators_word_decides_and_time_only_where_there_is_no_operator() {
         let long = VERSION_STEADY;
-        let short = VERSION_STEADY - Duration::from_secs(1);
+        let short = VERSION_STEADY.saturating_sub(Duration::from_secs(1));
         for has_operator in [false, true] {
             assert!(may_raise(Some(false), has_operator, Duration::ZERO));
             assert!(!may_raise(Some(true), has_operator, long));

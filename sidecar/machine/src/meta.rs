@@ -87,7 +87,7 @@ pub struct KeysMeta {
 }
 
 /// The state's own numbers at one place in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// The last applied entry.
     pub applied: Position,
@@ -103,20 +103,6 @@ pub struct Meta {
     pub era: Era,
     /// How often the state was restored from an archive (K17).
     pub restore_epoch: u64,
-}
-
-impl Default for Meta {
-    fn default() -> Self {
-        Self {
-            applied: Position::default(),
-            configuration: None,
-            index_base: 0,
-            keys: KeysMeta::default(),
-            autopilot: AutopilotRecord::default(),
-            era: Era::default(),
-            restore_epoch: 0,
-        }
-    }
 }
 
 impl Meta {

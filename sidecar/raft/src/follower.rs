@@ -16,6 +16,7 @@ use crate::outbox::Promises;
 use crate::output::{Event, InvalidMessage};
 use crate::raft::Raft;
 use crate::types::{Epoch, Index, LogId, ServerId};
+use crate::version::newest_version;
 
 impl Raft {
     pub(crate) fn append_request(
@@ -50,7 +51,7 @@ impl Raft {
             self.send(from, Body::AppendResponse { epoch, outcome });
             return;
         }
-        if self.is_beyond_us(&from, &entries) {
+        if self.is_beyond_us(&from, newest_version(&entries)) {
             return;
         }
         if !self.take_entries(entries) {

@@ -105,7 +105,7 @@ const _: () = assert!(
     "the biggest entry must fit in flight"
 );
 const _: () = assert!(
-    VERSION_MIN.0 <= VERSION_MAX.0 && VERSION_MAX.0 - VERSION_MIN.0 <= 1,
+    VERSION_MIN.0 <= VERSION_MAX.0 && VERSION_MAX.0 < VERSION_MIN.0 + 2,
     "a build reads N and N−1 (K24)"
 );
 const _: () = assert!(APPEND_BYTES_IN_FLIGHT_MAX < CACHE_BYTES_MAX, "what is in flight should be in memory");

@@ -80,20 +80,24 @@ impl Raft {
         })
     }
 
-    /// Whether a leader's entries would take us to a version that we do not speak; then none of them is
-    /// taken, and people are told. The gate makes it impossible unless this binary was replaced since.
-    pub(crate) fn is_beyond_us(&mut self, from: &ServerId, entries: &[Entry]) -> bool {
-        let version = |entry: &Entry| match &entry.payload {
-            Payload::Configuration(configuration) => Some(configuration.version()),
-            Payload::Noop | Payload::Command(_) | Payload::Barrier => None,
-        };
-        let newest = entries.iter().filter_map(version).max();
+    /// Whether a leader's entries or snapshot would take us to a version that we do not speak; then nothing
+    /// of it is taken, and people are told. The gate makes it impossible unless this binary was replaced since.
+    pub(crate) fn is_beyond_us(&mut self, from: &ServerId, newest: Option<Version>) -> bool {
         let Some(version) = newest.filter(|newest| *newest > self.identity.versions.max) else {
             return false;
         };
         self.event(Event::VersionTooNew { from: from.clone(), version });
         true
     }
+}
+
+/// The newest version of the cluster that `entries` bring.
+pub(crate) fn newest_version(entries: &[Entry]) -> Option<Version> {
+    let version = |entry: &Entry| match &entry.payload {
+        Payload::Configuration(configuration) => Some(configuration.version()),
+        Payload::Noop | Payload::Command(_) | Payload::Barrier => None,
+    };
+    entries.iter().filter_map(version).max()
 }
 
 fn check_speaks(id: &ServerId, spoken: Option<Versions>, version: Version) -> Result<(), Refusal> {

@@ -139,9 +139,8 @@ impl Runner {
     async fn raise_version(&self, to: Version, expected: Index) {
         let deadline = tokio::time::Instant::now() + AUTOPILOT_ACTION_TIMEOUT;
         match self.handle.change_membership(expected, Change::RaiseVersion { to }, deadline).await {
-            Ok(index) => {
-                info!(version = %to, %index, "the cluster's version was raised: no way back to an older release")
-            }
+            Ok(index) => info!(version = %to, %index, "the cluster's version was raised"),
+            // A connection has just ended, or another change came first: the next round decides anew.
             Err(error) => info!(version = %to, %error, "the cluster's version was not raised"),
         }
     }

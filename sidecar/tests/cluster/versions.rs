@@ -40,8 +40,17 @@ async fn the_version_is_raised_after_a_rolling_update_and_closes_the_way_back() 
     cluster.wait_until("the version is raised", PATIENCE, at_2).await.unwrap();
     write(cluster.handle(2), "after", "x").await.unwrap();
 
-    let follower = (cluster.leader(PATIENCE).await.unwrap() + 1) % 3;
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    let follower = (leader + 1) % 3;
+    let stopped = cluster.handle(follower).view().identity.server.clone();
     cluster.stop_member(follower).await;
+    // A connection that ended says nothing any more.
+    let mut view = cluster.handle(leader).watch_view();
+    let spoken = |view: &quorate_sidecar::driver::View| {
+        view.status.peers.iter().find(|peer| peer.id == stopped).and_then(|peer| peer.versions)
+    };
+    let forgotten = view.wait_for(|view| spoken(view).is_none());
+    tokio::time::timeout(PATIENCE, forgotten).await.unwrap().unwrap();
     cluster.set_versions(follower, OLD);
     let failure = cluster.start_now(follower).await.unwrap_err();
     assert_eq!(failure.code, Code::Unavailable, "it must not be taken for damage: {failure}");

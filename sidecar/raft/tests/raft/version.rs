@@ -42,11 +42,11 @@ fn ask(solo: &mut Solo, change: Change) -> Result<Answer, Refusal> {
 }
 
 fn answer(solo: &mut Solo) -> Result<Answer, Refusal> {
-    let answers = solo.others.drain(..).filter_map(|output| match output {
+    let mut answers = solo.others.drain(..).filter_map(|output| match output {
         Output::Answer { result, .. } => Some(result),
         _ => None,
     });
-    answers.last().expect("it is answered")
+    answers.next_back().expect("it is answered")
 }
 
 fn raise(solo: &mut Solo, to: u32) -> Result<Answer, Refusal> {
@@ -184,6 +184,20 @@ fn entries_of_a_version_beyond_ours_are_not_taken_and_people_are_told() {
         solo.hear("b", 2, heartbeat.clone());
     }
     assert_eq!((solo.status().role, solo.status().term), (Role::Follower, Term(2)));
+}
+
+/// K24: nor is a snapshot of such a version installed: this build could not read the state.
+#[test]
+fn a_snapshot_of_a_version_beyond_ours_is_not_installed() {
+    let mut solo = Solo::new(founded(&["a", "b", "c"], &[], true));
+    let raised = configuration(&["a", "b", "c"], &[]).at_version(Version(2));
+    let last = log_id(2, 9);
+    let configuration = quorate_raft::IndexedConfiguration { index: Index(8), configuration: raised };
+    let meta = quorate_raft::SnapshotMeta { last, configuration };
+    solo.step(Input::SnapshotReceived { from: id("b"), term: Term(2), epoch: Epoch(1), meta });
+    assert_eq!(solo.others, [Output::DiscardSnapshot { last }]);
+    assert_eq!(solo.status().last, log_id(1, 1));
+    assert!(solo.events.contains(&Event::VersionTooNew { from: id("b"), version: Version(2) }));
 }
 
 /// K24, K8: a build that does not read the cluster's version does not start on its directory, and does not call it damage.
