@@ -13,12 +13,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{Identity, Incarnation, ServerId, Settings};
+use quorate_raft::{Identity, Incarnation, RecoveryRequest, ServerId, Settings};
 use quorate_store::{Directory, Opened};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::autopilot::{self, Autopilot, Publish};
@@ -27,6 +27,7 @@ use crate::driver::{self, Doom, Handle, Parts, Running, storage_failure};
 use crate::exit::{Code, Failure};
 use crate::limits::{HANDOVER_TIMEOUT, STOP_DRAIN_TIMEOUT};
 use crate::link::{self, LinkServer, Receiving};
+use crate::recover;
 use crate::serve;
 use crate::settings::{Addresses, MemberSettings};
 
@@ -90,6 +91,8 @@ pub struct Member {
     handle: Handle,
     autopilot: Autopilot,
     doom: Doom,
+    /// A recovery that somebody asked this member for.
+    recovery: watch::Receiver<Option<RecoveryRequest>>,
     stopping: watch::Sender<bool>,
     running: Running,
     tasks: JoinSet<()>,
@@ -99,6 +102,24 @@ impl Member {
     /// Opens (or creates) its directory, then its ports, and starts everything. Needs a tokio runtime.
     pub async fn start(settings: MemberSettings, addresses: &Addresses) -> Result<Self, Failure> {
         Self::start_with(settings, addresses, Settings::default()).await
+    }
+
+    /// As [`Member::start_with`], after another member ran on the same directory and ports in this process: work of it on
+    /// other threads may hold them a moment longer.
+    pub async fn start_again(
+        settings: MemberSettings,
+        addresses: &Addresses,
+        raft: Settings,
+    ) -> Result<Self, Failure> {
+        let until = Instant::now() + RELEASE_PATIENCE;
+        loop {
+            match Self::start_with(settings.clone(), addresses, raft).await {
+                Err(failure) if failure.code == Code::Unavailable && Instant::now() < until => {
+                    tokio::time::sleep(RELEASE_GLANCE).await;
+                }
+                started => return started,
+            }
+        }
     }
 
     /// As [`Member::start`], with timing and retention other than the defaults.
@@ -143,18 +164,11 @@ impl Member {
                 _ = stop.wait_for(|stopping| *stopping) => {}
             }
         });
-        if let Some(path) = &settings.control_socket {
-            let (requests, mut stop) =
-                (control::serve(control::listen(path)?, handle.clone()), stopped.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = requests => {}
-                    _ = stop.wait_for(|stopping| *stopping) => {}
-                }
-            });
-        }
+        spawn_control(&mut tasks, &settings, &handle, &stopped)?;
+        let (recovery, wanted) = watch::channel(None);
         let context = serve::Context {
             publishing,
+            recovery,
             handle: handle.clone(),
             autopilot: autopilot.clone(),
             name: settings.name.into(),
@@ -170,7 +184,7 @@ impl Member {
                 failed.call(failure);
             }
         });
-        Ok(Self { handle, autopilot, doom, stopping, running, tasks })
+        Ok(Self { handle, autopilot, doom, recovery: wanted, stopping, running, tasks })
     }
 
     /// The way to ask it for anything.
@@ -181,6 +195,16 @@ impl Member {
     /// Its autopilot.
     pub fn autopilot(&self) -> &Autopilot {
         &self.autopilot
+    }
+
+    /// Waits until somebody asks this member for a recovery: it is to be stopped, and started with it (K18).
+    pub async fn recovery_wanted(&self) -> RecoveryRequest {
+        let mut recovery = self.recovery.clone();
+        match recovery.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(request)) => request.clone(),
+            // The ports are closed: nobody asks any more.
+            _ => std::future::pending().await,
+        }
     }
 
     /// Waits until it can't go on, and says why.
@@ -253,6 +277,23 @@ fn spawn_link(
     });
 }
 
+fn spawn_control(
+    tasks: &mut JoinSet<()>,
+    settings: &MemberSettings,
+    handle: &Handle,
+    stopping: &watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let Some(path) = &settings.control_socket else { return Ok(()) };
+    let (requests, mut stop) = (control::serve(control::listen(path)?, handle.clone()), stopping.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = requests => {}
+            _ = stop.wait_for(|stopping| *stopping) => {}
+        }
+    });
+    Ok(())
+}
+
 fn spawn_publish(
     tasks: &mut JoinSet<()>,
     settings: &MemberSettings,
@@ -270,15 +311,22 @@ fn spawn_publish(
 /// Opens the directory, creating it first if there is none; off the runtime's thread, as replay may take long.
 async fn open(settings: &MemberSettings) -> Result<Opened, Failure> {
     let (disk, raft_id) = (Arc::clone(&settings.disk), settings.raft_id.clone());
-    let minimum = settings.recovery_epoch_min;
+    let (minimum, recovery) = (settings.recovery_epoch_min, settings.recovery.clone());
     let opened = tokio::task::spawn_blocking(move || {
         if !Directory::exists_on(&disk)? {
             // K1: a new directory is a new server, and no two may ever be taken for one. It belongs to the cluster as
             // that was recovered last (K18).
             Directory::create_on(&disk, raft_id.clone(), Incarnation(rand::random()), minimum)?;
         }
-        let opened = Directory::open_on(&disk, &raft_id)?;
+        let mut opened = Directory::open_on(&disk, &raft_id)?;
         opened.directory.require_recovery_epoch(minimum)?;
+        if let Some(request) = recovery
+            && recover::carry_out(&mut opened, &request)?
+        {
+            // What was read at the opening is the old cluster's.
+            drop(opened);
+            opened = Directory::open_on(&disk, &raft_id)?;
+        }
         Ok(opened)
     })
     .await;
@@ -287,3 +335,8 @@ async fn open(settings: &MemberSettings) -> Result<Opened, Failure> {
         Err(error) => Err(Failure::new(Code::Unavailable, format!("opening the data directory: {error}"))),
     }
 }
+
+/// How long a member that was stopped in this process may take to let go of its directory and ports.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const RELEASE_GLANCE: Duration = Duration::from_millis(50);

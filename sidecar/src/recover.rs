@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use quorate_raft::{Index, LogId, RaftId, Recovery, RecoveryEpoch, RecoveryRequest, ServerId, Unrecoverable};
-use quorate_store::Opened;
+use quorate_store::{Opened, StoreError};
+use tracing::warn;
 
 use crate::args::RecoverArgs;
 use crate::driver::storage_failure;
@@ -31,6 +32,25 @@ pub fn recover(args: &RecoverArgs) -> Result<String, Failure> {
         Recovery::Write { epoch, persist } => {
             opened.log.recover(epoch, &persist).map_err(|error| storage_failure(&error))?;
             Ok(report(&id, epoch, &opened))
+        }
+    }
+}
+
+/// Recovers a directory that a member has just opened, before it starts on it; says whether anything was written. What
+/// can't be done is told and left: the member starts as it is, and whoever asked for it asks again.
+pub(crate) fn carry_out(opened: &mut Opened, request: &RecoveryRequest) -> Result<bool, StoreError> {
+    let identity = opened.directory.identity().clone();
+    let id = ServerId::new(identity.raft_id, identity.incarnation);
+    match opened.stored.recover(&id, identity.recovery_epoch, request) {
+        Ok(Recovery::Done) => Ok(false),
+        Ok(Recovery::Write { epoch, persist }) => {
+            opened.log.recover(epoch, &persist)?;
+            warn!(epoch = epoch.0, log_last = %opened.stored.last, "this member is the one voter of its cluster now");
+            Ok(true)
+        }
+        Err(refusal) => {
+            warn!(%refusal, "the quorum was not recovered, nothing was changed");
+            Ok(false)
         }
     }
 }

@@ -7,12 +7,16 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use quorate_api::v1;
+use quorate_api::v1::cluster_client::ClusterClient;
+use quorate_api::v1::membership_client::MembershipClient;
 use quorate_raft::{
     Address, ClusterId, Configuration, Entry, HardState, Incarnation, Index, Intent, Payload, Persist,
     RaftId, Sequence, Server, ServerId, Suffrage, Term,
 };
 use quorate_sidecar::dev::Authority;
 use quorate_store::Directory;
+use tonic::transport::Endpoint;
 
 const CLUSTER_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
 const RAFT_ID: &str = "db-0-3f2a91c4";
@@ -227,6 +231,58 @@ fn recover_refuses_the_directory_of_a_running_member() {
     let (code, _, said) = recover(&pod, ["--lost", "db-1-77be02d9"]);
     assert_eq!(code, Some(69), "{said}");
     assert!(said.contains("in use by another process: stop it first"), "{said}");
+}
+
+/// K18: the same by a call, on a member that runs: without its word it is refused; with it the process goes on, recovered,
+/// and leads; asked again it answers at once. It stays recovered.
+#[tokio::test]
+async fn a_running_member_is_recovered_by_a_call() {
+    let pod = Pod::new();
+    survivor(&pod);
+    let token = "0123456789abcdef0123456789abcdef";
+    std::fs::write(pod.directory.path().join("token"), token).unwrap();
+    let client_port = free_port();
+    let mut command = pod.command();
+    command
+        .env("QUORATE_CLIENT_PORT", client_port.to_string())
+        .env("QUORATE_ADMIN_TOKEN_FILE", pod.directory.path().join("token"));
+    let mut running = pod.start_as(command);
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{client_port}")).unwrap();
+    let mut membership = MembershipClient::new(endpoint.connect_lazy());
+    let mut recover = async |epoch: u64, lost: &[&str]| {
+        let lost_raft_ids = lost.iter().map(ToString::to_string).collect();
+        let mut request = tonic::Request::new(v1::RecoverRequest { epoch, lost_raft_ids });
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        membership.recover(request).await.map(|answer| answer.into_inner().recovery_epoch)
+    };
+    let lost = ["db-1-77be02d9", "db-2-c01d77aa"];
+    let refused = recover(1, &lost[..1]).await.unwrap_err();
+    assert!(refused.message().contains("nothing was changed: its log ends at term 1, index 1"), "{refused}");
+    assert!(recover(0, &lost).await.unwrap_err().message().contains("epoch is missing"));
+
+    assert_eq!(recover(1, &lost).await.unwrap(), 0, "it is about to");
+    let deadline = Instant::now() + PATIENCE;
+    // While it starts anew nobody answers.
+    while recover(1, &lost).await.unwrap_or(0) != 1 {
+        assert!(Instant::now() < deadline, "it was not recovered");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut cluster = ClusterClient::new(endpoint.connect_lazy());
+    loop {
+        let status = cluster.status(v1::StatusRequest {}).await.unwrap().into_inner();
+        assert_eq!(status.recovery_epoch, 1);
+        if status.leader_raft_id == RAFT_ID && status.is_ready {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it does not lead");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let again = recover(2, &[]).await.unwrap_err();
+    assert!(again.message().contains("leads, so a majority is there"), "{again}");
+    assert!(running.child.try_wait().unwrap().is_none(), "the process goes on");
+    drop(running);
+    let output = pod.command().env("QUORATE_RECOVERY_EPOCH", "2").output().unwrap();
+    assert!(text(&output).contains("is at recovery epoch 1"), "{}", text(&output));
 }
 
 /// K18: a directory from before a recovery ends with 78 before any port is opened: here one of them could not be.

@@ -78,6 +78,34 @@ pub enum Unrecoverable {
     },
 }
 
+impl RecoveryRequest {
+    /// The epoch to go to; none if that was done before. Asked about `id`, whose directory is in epoch
+    /// `found`, knows `latest` and ends at `last`.
+    pub fn check(
+        &self,
+        id: &ServerId,
+        found: RecoveryEpoch,
+        latest: Option<&Configuration>,
+        last: LogId,
+    ) -> Result<Option<RecoveryEpoch>, Unrecoverable> {
+        let latest = latest.ok_or(Unrecoverable::Empty)?;
+        if !latest.contains(id) {
+            return Err(Unrecoverable::NotMember { id: id.clone() });
+        }
+        let others: BTreeSet<RaftId> =
+            latest.voters().filter(|voter| voter.id != *id).map(|voter| voter.id.raft_id.clone()).collect();
+        let epoch = match self.epoch {
+            Some(asked) if asked == found => return Ok(None),
+            Some(asked) if asked < found => return Err(Unrecoverable::EpochPassed { found, asked }),
+            Some(asked) => asked,
+            // Nobody else votes: that is what a recovery makes, and this is its repetition.
+            None if others.is_empty() && latest.is_voter(id) => return Ok(None),
+            None => RecoveryEpoch(found.0 + 1),
+        };
+        if self.lost == others { Ok(Some(epoch)) } else { Err(Unrecoverable::LostDiffer { last, others }) }
+    }
+}
+
 impl Stored {
     /// What makes `id`, whose directory is in epoch `found`, the one voter of a recovered cluster.
     pub fn recover(
@@ -86,21 +114,10 @@ impl Stored {
         found: RecoveryEpoch,
         request: &RecoveryRequest,
     ) -> Result<Recovery, Unrecoverable> {
-        let latest = &self.configurations.last().ok_or(Unrecoverable::Empty)?.configuration;
-        let own = latest.get(id).ok_or_else(|| Unrecoverable::NotMember { id: id.clone() })?;
-        let others: BTreeSet<RaftId> =
-            latest.voters().filter(|voter| voter.id != *id).map(|voter| voter.id.raft_id.clone()).collect();
-        let epoch = match request.epoch {
-            Some(asked) if asked == found => return Ok(Recovery::Done),
-            Some(asked) if asked < found => return Err(Unrecoverable::EpochPassed { found, asked }),
-            Some(asked) => asked,
-            // Nobody else votes: that is what a recovery makes, and this is its repetition.
-            None if others.is_empty() && latest.is_voter(id) => return Ok(Recovery::Done),
-            None => RecoveryEpoch(found.0 + 1),
-        };
-        if request.lost != others {
-            return Err(Unrecoverable::LostDiffer { last: self.last, others });
-        }
+        let latest = self.configurations.last().map(|latest| &latest.configuration);
+        let epoch = request.check(id, found, latest, self.last)?;
+        let own = latest.and_then(|latest| Some((latest, latest.get(id)?)));
+        let (Some(epoch), Some((latest, own))) = (epoch, own) else { return Ok(Recovery::Done) };
         let alone = Server { suffrage: Suffrage::Voter, intent: Intent::Voter, ..own.clone() };
         let configuration = latest.half(vec![alone]).in_epoch(epoch);
         Ok(Recovery::Write { epoch, persist: Box::new(self.sealed_by(configuration)) })

@@ -20,11 +20,6 @@ use crate::exit::{Code, Failure};
 use crate::member::Member;
 use crate::settings::{MemberSettings, open_disk};
 
-/// How long a member that was stopped in this process may take to let go of its directory.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
-/// How often that is looked at.
-const RELEASE_GLANCE: Duration = Duration::from_millis(50);
-
 /// How a cluster differs from the usual.
 #[derive(Clone)]
 pub struct ClusterOptions {
@@ -119,6 +114,7 @@ impl Cluster {
             disk,
             raft_id,
             recovery_epoch_min: self.recovery_epoch,
+            recovery: None,
             versions: self.options.versions,
             advertise,
             credentials,
@@ -137,20 +133,9 @@ impl Cluster {
     /// Starts a member that was stopped.
     pub async fn start_again(&mut self, number: usize) -> Result<(), Failure> {
         let slot = &mut self.slots[number];
-        let until = Instant::now() + RELEASE_PATIENCE;
-        loop {
-            match Member::start_with(slot.settings.clone(), &slot.ports.addresses(), self.options.raft).await
-            {
-                // In one process, work of the old member on other threads may hold the directory a moment longer.
-                Err(failure) if failure.code == Code::Unavailable && Instant::now() < until => {
-                    tokio::time::sleep(RELEASE_GLANCE).await;
-                }
-                started => {
-                    slot.member = Some(started?);
-                    return Ok(());
-                }
-            }
-        }
+        let (settings, addresses) = (slot.settings.clone(), slot.ports.addresses());
+        slot.member = Some(Member::start_again(settings, &addresses, self.options.raft).await?);
+        Ok(())
     }
 
     /// As [`Cluster::start_again`], but tried once.

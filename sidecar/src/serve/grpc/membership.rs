@@ -101,6 +101,24 @@ impl Membership for Service {
         .await
     }
 
+    async fn recover(&self, request: Request<v1::RecoverRequest>) -> Answer<v1::RecoverResponse> {
+        self.call("Membership.Recover", Right::Admin, request, |recover, _| async move {
+            let request = shape::recovery(recover)?;
+            let view = self.handle().view();
+            let found = view.identity.recovery_epoch;
+            let latest = view.status.latest.as_ref().map(|latest| &latest.configuration);
+            let checked = request.check(&view.identity.server, found, latest, view.status.last);
+            if checked.map_err(|refusal| Refused::unrecoverable(&refusal))?.is_some() {
+                if let Some(leader) = &view.status.leader {
+                    return Err(Refused::quorum_is_there(&leader.id));
+                }
+                self.shared.context.recovery.send_replace(Some(request));
+            }
+            Ok(v1::RecoverResponse { recovery_epoch: found.0 })
+        })
+        .await
+    }
+
     async fn transfer_leadership(
         &self,
         request: Request<v1::TransferLeadershipRequest>,

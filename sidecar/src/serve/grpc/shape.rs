@@ -6,8 +6,8 @@ use quorate_api::v1::{self, intent, txn_op::Op};
 use quorate_machine::limits::KEY_BYTES_MAX;
 use quorate_machine::{ApiIndex, ClientId, KvEntry, Outcome, Tag, TxnOp};
 use quorate_raft::{
-    Address, ClusterId, Incarnation, IndexedConfiguration, Intent, RaftId, Server, ServerId, Suffrage,
-    Version, Versions,
+    Address, ClusterId, Incarnation, IndexedConfiguration, Intent, RaftId, RecoveryEpoch, RecoveryRequest,
+    Server, ServerId, Suffrage, Version, Versions,
 };
 
 use super::refused::Refused;
@@ -47,6 +47,20 @@ pub(super) fn tag(wire: Option<v1::Tag>) -> Result<Option<Tag>, Refused> {
         ));
     }
     Ok(Some(Tag { client: ClientId(tag.client_id), sequence: tag.sequence, acked_below: tag.acked_below }))
+}
+
+/// A recovery always names its epoch here: the question is repeated until that is reached (K18).
+pub(super) fn recovery(wire: v1::RecoverRequest) -> Result<RecoveryRequest, Refused> {
+    if wire.epoch == 0 {
+        return Err(Refused::field(
+            "epoch",
+            "epoch is missing: pass the member's recovery epoch plus one; nothing was changed",
+        ));
+    }
+    let lost: Result<_, _> = wire.lost_raft_ids.iter().map(|id| RaftId::new(id)).collect();
+    let lost =
+        lost.map_err(|error| Refused::field("lost_raft_ids", format!("{error}; nothing was changed")))?;
+    Ok(RecoveryRequest { lost, epoch: Some(RecoveryEpoch(wire.epoch)) })
 }
 
 /// What a server that is to be added speaks (K24).
