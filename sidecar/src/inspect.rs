@@ -19,6 +19,7 @@ struct Report {
     incarnation: String,
     cluster_id: Option<String>,
     recovery_epoch: u64,
+    cluster_version: Option<u32>,
     term: u64,
     vote: Option<String>,
     first_index: u64,
@@ -65,12 +66,14 @@ fn read(directory: &Path) -> Result<Report, StoreError> {
     let opened = open_stopped(directory)?;
     let identity = opened.directory.identity();
     let stored = &opened.stored;
-    let configuration = stored.configurations.last().map(|latest| latest.configuration.servers().iter());
+    let latest = stored.configurations.last().map(|latest| &latest.configuration);
+    let configuration = latest.map(|latest| latest.servers().iter());
     Ok(Report {
         raft_id: identity.raft_id.to_string(),
         incarnation: identity.incarnation.to_string(),
         cluster_id: stored.cluster_id.map(|id| id.to_string()),
         recovery_epoch: identity.recovery_epoch.0,
+        cluster_version: latest.map(|latest| latest.version().0),
         term: stored.hard_state.term.0,
         vote: stored.hard_state.vote.as_ref().map(ToString::to_string),
         first_index: opened.log.first().0,
@@ -110,6 +113,7 @@ impl Report {
             ("incarnation", self.incarnation.clone()),
             ("cluster id", self.cluster_id.clone().unwrap_or_else(none)),
             ("recovery epoch", self.recovery_epoch.to_string()),
+            ("cluster version", self.cluster_version.map_or_else(none, |version| version.to_string())),
             ("term", self.term.to_string()),
             ("vote", self.vote.clone().unwrap_or_else(none)),
             // Survivors are compared by it (K18): the greater term, then the greater index, is the better one.

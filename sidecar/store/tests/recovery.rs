@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use fixture::{Member, append, command, commands, configuration, frozen, put, raft_id, vote};
+use fixture::{Member, append, command, commands, configuration, frozen, log_id, put, raft_id, vote};
 use quorate_machine::{Command, Era, Machine, Outcome, Owner, Position, Tag, Tagged};
 use quorate_raft::{
     ClusterId, Configuration, Entry, Incarnation, Index, Payload, Persist, Recovery, RecoveryEpoch,
@@ -126,6 +126,28 @@ fn a_directory_from_before_a_recovery_is_refused() {
     let error = directory.require_recovery_epoch(RecoveryEpoch(2)).unwrap_err();
     assert_eq!(error.exit_code(), EXIT_WRONG_IDENTITY);
     assert!(error.to_string().contains("rejoin empty"), "{error}");
+}
+
+/// K3, K18: a survivor whose log was compacted away recovers from its state alone.
+#[test]
+fn a_survivor_with_an_empty_log_is_recovered_from_its_state() {
+    let member = Member::new();
+    let mut opened = member.open();
+    let first = Persist { cluster_id: Some(CLUSTER), ..append(1, vec![founding()]) };
+    opened.log.commit(&[first, Persist { commit: Index(8), ..append(2, commands(1, 2, 8)) }]).unwrap();
+    let mut machine = Machine::open(opened.state.clone()).unwrap();
+    replay(&mut machine, &[founding()]);
+    (2..=8).for_each(|index| put(&mut machine, 1, index));
+    opened.state.flush(&frozen(&mut machine)).unwrap();
+    opened.log.compact(Index(8)).unwrap();
+    assert_eq!((opened.log.first(), opened.log.last()), (Index(9), log_id(1, 8)));
+    drop((machine, opened));
+    recover(&mut member.open()).unwrap();
+    let opened = member.crash_and_open(3);
+    assert_eq!((opened.log.first(), opened.stored.commit), (Index(9), Index(9)));
+    let latest = opened.stored.configurations.last().unwrap();
+    assert_eq!((latest.index, latest.configuration.servers().len()), (Index(9), 1));
+    assert_eq!(opened.stored.applied, log_id(1, 8));
 }
 
 /// K18, K20: a recovery touches neither keys nor the table of clients: a retry from before it is still a retry.

@@ -18,6 +18,7 @@ mod elections;
 mod hostile;
 mod membership;
 mod paper;
+mod pipeline;
 mod random;
 mod reads;
 mod recovery;

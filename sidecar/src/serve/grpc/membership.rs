@@ -103,7 +103,7 @@ impl Membership for Service {
 
     async fn recover(&self, request: Request<v1::RecoverRequest>) -> Answer<v1::RecoverResponse> {
         self.call("Membership.Recover", Right::Admin, request, |recover, _| async move {
-            let request = shape::recovery(recover)?;
+            let request = shape::recovery(&recover)?;
             let view = self.handle().view();
             let found = view.identity.recovery_epoch;
             let latest = view.status.latest.as_ref().map(|latest| &latest.configuration);

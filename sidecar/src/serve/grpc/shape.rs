@@ -50,7 +50,7 @@ pub(super) fn tag(wire: Option<v1::Tag>) -> Result<Option<Tag>, Refused> {
 }
 
 /// A recovery always names its epoch here: the question is repeated until that is reached (K18).
-pub(super) fn recovery(wire: v1::RecoverRequest) -> Result<RecoveryRequest, Refused> {
+pub(super) fn recovery(wire: &v1::RecoverRequest) -> Result<RecoveryRequest, Refused> {
     if wire.epoch == 0 {
         return Err(Refused::field(
             "epoch",
