@@ -4,6 +4,8 @@ use quorate_raft::{Version, Versions};
 use quorate_sidecar::autopilot::Facts;
 use quorate_sidecar::exit::Code;
 
+use quorate_sidecar::dev::{Cluster, ClusterOptions};
+
 use crate::{PATIENCE, cluster, read, soon, write};
 
 const OLD: Versions = Versions { min: Version(1), max: Version(1) };
@@ -20,7 +22,7 @@ async fn the_version_is_raised_after_a_rolling_update_and_closes_the_way_back() 
         cluster.set_versions(number, NEW);
         cluster.start_again(number).await.unwrap();
     }
-    let say_none_is_outdated = |cluster: &quorate_sidecar::dev::Cluster, leader: usize| {
+    let say_none_is_outdated = |cluster: &Cluster, leader: usize| {
         cluster.member(leader).autopilot().report(Facts::new(3, []).outdated(Some(false)));
     };
     let leader = cluster.leader(PATIENCE).await.unwrap();
@@ -66,5 +68,23 @@ async fn the_version_is_raised_after_a_rolling_update_and_closes_the_way_back() 
     let joiner = cluster.start_member().await.unwrap();
     let refused = cluster.add_non_voter(joiner, soon()).await.unwrap_err();
     assert!(refused.message.contains("speaks versions 1 to 1"), "{refused}");
+    cluster.stop().await;
+}
+
+/// K24: what the leader's own build could write waits for the cluster. Here the cluster is at a version before the first:
+/// every command is a new one in it.
+#[tokio::test]
+async fn a_command_waits_for_the_version_it_belongs_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let versions = Versions { min: Version(0), max: Version(0) };
+    let options = ClusterOptions { versions, ..ClusterOptions::default() };
+    let mut cluster = Cluster::start_with(1, directory.path(), options).await.unwrap();
+    cluster.leader(PATIENCE).await.unwrap();
+    let refused = write(cluster.handle(0), "too-early", "x").await.unwrap_err();
+    assert_eq!(refused.effect, quorate_sidecar::driver::Effect::NotApplied);
+    assert!(
+        refused.message.starts_with("this command needs version 1 of the cluster, which is at 0"),
+        "{refused}"
+    );
     cluster.stop().await;
 }
