@@ -17,6 +17,7 @@
 
 use std::collections::BTreeSet;
 
+use quorate_mutants::{Mutant, broken};
 use thiserror::Error;
 
 use crate::limits::SERVERS_MAX;
@@ -190,6 +191,10 @@ impl Configuration {
                 return Err(InvalidChange::AlreadyMember(pair[1].id.clone()));
             }
         }
+        let addresses: BTreeSet<&str> = servers.iter().map(|server| server.address.as_str()).collect();
+        if broken(Mutant::K16) && addresses.len() < servers.len() {
+            return Err(InvalidChange::TooMany);
+        }
         let configuration = Self { servers };
         if configuration.majorities().iter().any(BTreeSet::is_empty) {
             return Err(InvalidChange::NoVoterLeft);
@@ -209,7 +214,9 @@ impl Configuration {
 
     /// The server under exactly this identity (B15).
     pub fn get(&self, id: &ServerId) -> Option<&Server> {
-        self.servers.iter().find(|server| server.id == *id)
+        let is_it =
+            |server: &&Server| server.id == *id || broken(Mutant::B15) && server.id.raft_id == id.raft_id;
+        self.servers.iter().find(is_it)
     }
 
     /// The server under this Raft ID, whatever directory is behind it.
@@ -243,7 +250,7 @@ impl Configuration {
             self.voters().filter(|server| server.suffrage != other).map(|server| &server.id).collect()
         };
         let old = half(Suffrage::Incoming);
-        if self.is_joint() { vec![old, half(Suffrage::Outgoing)] } else { vec![old] }
+        if self.is_joint() && !broken(Mutant::K14) { vec![old, half(Suffrage::Outgoing)] } else { vec![old] }
     }
 
     /// Roughly its size as stored.
@@ -282,6 +289,7 @@ impl Configuration {
                 find(&mut servers, id)?;
                 servers.retain(|server| server.id != *id);
             }
+            Change::SetAddress { .. } if broken(Mutant::B5) => {}
             Change::SetAddress { id, address } => find(&mut servers, id)?.address = address.clone(),
         }
         Self::new(servers)
@@ -331,10 +339,10 @@ impl Configuration {
 
 impl Suffrage {
     /// Whether it counts, be it in one half only.
-    pub const fn has_vote(self) -> bool {
+    pub fn has_vote(self) -> bool {
         match self {
             Self::Voter | Self::Incoming | Self::Outgoing => true,
-            Self::NonVoter => false,
+            Self::NonVoter => broken(Mutant::S3Voters),
         }
     }
 }
