@@ -39,6 +39,10 @@ fix: ## format, and apply the lints' own suggestions
 test: prerequisites bed ## everything: checks, all crates, simulation, a real Kubernetes
 	$(SUITE) all
 
+.PHONY: mutants
+mutants: ## break one rule after another; each must make its test fail: [NAME=]
+	$(SUITE) mutants $(NAME)
+
 .PHONY: sim
 sim: ## search N simulation seeds (default 200)
 	$(BUILD)

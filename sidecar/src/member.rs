@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{Identity, Incarnation, RecoveryRequest, ServerId, Settings};
-use quorate_store::{Directory, Opened};
+use quorate_raft::{Identity, Incarnation, ServerId, Settings};
+use quorate_store::{Directory, Opened, RecoveryRequest};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -3,13 +3,13 @@
 //! For the day when a majority is gone for good. It asks for the lost by name and compares the names with the
 //! configuration in the directory: who can type them has looked. Whether a better survivor exists only that person can
 //! know, so every message shows the pair by which survivors are compared.
-//! Not here: what is written (`quorate_raft::Stored::recover`), and its one transaction (`quorate_store`).
+//! Not here: what is written (`quorate_store::RecoveryRequest`), and its one transaction (`quorate_store`).
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use quorate_raft::{Index, LogId, RaftId, Recovery, RecoveryEpoch, RecoveryRequest, ServerId, Unrecoverable};
-use quorate_store::{Opened, StoreError};
+use quorate_raft::{Index, LogId, RaftId, RecoveryEpoch, ServerId};
+use quorate_store::{Opened, Recovery, RecoveryRequest, StoreError, Unrecoverable};
 use tracing::warn;
 
 use crate::args::RecoverArgs;
@@ -23,7 +23,7 @@ pub fn recover(args: &RecoverArgs) -> Result<String, Failure> {
     let mut opened = open_stopped(&args.directory).map_err(|error| storage_failure(&error))?;
     let identity = opened.directory.identity().clone();
     let id = ServerId::new(identity.raft_id, identity.incarnation);
-    let decided = opened.stored.recover(&id, identity.recovery_epoch, &request);
+    let decided = request.decide(&opened.stored, &id, identity.recovery_epoch);
     match decided.map_err(|refusal| refused(&args.directory, &id, &refusal))? {
         Recovery::Done => Ok(format!(
             "{} is at recovery epoch {} already: nothing was changed",
@@ -41,7 +41,7 @@ pub fn recover(args: &RecoverArgs) -> Result<String, Failure> {
 pub(crate) fn carry_out(opened: &mut Opened, request: &RecoveryRequest) -> Result<bool, StoreError> {
     let identity = opened.directory.identity().clone();
     let id = ServerId::new(identity.raft_id, identity.incarnation);
-    match opened.stored.recover(&id, identity.recovery_epoch, request) {
+    match request.decide(&opened.stored, &id, identity.recovery_epoch) {
         Ok(Recovery::Done) => Ok(false),
         Ok(Recovery::Write { epoch, persist }) => {
             opened.log.recover(epoch, &persist)?;

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quorate_raft::{Address, ClusterId, RaftId, RecoveryEpoch, RecoveryRequest, Versions};
-use quorate_store::{Disk, OsDisk};
+use quorate_raft::{Address, ClusterId, RaftId, RecoveryEpoch, Versions};
+use quorate_store::{Disk, OsDisk, RecoveryRequest};
 
 use crate::args::RunArgs;
 use crate::autopilot::DefaultSettings;

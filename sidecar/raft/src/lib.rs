@@ -118,7 +118,6 @@ pub use membership::{Change, Configuration, Intent, InvalidChange, RemoveReason,
 pub use message::{AppendOutcome, Body, Message};
 pub use output::{Answer, Apply, Event, InvalidMessage, Output, Persist, StepDownReason};
 pub use raft::{Raft, StartError};
-pub use recovery::{Recovery, RecoveryRequest, Unrecoverable};
 pub use refusal::Refusal;
 pub use settings::{InvalidSettings, Settings};
 pub use status::{Leader, Membership, PeerStatus, ReplicationState, Role, Status};

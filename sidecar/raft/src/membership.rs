@@ -17,6 +17,7 @@
 
 use std::collections::BTreeSet;
 
+use quorate_mutants::{Mutant, broken};
 use thiserror::Error;
 
 use crate::limits::SERVERS_MAX;
@@ -209,6 +210,10 @@ impl Configuration {
                 return Err(InvalidChange::AlreadyMember(pair[1].id.clone()));
             }
         }
+        let addresses: BTreeSet<&str> = servers.iter().map(|server| server.address.as_str()).collect();
+        if broken(Mutant::K16) && addresses.len() < servers.len() {
+            return Err(InvalidChange::TooMany);
+        }
         let configuration =
             Self { servers, recovery_epoch: RecoveryEpoch::default(), version: Version::FIRST };
         if configuration.majorities().iter().any(BTreeSet::is_empty) {
@@ -251,7 +256,9 @@ impl Configuration {
 
     /// The server under exactly this identity (B15).
     pub fn get(&self, id: &ServerId) -> Option<&Server> {
-        self.servers.iter().find(|server| server.id == *id)
+        let is_it =
+            |server: &&Server| server.id == *id || broken(Mutant::B15) && server.id.raft_id == id.raft_id;
+        self.servers.iter().find(is_it)
     }
 
     /// The server under this Raft ID, whatever directory is behind it.
@@ -285,7 +292,7 @@ impl Configuration {
             self.voters().filter(|server| server.suffrage != other).map(|server| &server.id).collect()
         };
         let old = half(Suffrage::Incoming);
-        if self.is_joint() { vec![old, half(Suffrage::Outgoing)] } else { vec![old] }
+        if self.is_joint() && !broken(Mutant::K14) { vec![old, half(Suffrage::Outgoing)] } else { vec![old] }
     }
 
     /// Roughly its size as stored.
@@ -326,9 +333,12 @@ impl Configuration {
             }
             Change::RaiseVersion { to } if *to == version.next() => version = *to,
             Change::RaiseVersion { to } => return Err(InvalidChange::VersionStep { from: version, to: *to }),
+            Change::SetAddress { .. } if broken(Mutant::B5) => {}
             Change::SetAddress { id, address } => find(&mut servers, id)?.address = address.clone(),
         }
-        Ok(Self::new(servers)?.in_epoch(self.recovery_epoch).at_version(version))
+        let recovery_epoch =
+            if broken(Mutant::K18Epoch) { RecoveryEpoch::default() } else { self.recovery_epoch };
+        Ok(Self::new(servers)?.in_epoch(recovery_epoch).at_version(version))
     }
 
     fn check_addition(&self, id: &ServerId, intent: &Intent) -> Result<(), InvalidChange> {
@@ -375,10 +385,10 @@ impl Configuration {
 
 impl Suffrage {
     /// Whether it counts, be it in one half only.
-    pub const fn has_vote(self) -> bool {
+    pub fn has_vote(self) -> bool {
         match self {
             Self::Voter | Self::Incoming | Self::Outgoing => true,
-            Self::NonVoter => false,
+            Self::NonVoter => broken(Mutant::S3Voters),
         }
     }
 }

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use thiserror::Error;
@@ -259,15 +260,20 @@ impl Raft {
         self.hard.term = term;
         self.hard.vote = None;
         self.outbox.mark_hard();
-        self.set_leader(None);
+        if !broken(Mutant::B1) {
+            self.set_leader(None);
+        }
     }
 
     /// Votes in the current term. It is on disk before anybody, ourselves too, counts it (O4).
     pub(crate) fn vote_for(&mut self, id: ServerId) {
-        assert!(self.hard.vote.as_ref().is_none_or(|vote| *vote == id), "one vote in a term");
-        if self.hard.vote.is_none() {
+        let is_first = self.hard.vote.is_none() || broken(Mutant::S4Once);
+        assert!(is_first || self.hard.vote.as_ref() == Some(&id), "one vote in a term");
+        if is_first {
             self.hard.vote = Some(id);
-            self.outbox.mark_hard();
+            if !broken(Mutant::O4) {
+                self.outbox.mark_hard();
+            }
         }
     }
 

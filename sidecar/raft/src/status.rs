@@ -1,5 +1,6 @@
 //! What the core shows of itself: for status, metrics, the autopilot.
 
+use quorate_mutants::{Mutant, broken};
 use std::time::Duration;
 
 use crate::entry::IndexedConfiguration;
@@ -131,6 +132,8 @@ impl Raft {
         let latest = self.configurations.latest();
         let leader = self.leader.clone().map(|id| {
             let server = latest.and_then(|latest| latest.configuration.get(&id));
+            let first = latest.and_then(|latest| latest.configuration.servers().first());
+            let server = if broken(Mutant::B16) { first } else { server };
             let address = server.map(|server| server.address.clone());
             Leader { id, address }
         });

@@ -12,6 +12,8 @@
 //! is appended. Formats follow the *committed* one. When it is time to raise it is the autopilot's judgement.
 //! Invariant: each server of the latest configuration spoke the version it is raised to when it was raised.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::entry::{Entry, Payload};
 use crate::membership::Configuration;
 use crate::output::Event;
@@ -34,7 +36,8 @@ impl Raft {
     /// The version everything is written in: that of the newest committed configuration (of a new cluster
     /// the only one). None before the first. It never falls, so a lagging member knows too little, never too much.
     pub(crate) fn version(&self) -> Option<Version> {
-        let known = self.configurations.committed().or(self.configurations.latest());
+        let committed = self.configurations.committed().filter(|_| !broken(Mutant::K24Committed));
+        let known = committed.or(self.configurations.latest());
         known.map(|known| known.configuration.version())
     }
 
@@ -45,6 +48,7 @@ impl Raft {
         };
         match versions.filter(|_| is_server(&id)) {
             Some(versions) => drop(self.versions.insert(id, versions)),
+            None if broken(Mutant::K24Raise) => {}
             None => drop(self.versions.remove(&id)),
         }
     }
@@ -57,7 +61,7 @@ impl Raft {
     /// Entries of a new kind wait until every member reads them.
     pub(crate) fn check_kind(&self, payload: &Payload) -> Result<(), Refusal> {
         let needed = payload.since();
-        match self.version().filter(|cluster| *cluster < needed) {
+        match self.version().filter(|cluster| *cluster < needed && !broken(Mutant::K24Kind)) {
             Some(cluster) => Err(Refusal::VersionTooLow { needed, cluster }),
             None => Ok(()),
         }
@@ -65,7 +69,9 @@ impl Raft {
 
     /// A server that joins must speak the cluster's version.
     pub(crate) fn check_joining(&self, id: &ServerId, versions: Versions) -> Result<(), Refusal> {
-        self.version().map_or(Ok(()), |version| check_speaks(id, Some(versions), version))
+        self.version()
+            .filter(|_| !broken(Mutant::K24Join))
+            .map_or(Ok(()), |version| check_speaks(id, Some(versions), version))
     }
 
     /// All servers of the configuration, by what their present connections say, speak `to`.
@@ -83,7 +89,9 @@ impl Raft {
     /// Whether a leader's entries or snapshot would take us to a version that we do not speak; then nothing
     /// of it is taken, and people are told. The gate makes it impossible unless this binary was replaced since.
     pub(crate) fn is_beyond_us(&mut self, from: &ServerId, newest: Option<Version>) -> bool {
-        let Some(version) = newest.filter(|newest| *newest > self.identity.versions.max) else {
+        let Some(version) =
+            newest.filter(|_| !broken(Mutant::S27)).filter(|newest| *newest > self.identity.versions.max)
+        else {
             return false;
         };
         self.event(Event::VersionTooNew { from: from.clone(), version });

@@ -17,6 +17,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
+use quorate_mutants::{Mutant, broken};
 use quorate_raft::{Incarnation, Index, RaftId, RecoveryEpoch, Stored};
 
 use crate::ballast::{self, Ballast};
@@ -69,6 +70,9 @@ impl Directory {
                 }
             },
         )?;
+        if broken(Mutant::K1Minted) {
+            incarnation = [7; 16];
+        }
         let incarnation = Incarnation(u128::from_le_bytes(incarnation));
         Self::create_on(&os_disk(path)?, raft_id, incarnation, RecoveryEpoch::default())
     }
@@ -227,7 +231,7 @@ fn remove_leftovers(disk: &Arc<dyn Disk>, state_name: &str) -> Result<(), StoreE
 
 /// K3: entries between the state and the log would be lost for good.
 fn check_gap(disk: &Arc<dyn Disk>, first: Index, durable_applied: Index) -> Result<(), StoreError> {
-    if first > durable_applied.next() {
+    if first > durable_applied.next() && !broken(Mutant::K3Gap) {
         return Err(StoreError::Gap { directory: disk.location(), first, durable_applied });
     }
     Ok(())

@@ -6,10 +6,12 @@ mod fixture;
 use fixture::{Member, append, command, commands, configuration, frozen, log_id, put, raft_id, vote};
 use quorate_machine::{Command, Era, Machine, Outcome, Owner, Position, Tag, Tagged};
 use quorate_raft::{
-    ClusterId, Configuration, Entry, Incarnation, Index, Payload, Persist, Recovery, RecoveryEpoch,
-    RecoveryRequest, Server, ServerId, Stored, Suffrage, Term,
+    ClusterId, Configuration, Entry, Incarnation, Index, Payload, Persist, RecoveryEpoch, Server, ServerId,
+    Stored, Suffrage, Term,
 };
-use quorate_store::{EXIT_WRONG_IDENTITY, Opened, StoreError, encode_configuration};
+use quorate_store::{
+    EXIT_WRONG_IDENTITY, Opened, Recovery, RecoveryRequest, StoreError, encode_configuration,
+};
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
 
@@ -46,7 +48,7 @@ fn survivor() -> Member {
 fn recover(opened: &mut Opened) -> Result<(), StoreError> {
     let lost = ["b", "c"].map(|name| quorate_raft::RaftId::new(name).unwrap()).into();
     let request = RecoveryRequest { lost, epoch: None };
-    match opened.stored.recover(&own_id(), opened.directory.identity().recovery_epoch, &request).unwrap() {
+    match request.decide(&opened.stored, &own_id(), opened.directory.identity().recovery_epoch).unwrap() {
         Recovery::Done => Ok(()),
         Recovery::Write { epoch, persist } => opened.log.recover(epoch, &persist),
     }

@@ -3,7 +3,8 @@
 use prost::Message;
 use quorate_api::v1::{ErrorCode, ErrorDetail, WriteOutcome};
 use quorate_machine::{Invalid, Refusal};
-use quorate_raft::{ServerId, Unrecoverable};
+use quorate_raft::ServerId;
+use quorate_store::Unrecoverable;
 use tonic::{Code, Status};
 
 use crate::driver::{CallError, Effect, ErrorKind, View};

@@ -6,9 +6,10 @@ use quorate_api::v1::{self, intent, txn_op::Op};
 use quorate_machine::limits::KEY_BYTES_MAX;
 use quorate_machine::{ApiIndex, ClientId, KvEntry, Outcome, Tag, TxnOp};
 use quorate_raft::{
-    Address, ClusterId, Incarnation, IndexedConfiguration, Intent, RaftId, RecoveryEpoch, RecoveryRequest,
-    Server, ServerId, Suffrage, Version, Versions,
+    Address, ClusterId, Incarnation, IndexedConfiguration, Intent, RaftId, RecoveryEpoch, Server, ServerId,
+    Suffrage, Version, Versions,
 };
+use quorate_store::RecoveryRequest;
 
 use super::refused::Refused;
 use crate::driver::Consistency;

@@ -3,6 +3,7 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
+use quorate_mutants::{Mutant, broken};
 use quorate_raft::{Entry, Index, LogId, Persist, RecoveryEpoch};
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -55,7 +56,7 @@ impl Log {
             return Err(StoreError::Stopped);
         }
         // Until the end is reached the log counts as stopped: an early return is an error.
-        self.is_stopped = true;
+        self.is_stopped = !broken(Mutant::P1Retry);
         let committed = self.write(persists, compact_upto, self.identity.recovery_epoch)?;
         self.is_stopped = false;
         Ok(committed)
@@ -73,7 +74,8 @@ impl Log {
             return Err(StoreError::Refused { doing: "recovering the quorum", why });
         }
         self.is_stopped = true;
-        self.write(std::slice::from_ref(persist), None, epoch)?;
+        let written = if broken(Mutant::K18Directory) { before } else { epoch };
+        self.write(std::slice::from_ref(persist), None, written)?;
         self.is_stopped = false;
         Ok(())
     }
@@ -127,7 +129,7 @@ impl Log {
             return Err(StoreError::Refused { doing, why });
         }
         let names = self.site.disk.names().map_err(|error| self.site.io(doing, error))?;
-        if !names.contains(&name) {
+        if !names.contains(&name) && !broken(Mutant::K5Named) {
             return Err(StoreError::Refused { doing, why: format!("{name} was never received") });
         }
         Ok(name)
@@ -163,7 +165,9 @@ impl Log {
         draft.head.bytes += rows.iter().map(|(_, row)| row.len() as u64).sum::<u64>();
         append(&mut table, &rows).map_err(|error| self.failed(error))?;
         // K3: what the synced state does not hold is never forgotten, whoever asks.
-        let upto = compact_upto.map(|upto| upto.min(self.watermarks.durable_applied()));
+        let durable =
+            if broken(Mutant::K3Store) { Index(u64::MAX) } else { self.watermarks.durable_applied() };
+        let upto = compact_upto.map(|upto| upto.min(durable));
         upto.map(|upto| compact(&mut table, draft, upto)).transpose().map_err(|error| self.failed(error))
     }
 
