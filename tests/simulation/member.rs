@@ -117,6 +117,12 @@ impl Member {
         Ok(Address::new(&format!("m{}:7400", self.number))?)
     }
 
+    /// Whether the configuration its core goes by has two halves (K14).
+    pub fn is_joint(&self) -> bool {
+        let latest = self.process.as_ref().and_then(|process| process.raft.status().latest);
+        latest.is_some_and(|latest| latest.configuration.is_joint())
+    }
+
     /// Starts a process on the volume, after comparing what is there with what must be.
     pub fn start(&mut self, settings: Settings, seed: u64, clock: Clock) -> Result<(Verdict, Option<Torn>)> {
         self.volume.revive();

@@ -132,7 +132,8 @@ fn run(program: &Program, killer: Killer, mutant: Option<&str>) -> Result<Option
     words.args(["--exact", killer.test]).current_dir(&program.folder);
     words.env("CARGO_MANIFEST_DIR", &program.folder).stdout(printed.try_clone()?).stderr(Stdio::null());
     if let Some(mutant) = mutant {
-        words.env(VARIABLE, mutant);
+        // What a mutant breaks is no regression to be remembered in the source.
+        words.env(VARIABLE, mutant).env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
     }
     let mut child = words.spawn().with_context(|| format!("starting {}", program.path.display()))?;
     let deadline = Instant::now() + KILLER_TIMEOUT;

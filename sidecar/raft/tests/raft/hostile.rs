@@ -193,8 +193,13 @@ fn member(voters: &[&str]) -> Solo {
     solo
 }
 
+/// How many inputs are tried: as many as `make fuzz` says, else `usual`.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// B6: whatever peers, users and the driver say, in any order, a follower and a leader go on.
     #[test]
@@ -315,7 +320,7 @@ fn in_state(state: Doing) -> Solo {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2_500), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// B6, §7 (21): the same from every state a member can be in, with storage that answers at once, late, or
     /// with numbers it was never given, and with time that stands still or jumps.
