@@ -66,6 +66,8 @@ pub const LINK_CALLER_KEEPALIVE: Duration = Duration::from_secs(10);
 pub const DEPARTED_KEEP: Duration = Duration::from_secs(15);
 /// Pause after a peer turned out to have lost its volume: only a change of membership helps.
 pub const VOLUME_LOST_PAUSE: Duration = Duration::from_secs(1);
+/// Pause after a peer refused us or we it: only a person helps, or a restart of one of the two (K18, K24).
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses of one name that are tried per dial.
 pub const DIAL_ADDRESSES_MAX: usize = 4;
 

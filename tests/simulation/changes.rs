@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use quorate_raft::{
     Address, Answer, Change, ClusterId, Index, Input, Intent, Refusal, RemoveReason, Server, ServerId,
-    Status, Suffrage, Ticket,
+    Status, Suffrage, Ticket, Versions,
 };
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -166,7 +166,8 @@ impl World {
                 let replaced = voter.filter(|_| is_formed && self.rng.random_bool(0.3));
                 let intent =
                     replaced.map_or(Intent::Voter, |server| Intent::ReplacementFor(server.id.clone()));
-                return Ok(Some(Choice::Change(Change::AddNonVoter { id, address, intent })));
+                let versions = Versions::OURS;
+                return Ok(Some(Choice::Change(Change::AddNonVoter { id, address, intent, versions })));
             }
         }
         let chosen = servers.choose(&mut self.rng).map(|server| server.id.clone());

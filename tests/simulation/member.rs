@@ -8,7 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use quorate_raft::{Address, Incarnation, Index, LogId, Persist, RaftId, ServerId, Settings, Term};
+use quorate_raft::{
+    Address, Incarnation, Index, LogId, Persist, RaftId, RecoveryEpoch, ServerId, Settings, Term,
+};
 use quorate_store::{Directory, StoreError};
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -92,7 +94,7 @@ impl Member {
     /// A member with an empty volume.
     pub fn new(number: MemberNumber, raft_id: RaftId, incarnation: Incarnation) -> Result<Self> {
         let volume = Volume::default();
-        Directory::create_on(&volume.attach(), raft_id.clone(), incarnation)
+        Directory::create_on(&volume.attach(), raft_id.clone(), incarnation, RecoveryEpoch(0))
             .context("creating the directory")?;
         Ok(Self {
             number,

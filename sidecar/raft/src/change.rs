@@ -109,10 +109,9 @@ impl Raft {
                 self.check_promotion(new, *stable_in_term)?;
             }
             Change::Remove { id, reason: RemoveReason::VolumeLost } => self.check_volume_lost(id)?,
-            Change::Remove { .. }
-            | Change::AddNonVoter { .. }
-            | Change::Demote { .. }
-            | Change::SetAddress { .. } => {}
+            Change::AddNonVoter { id, versions, .. } => self.check_joining(id, *versions)?,
+            Change::RaiseVersion { to } => self.check_raise(&next, *to)?,
+            Change::Remove { .. } | Change::Demote { .. } | Change::SetAddress { .. } => {}
         }
         self.check_reachable(&next)?;
         Ok(next)

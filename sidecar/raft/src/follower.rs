@@ -18,6 +18,7 @@ use crate::outbox::Promises;
 use crate::output::{Event, InvalidMessage};
 use crate::raft::Raft;
 use crate::types::{Epoch, Index, LogId, ServerId};
+use crate::version::newest_version;
 
 impl Raft {
     pub(crate) fn append_request(
@@ -50,6 +51,9 @@ impl Raft {
                 self.log.at_or_below(previous.index.previous().min(self.log.last().index), previous.term);
             let outcome = AppendOutcome::Rejected { previous: previous.index, hint };
             self.send(from, Body::AppendResponse { epoch, outcome });
+            return;
+        }
+        if self.is_beyond_us(&from, newest_version(&entries)) {
             return;
         }
         if !self.take_entries(entries) {
@@ -101,6 +105,7 @@ impl Raft {
         self.outbox.mark_log();
         if let Some(configuration) = configuration {
             self.remember_membership(configuration.contains(self.id()));
+            self.forget_versions(&configuration);
             self.configurations.append(IndexedConfiguration { index, configuration });
             self.event(Event::ConfigurationChanged { index });
             self.follow_configuration();

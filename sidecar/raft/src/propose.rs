@@ -28,7 +28,8 @@ impl Raft {
     }
 
     fn propose(&mut self, ticket: Ticket, payload: Payload) {
-        if let Some(refusal) = self.why_no_entry() {
+        let checked = self.why_no_entry().map_or(Ok(()), Err).and_then(|()| self.check_kind(&payload));
+        if let Err(refusal) = checked {
             self.answer(ticket, Err(refusal));
         } else {
             let index = self.append_own(payload);
@@ -103,6 +104,9 @@ impl Raft {
         let id = self.id().clone();
         let server = Server { id, address, suffrage: Suffrage::Voter, intent: Intent::Voter };
         let Ok(configuration) = Configuration::new(vec![server]) else { return };
+        let configuration = configuration.in_epoch(self.identity.recovery_epoch);
+        // Alone it is every member.
+        let configuration = configuration.at_version(self.identity.versions.max);
         let first = LogId::new(Term(1), Index(1));
         self.set_term(first.term);
         self.append_entry(Entry {

@@ -28,7 +28,7 @@ impl Configuration {
             server.suffrage = Suffrage::Voter;
             server.intent = Intent::Voter;
         }
-        Self::from_half(servers)
+        self.half(servers)
     }
 }
 

@@ -39,7 +39,12 @@ impl Raft {
             let problem = InvalidMessage::NumberTooBig;
             self.event(Event::InvalidMessage { from: from.clone(), problem });
         }
-        if !is_sane || term < self.hard.term || !self.accept_leader(from, term) {
+        let version = Some(meta.configuration.configuration.version());
+        if !is_sane
+            || term < self.hard.term
+            || !self.accept_leader(from, term)
+            || self.is_beyond_us(from, version)
+        {
             // An old leader learns of our term by its heartbeats.
             self.outbox.push(Output::DiscardSnapshot { last });
             return;

@@ -72,7 +72,8 @@ impl LinkServer {
     }
 
     fn check(&self, theirs: &Hello, caller: &Caller) -> Result<(), Status> {
-        hello::check(&self.identity, theirs, &caller.0).map_err(|refused| {
+        let cluster = self.handle.view().status.version;
+        hello::check(&self.identity, cluster, theirs, &caller.0).map_err(|refused| {
             warn!(caller = %caller.0, why = %refused, "refused a peer");
             Status::permission_denied(refused.to_string())
         })

@@ -56,7 +56,7 @@ pub struct Opened {
 
 impl Directory {
     /// Creates a data directory at `path` for `raft_id`, with a random incarnation from the
-    /// operating system (K1). Fails if there is one already.
+    /// operating system (K1), for a cluster that was never recovered. Fails if there is one already.
     pub fn create(path: impl AsRef<Path>, raft_id: RaftId) -> Result<(), StoreError> {
         let mut incarnation = [0; 16];
         rustix::rand::getrandom(&mut incarnation, rustix::rand::GetRandomFlags::empty()).map_err(
@@ -73,14 +73,17 @@ impl Directory {
         if broken(Mutant::K1Minted) {
             incarnation = [7; 16];
         }
-        Self::create_on(&os_disk(path)?, raft_id, Incarnation(u128::from_le_bytes(incarnation)))
+        let incarnation = Incarnation(u128::from_le_bytes(incarnation));
+        Self::create_on(&os_disk(path)?, raft_id, incarnation, RecoveryEpoch::default())
     }
 
-    /// [`Directory::create`] on any disk, with an incarnation from the caller's seeded generator.
+    /// [`Directory::create`] on any disk, with an incarnation from the caller's seeded generator. Being empty it may
+    /// belong to any recovery epoch: it is that of the cluster it is made for (K18).
     pub fn create_on(
         disk: &Arc<dyn Disk>,
         raft_id: RaftId,
         incarnation: Incarnation,
+        recovery_epoch: RecoveryEpoch,
     ) -> Result<(), StoreError> {
         let site = Site::new(disk, ".");
         let _lock = lock(disk)?;
@@ -88,12 +91,7 @@ impl Directory {
         if let Some(found) = names.into_iter().find(|name| name == LOG_NAME || is_state(name)) {
             return Err(StoreError::AlreadyExists { directory: disk.location(), found });
         }
-        let identity = DirectoryIdentity {
-            cluster_id: None,
-            raft_id,
-            incarnation,
-            recovery_epoch: RecoveryEpoch::default(),
-        };
+        let identity = DirectoryIdentity { cluster_id: None, raft_id, incarnation, recovery_epoch };
         Log::create(disk, LOG_NEW_NAME, &identity, STATE_FIRST_NAME)?;
         disk.rename(LOG_NEW_NAME, LOG_NAME).map_err(|error| site.io("creating", error))?;
         disk.sync_names().map_err(|error| site.io("creating", error))

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use quorate_raft::{
     AppendOutcome, Body, Change, Entry, Epoch, Event, Incarnation, Index, IndexedConfiguration, Input,
     Intent, InvalidMessage, LogId, LogReader, Message, Payload, RaftId, RemoveReason, Round, Sequence,
-    ServerId, Settings, SnapshotMeta, Term, Ticket,
+    ServerId, Settings, SnapshotMeta, Term, Ticket, Version, Versions,
 };
 
 use crate::cluster::{CLUSTER, address, configuration, founded, id};
@@ -99,8 +99,10 @@ fn change() -> impl Strategy<Value = Change> {
         (name(), name()).prop_map(|(id, old)| Change::AddNonVoter {
             id,
             address: address("n"),
-            intent: Intent::ReplacementFor(old)
+            intent: Intent::ReplacementFor(old),
+            versions: Versions::OURS,
         }),
+        (0..4_u32).prop_map(|to| Change::RaiseVersion { to: Version(to) }),
         (name(), number()).prop_map(|(id, term)| Change::Promote { id, stable_in_term: Term(term) }),
         name().prop_map(|id| Change::Demote { id }),
         name().prop_map(|id| Change::Remove { id, reason: RemoveReason::VolumeLost }),
@@ -112,6 +114,10 @@ fn request() -> impl Strategy<Value = Input> {
     let ticket = || any::<u64>().prop_map(Ticket);
     prop_oneof![
         name().prop_map(Input::PeerUnreachable),
+        (name(), 0..3_u32, 0..4_u32).prop_map(|(id, min, max)| Input::PeerVersions {
+            id,
+            versions: Some(Versions { min: Version(min), max: Version(max) }),
+        }),
         ticket().prop_map(|ticket| Input::Propose { ticket, command: Bytes::from_static(b"x") }),
         ticket().prop_map(|ticket| Input::Barrier { ticket }),
         (ticket(), number(), change()).prop_map(|(ticket, expected, change)| Input::ChangeMembership {
