@@ -39,6 +39,14 @@ fix: ## format, and apply the lints' own suggestions
 test: prerequisites bed ## everything: checks, all crates, simulation, a real Kubernetes
 	$(SUITE) all
 
+.PHONY: mutants
+mutants: ## break one rule after another; each must make its test fail: [NAME=]
+	$(SUITE) mutants $(NAME)
+
+.PHONY: fuzz
+fuzz: ## decoders, and the core's step, on CASES= arbitrary inputs each (default 100000; `make test` takes fewer)
+	PROPTEST_CASES=$(or $(CASES),100000) cargo test --profile bed --workspace --lib --test raft -- panic
+
 .PHONY: sim
 sim: ## search N simulation seeds (default 200)
 	$(BUILD)

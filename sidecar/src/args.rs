@@ -25,6 +25,13 @@ pub enum Command {
     PreStop(PreStopArgs),
     /// Show what a stopped member's data directory holds
     Inspect(InspectArgs),
+    /// Make a stopped member the one voter of its cluster, after a majority was lost for good
+    ///
+    /// The last resort. Of the survivors choose the one whose log ends last: `inspect` shows the pair (last log term,
+    /// last log index); the greatest term wins, then the greatest index. What only the lost members held is gone, what
+    /// was never acknowledged may appear. Every other member, surviving or not, must rejoin with an empty directory under
+    /// a new Raft ID. Without --lost nothing is changed and the names to give are shown.
+    Recover(RecoverArgs),
     /// Print the version
     Version,
 }
@@ -136,6 +143,19 @@ pub struct InspectArgs {
     /// Print JSON
     #[arg(long, value_enum, default_value = "text")]
     pub output: OutputFormat,
+}
+
+/// Flags of `recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// Data directory of the survivor, which must be stopped
+    pub directory: PathBuf,
+    /// Raft IDs of all other voters, which you give up for good
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    pub lost: Vec<String>,
+    /// Recovery epoch of the recovered cluster; the next one if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub epoch: Option<u64>,
 }
 
 /// How a report is printed.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use quorate_raft::RaftId;
-use quorate_store::{Directory, StoreError};
+use quorate_store::{Directory, Opened, StoreError};
 use serde::Serialize;
 
 use crate::args::OutputFormat;
@@ -19,10 +19,12 @@ struct Report {
     incarnation: String,
     cluster_id: Option<String>,
     recovery_epoch: u64,
+    cluster_version: Option<u32>,
     term: u64,
     vote: Option<String>,
     first_index: u64,
-    last: String,
+    last_log_term: u64,
+    last_log_index: u64,
     commit_index: u64,
     durable_applied: String,
     log_bytes: u64,
@@ -46,29 +48,37 @@ pub fn inspect(directory: &Path, output: OutputFormat) -> Result<String, Failure
     })
 }
 
-fn read(directory: &Path) -> Result<Report, StoreError> {
+/// Opens a directory, or the one `member` inside it, whoever it belongs to; refused while a member runs on it.
+pub(crate) fn open_stopped(directory: &Path) -> Result<Opened, StoreError> {
     let inner = directory.join(MEMBER_DIRECTORY);
     let directory = if inner.is_dir() { inner.as_path() } else { directory };
     if !directory.is_dir() || !Directory::exists(directory)? {
         return Err(StoreError::Missing { directory: directory.display().to_string() });
     }
-    let opened = match Directory::open(directory, &placeholder()) {
+    match Directory::open(directory, &placeholder()) {
         // Only the store knows whose directory it is: asked with a wrong name it says the right one.
-        Err(StoreError::WrongIdentity { found, .. }) => Directory::open(directory, &found)?,
-        other => other?,
-    };
+        Err(StoreError::WrongIdentity { found, .. }) => Directory::open(directory, &found),
+        other => other,
+    }
+}
+
+fn read(directory: &Path) -> Result<Report, StoreError> {
+    let opened = open_stopped(directory)?;
     let identity = opened.directory.identity();
     let stored = &opened.stored;
-    let configuration = stored.configurations.last().map(|latest| latest.configuration.servers().iter());
+    let latest = stored.configurations.last().map(|latest| &latest.configuration);
+    let configuration = latest.map(|latest| latest.servers().iter());
     Ok(Report {
         raft_id: identity.raft_id.to_string(),
         incarnation: identity.incarnation.to_string(),
         cluster_id: stored.cluster_id.map(|id| id.to_string()),
         recovery_epoch: identity.recovery_epoch.0,
+        cluster_version: latest.map(|latest| latest.version().0),
         term: stored.hard_state.term.0,
         vote: stored.hard_state.vote.as_ref().map(ToString::to_string),
         first_index: opened.log.first().0,
-        last: stored.last.to_string(),
+        last_log_term: stored.last.term.0,
+        last_log_index: stored.last.index.0,
         commit_index: stored.commit.0,
         durable_applied: stored.applied.to_string(),
         log_bytes: stored.log_bytes,
@@ -103,9 +113,12 @@ impl Report {
             ("incarnation", self.incarnation.clone()),
             ("cluster id", self.cluster_id.clone().unwrap_or_else(none)),
             ("recovery epoch", self.recovery_epoch.to_string()),
+            ("cluster version", self.cluster_version.map_or_else(none, |version| version.to_string())),
             ("term", self.term.to_string()),
             ("vote", self.vote.clone().unwrap_or_else(none)),
-            ("log", format!("first index {}, last {} (term/index)", self.first_index, self.last)),
+            // Survivors are compared by it (K18): the greater term, then the greater index, is the better one.
+            ("last log entry", format!("term {}, index {}", self.last_log_term, self.last_log_index)),
+            ("log", format!("indexes {} to {}", self.first_index, self.last_log_index)),
             ("commit index", self.commit_index.to_string()),
             ("state", format!("synced up to {} (term/index)", self.durable_applied)),
             ("log bytes", self.log_bytes.to_string()),

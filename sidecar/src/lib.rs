@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod limits;
 pub mod link;
 pub mod member;
+pub mod recover;
 pub mod run;
 pub mod serve;
 pub mod settings;

@@ -59,10 +59,15 @@ pub const RESOLVE_EVERY: Duration = Duration::from_millis(250);
 /// HTTP/2 ping on a silent peer connection, and how long its answer may take: after a partition a dead
 /// connection must be replaced sooner than TCP itself would try again (B11).
 pub const LINK_KEEPALIVE: Duration = Duration::from_secs(1);
+/// The same at the other end, where a caller is silent only if it vanished, as it pings itself: this frees its place.
+/// Were both ends as quick, an idle member would be woken twice as often for nothing.
+pub const LINK_CALLER_KEEPALIVE: Duration = Duration::from_secs(10);
 /// A server that left the configuration is still told so over its connection for this long (S8).
 pub const DEPARTED_KEEP: Duration = Duration::from_secs(15);
 /// Pause after a peer turned out to have lost its volume: only a change of membership helps.
 pub const VOLUME_LOST_PAUSE: Duration = Duration::from_secs(1);
+/// Pause after a peer refused us or we it: only a person helps, or a restart of one of the two (K18, K24).
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses of one name that are tried per dial.
 pub const DIAL_ADDRESSES_MAX: usize = 4;
 

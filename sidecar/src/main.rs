@@ -8,7 +8,7 @@ use clap::Parser;
 use quorate_sidecar::args::{Command, CommandLine, LogFormat};
 use quorate_sidecar::exit::{Code, Failure, TERMINATION_LOG};
 use quorate_sidecar::settings::CONTROL_SOCKET;
-use quorate_sidecar::{control, dev, inspect, run};
+use quorate_sidecar::{control, dev, inspect, recover, run};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -46,6 +46,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
             let socket = args.data_dir.join(CONTROL_SOCKET);
             print(&block_on(control::pre_stop(&socket))?)
         }
+        Command::Recover(args) => print(&recover::recover(args)?),
         Command::Inspect(args) => print(&inspect::inspect(&args.directory, args.output)?),
         Command::Version => print(concat!("quorate-sidecar ", env!("CARGO_PKG_VERSION"))),
     }

@@ -1,7 +1,7 @@
 //! One running member: store, driver, link, serve, autopilot and control, started and ended in order.
 //!
 //! ```text
-//!   start:  certificate ─ listeners ─ store ─ driver ─ link ─ serve ─ autopilot, control
+//!   start:  certificate ─ store ─ listeners ─ driver ─ link ─ serve ─ autopilot, control
 //!   stop:   hand over ─ serve drains ─ link ─ driver ─ machine flushes ─ storage finishes
 //! ```
 //!
@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::{Identity, Incarnation, ServerId, Settings};
-use quorate_store::{Directory, Opened};
+use quorate_store::{Directory, Opened, RecoveryRequest};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::autopilot::{self, Autopilot, Publish};
@@ -27,20 +27,21 @@ use crate::driver::{self, Doom, Handle, Parts, Running, storage_failure};
 use crate::exit::{Code, Failure};
 use crate::limits::{STOP_DRAIN_TIMEOUT, STOP_HANDOVER_TIMEOUT};
 use crate::link::{self, LinkServer, Receiving};
+use crate::recover;
 use crate::serve;
 use crate::settings::{Addresses, MemberSettings};
 
 /// Bound ports of one member.
-pub struct Listeners {
+struct Listeners {
     /// Peers.
-    pub peer: TcpListener,
+    peer: TcpListener,
     /// Everything that `serve` answers.
-    pub serve: serve::Listeners,
+    serve: serve::Listeners,
 }
 
 impl Listeners {
     /// Binds all. An IPv6 loopback that the machine doesn't have is passed over.
-    pub async fn bind(addresses: &Addresses) -> Result<Self, Failure> {
+    async fn bind(addresses: &Addresses) -> Result<Self, Failure> {
         Ok(Self {
             peer: bind(addresses.peer).await?,
             serve: serve::Listeners {
@@ -90,30 +91,47 @@ pub struct Member {
     handle: Handle,
     autopilot: Autopilot,
     doom: Doom,
+    /// A recovery that somebody asked this member for.
+    recovery: watch::Receiver<Option<RecoveryRequest>>,
     stopping: watch::Sender<bool>,
     running: Running,
     tasks: JoinSet<()>,
 }
 
 impl Member {
-    /// Opens (or creates) its directory and starts everything. Needs a tokio runtime.
-    pub async fn start(settings: MemberSettings, listeners: Listeners) -> Result<Self, Failure> {
-        Self::start_with(settings, listeners, Settings::default()).await
+    /// Opens (or creates) its directory, then its ports, and starts everything. Needs a tokio runtime.
+    pub async fn start(settings: MemberSettings, addresses: &Addresses) -> Result<Self, Failure> {
+        Self::start_with(settings, addresses, Settings::default()).await
+    }
+
+    /// As [`Member::start_with`], after another member ran on the same directory and ports in this process: work of it on
+    /// other threads may hold them a moment longer.
+    pub async fn start_again(
+        settings: MemberSettings,
+        addresses: &Addresses,
+        raft: Settings,
+    ) -> Result<Self, Failure> {
+        let until = Instant::now() + RELEASE_PATIENCE;
+        loop {
+            match Self::start_with(settings.clone(), addresses, raft).await {
+                Err(failure) if failure.code == Code::Unavailable && Instant::now() < until => {
+                    tokio::time::sleep(RELEASE_GLANCE).await;
+                }
+                started => return started,
+            }
+        }
     }
 
     /// As [`Member::start`], with timing and retention other than the defaults.
     pub async fn start_with(
         settings: MemberSettings,
-        listeners: Listeners,
+        addresses: &Addresses,
         raft: Settings,
     ) -> Result<Self, Failure> {
         let opened = open(&settings).await?;
-        let found = opened.directory.identity();
-        let identity = Arc::new(Identity {
-            cluster_id: settings.cluster_id,
-            recovery_epoch: found.recovery_epoch,
-            server: ServerId::new(found.raft_id.clone(), found.incarnation),
-        });
+        // A directory from before a recovery must not be heard at all (K18): no port before it is judged.
+        let listeners = Listeners::bind(addresses).await?;
+        let identity = Arc::new(identity(&opened, &settings));
         info!(
             raft_id = %identity.server.raft_id,
             incarnation = %identity.server.incarnation,
@@ -146,18 +164,11 @@ impl Member {
                 _ = stop.wait_for(|stopping| *stopping) => {}
             }
         });
-        if let Some(path) = &settings.control_socket {
-            let (requests, mut stop) =
-                (control::serve(control::listen(path)?, handle.clone()), stopped.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = requests => {}
-                    _ = stop.wait_for(|stopping| *stopping) => {}
-                }
-            });
-        }
+        spawn_control(&mut tasks, &settings, &handle, &stopped)?;
+        let (recovery, wanted) = watch::channel(None);
         let context = serve::Context {
             publishing,
+            recovery,
             handle: handle.clone(),
             autopilot: autopilot.clone(),
             name: settings.name.into(),
@@ -173,7 +184,7 @@ impl Member {
                 failed.call(failure);
             }
         });
-        Ok(Self { handle, autopilot, doom, stopping, running, tasks })
+        Ok(Self { handle, autopilot, doom, recovery: wanted, stopping, running, tasks })
     }
 
     /// The way to ask it for anything.
@@ -184,6 +195,16 @@ impl Member {
     /// Its autopilot.
     pub fn autopilot(&self) -> &Autopilot {
         &self.autopilot
+    }
+
+    /// Waits until somebody asks this member for a recovery: it is to be stopped, and started with it (K18).
+    pub async fn recovery_wanted(&self) -> RecoveryRequest {
+        let mut recovery = self.recovery.clone();
+        match recovery.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(request)) => request.clone(),
+            // The ports are closed: nobody asks any more.
+            _ => std::future::pending().await,
+        }
     }
 
     /// Waits until it can't go on, and says why.
@@ -220,6 +241,17 @@ impl Member {
     }
 }
 
+/// Who it is for its whole life: what the directory says, and what this build speaks.
+fn identity(opened: &Opened, settings: &MemberSettings) -> Identity {
+    let found = opened.directory.identity();
+    Identity {
+        cluster_id: settings.cluster_id,
+        recovery_epoch: found.recovery_epoch,
+        server: ServerId::new(found.raft_id.clone(), found.incarnation),
+        versions: settings.versions,
+    }
+}
+
 fn spawn_link(
     tasks: &mut JoinSet<()>,
     running: &Running,
@@ -245,6 +277,23 @@ fn spawn_link(
     });
 }
 
+fn spawn_control(
+    tasks: &mut JoinSet<()>,
+    settings: &MemberSettings,
+    handle: &Handle,
+    stopping: &watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let Some(path) = &settings.control_socket else { return Ok(()) };
+    let (requests, mut stop) = (control::serve(control::listen(path)?, handle.clone()), stopping.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = requests => {}
+            _ = stop.wait_for(|stopping| *stopping) => {}
+        }
+    });
+    Ok(())
+}
+
 fn spawn_publish(
     tasks: &mut JoinSet<()>,
     settings: &MemberSettings,
@@ -262,14 +311,22 @@ fn spawn_publish(
 /// Opens the directory, creating it first if there is none; off the runtime's thread, as replay may take long.
 async fn open(settings: &MemberSettings) -> Result<Opened, Failure> {
     let (disk, raft_id) = (Arc::clone(&settings.disk), settings.raft_id.clone());
-    let minimum = settings.recovery_epoch_min;
+    let (minimum, recovery) = (settings.recovery_epoch_min, settings.recovery.clone());
     let opened = tokio::task::spawn_blocking(move || {
         if !Directory::exists_on(&disk)? {
-            // K1: a new directory is a new server, and no two may ever be taken for one.
-            Directory::create_on(&disk, raft_id.clone(), Incarnation(rand::random()))?;
+            // K1: a new directory is a new server, and no two may ever be taken for one. It belongs to the cluster as
+            // that was recovered last (K18).
+            Directory::create_on(&disk, raft_id.clone(), Incarnation(rand::random()), minimum)?;
         }
-        let opened = Directory::open_on(&disk, &raft_id)?;
+        let mut opened = Directory::open_on(&disk, &raft_id)?;
         opened.directory.require_recovery_epoch(minimum)?;
+        if let Some(request) = recovery
+            && recover::carry_out(&mut opened, &request)?
+        {
+            // What was read at the opening is the old cluster's.
+            drop(opened);
+            opened = Directory::open_on(&disk, &raft_id)?;
+        }
         Ok(opened)
     })
     .await;
@@ -278,3 +335,8 @@ async fn open(settings: &MemberSettings) -> Result<Opened, Failure> {
         Err(error) => Err(Failure::new(Code::Unavailable, format!("opening the data directory: {error}"))),
     }
 }
+
+/// How long a member that was stopped in this process may take to let go of its directory and ports.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const RELEASE_GLANCE: Duration = Duration::from_millis(50);

@@ -2,13 +2,14 @@
 //!
 //! Start order: certificates, store, ports, driver. A failure says which exit code it means (K39).
 
+use quorate_raft::Settings;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::args::RunArgs;
 use crate::exit::{Code, Failure};
-use crate::member::{Listeners, Member};
-use crate::settings::{Addresses, member_settings};
+use crate::member::Member;
+use crate::settings::{Addresses, MemberSettings, member_settings};
 use crate::tls::{CredentialsFiles, follow};
 
 /// Runs until SIGTERM or SIGINT (then everything ended in order) or until the member can't go on.
@@ -19,16 +20,30 @@ pub async fn run(args: &RunArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Code::Usage, error))?;
     let settings = member_settings(args, credentials)?;
     info!(cluster = args.cluster, namespace = args.namespace, "quorate-sidecar");
-    let listeners = Listeners::bind(&Addresses::of_run(args)).await?;
-    let member = Member::start(settings, listeners).await?;
-    tokio::select! {
-        failure = member.failed() => {
-            // The store has said its last word; nothing durable is lost by ending at once.
-            member.abort().await;
-            return Err(failure);
+    let addresses = Addresses::of_run(args);
+    let mut member = Member::start(settings.clone(), &addresses).await?;
+    loop {
+        tokio::select! {
+            failure = member.failed() => {
+                // The store has said its last word; nothing durable is lost by ending at once.
+                member.abort().await;
+                return Err(failure);
+            }
+            request = member.recovery_wanted() => {
+                info!(epoch = ?request.epoch, "starting anew, to recover the quorum");
+                member.abort().await;
+                let recovering = MemberSettings { recovery: Some(request), ..settings.clone() };
+                member = Member::start_again(recovering, &addresses, Settings::default()).await?;
+            }
+            _ = terminate.recv() => {
+                info!("asked to stop");
+                break;
+            }
+            _ = interrupt.recv() => {
+                info!("interrupted");
+                break;
+            }
         }
-        _ = terminate.recv() => info!("asked to stop"),
-        _ = interrupt.recv() => info!("interrupted"),
     }
     tokio::select! {
         () = member.stop() => Ok(()),

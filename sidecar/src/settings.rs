@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quorate_raft::{Address, ClusterId, RaftId, RecoveryEpoch};
-use quorate_store::{Disk, OsDisk};
+use quorate_raft::{Address, ClusterId, RaftId, RecoveryEpoch, Versions};
+use quorate_store::{Disk, OsDisk, RecoveryRequest};
 
 use crate::args::RunArgs;
 use crate::autopilot::DefaultSettings;
@@ -31,6 +31,10 @@ pub struct MemberSettings {
     pub disk: Arc<dyn Disk>,
     /// A data directory below this is refused (K18).
     pub recovery_epoch_min: RecoveryEpoch,
+    /// A recovery to be done before anything else, if somebody asked for one (K18).
+    pub recovery: Option<RecoveryRequest>,
+    /// What this build speaks (K24).
+    pub versions: Versions,
     /// Where peers reach it.
     pub advertise: Address,
     /// Certificates.
@@ -135,6 +139,8 @@ pub fn member_settings(args: &RunArgs, credentials: CredentialsReceiver) -> Resu
         raft_id,
         disk: open_disk(&args.data_dir.join(MEMBER_DIRECTORY))?,
         recovery_epoch_min: RecoveryEpoch(args.recovery_epoch),
+        recovery: None,
+        versions: Versions::OURS,
         advertise,
         credentials,
         admin_token: args.admin_token_file.as_deref().map(read_token).transpose()?,

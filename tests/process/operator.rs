@@ -62,7 +62,7 @@ impl Operator {
 
     /// Asks `leader` to add a member that is meant to vote. One that is there already is fine.
     pub(crate) async fn add(&self, leader: &Member, joiner: &Member) -> Result<(), String> {
-        let id = self.status(joiner).await?.id;
+        let v1::StatusResponse { id, version_min, version_max, .. } = self.status(joiner).await?;
         let latest = self.list(leader).await?;
         if latest.servers.iter().any(|server| server.id == id) {
             return Ok(());
@@ -74,6 +74,8 @@ impl Operator {
                 address: joiner.address.clone(),
                 intent: Some(v1::Intent { kind: Some(v1::intent::Kind::Voter(v1::VoterIntent {})) }),
                 expected_configuration_index: latest.index,
+                version_min,
+                version_max,
             };
             membership.add_non_voter(request).await.map(drop).map_err(|error| error.to_string())
         };

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use quorate_raft::{
-    Address, Answer, Change, ClusterId, Index, Input, Intent, Refusal, RemoveReason, ServerId, Status,
-    Suffrage, Ticket,
+    Address, Answer, Change, ClusterId, Index, Input, Intent, Refusal, RemoveReason, Server, ServerId,
+    Status, Suffrage, Ticket, Versions,
 };
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -87,6 +87,9 @@ impl World {
         let input = match choice {
             Choice::Change(change) => {
                 self.coverage.hit(Happening::ChangeAsked);
+                if matches!(change, Change::Replace { .. }) {
+                    self.coverage.hit(Happening::ReplaceAsked);
+                }
                 self.say(|_| format!("m{leader}: change at {}: {change:?}", expected.0));
                 Input::ChangeMembership { ticket, expected, change }
             }
@@ -131,6 +134,10 @@ impl World {
         if let Some(lost) = self.administrator.lost_volume.clone() {
             let in_force = self.watch.configurations_in_force(&self.fleet);
             if in_force.iter().any(|configuration| configuration.contains(&lost)) {
+                let replaced = replacement(&lost, status, false);
+                if let Some(change) = replaced.filter(|_| self.rng.random_bool(0.5)) {
+                    return Ok(Some(Choice::Change(change)));
+                }
                 let reason = RemoveReason::VolumeLost;
                 return Ok(Some(Choice::Change(Change::Remove { id: lost, reason })));
             }
@@ -141,6 +148,14 @@ impl World {
         // A name is there once: a member that came back under its old one waits until that has left.
         let is_outside = |id: &ServerId| latest.configuration.by_raft_id(&id.raft_id).is_none();
         let outside = self.fleet.iter().find(|member| is_outside(&member.id));
+        let voter = latest.configuration.voters().collect::<Vec<_>>().choose(&mut self.rng).copied();
+        if is_formed
+            && let Some(Server { id: old, .. }) = voter
+            && let Some(change) = replacement(old, status, self.rng.random_bool(0.7))
+            && self.rng.random_bool(0.4)
+        {
+            return Ok(Some(Choice::Change(change)));
+        }
         if !is_formed || self.rng.random_bool(0.6) {
             if let Some(server) = waiting {
                 let (id, stable_in_term) = (server.id.clone(), status.term);
@@ -148,7 +163,11 @@ impl World {
             }
             if let Some(member) = outside.filter(|_| is_formed || servers.len() < self.options.members) {
                 let (id, address) = (member.id.clone(), member.address()?);
-                return Ok(Some(Choice::Change(Change::AddNonVoter { id, address, intent: Intent::Voter })));
+                let replaced = voter.filter(|_| is_formed && self.rng.random_bool(0.3));
+                let intent =
+                    replaced.map_or(Intent::Voter, |server| Intent::ReplacementFor(server.id.clone()));
+                let versions = Versions::OURS;
+                return Ok(Some(Choice::Change(Change::AddNonVoter { id, address, intent, versions })));
             }
         }
         let chosen = servers.choose(&mut self.rng).map(|server| server.id.clone());
@@ -215,4 +234,13 @@ impl World {
         self.schedule.after(EMPTIED_FOR, Event::Start(number));
         Ok(())
     }
+}
+
+/// The swap of `old` for a server that waits for a vote, in one change (K14). `has_left`: whether somebody said that it
+/// leaves, so that it is swapped though it answers.
+fn replacement(old: &ServerId, status: &Status, has_left: bool) -> Option<Change> {
+    let servers = status.latest.as_ref()?.configuration.servers();
+    let waits = |server: &&Server| server.suffrage == Suffrage::NonVoter && server.id != *old;
+    let new = servers.iter().find(waits)?.id.clone();
+    Some(Change::Replace { old: old.clone(), new, stable_in_term: status.term, old_has_left: has_left })
 }

@@ -30,6 +30,12 @@ happenings! {
     MessageForAnother => "messages for a volume that is gone",
     /// A core was told that a peer cannot be reached.
     Unreachable => "connections reported broken",
+    /// A core was told that a peer's process is gone.
+    PeerGone => "processes found gone",
+    /// A core was told so of a leader that lives.
+    DialsRefused => "dials to a living leader refused",
+    /// A member became leader on such evidence.
+    EarlyElection => "elections on evidence that the leader is gone",
     /// A member became leader.
     Election => "elections",
     /// A leader stepped down.
@@ -40,6 +46,10 @@ happenings! {
     Transferred => "transfers done",
     /// A change was asked for.
     ChangeAsked => "membership changes asked",
+    /// A replacement was asked for.
+    ReplaceAsked => "replacements asked",
+    /// A joint configuration was entered.
+    JointEntered => "joint configurations",
     /// A change was committed.
     Changed => "membership changes done",
     /// A change was refused.

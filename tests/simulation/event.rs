@@ -18,6 +18,8 @@ pub enum Event {
     Flush(Boot),
     /// A process notices that its connection to a peer broke.
     Unreachable(Boot, ServerId),
+    /// A process finds the process of a peer gone: its stream ended, and dials are refused.
+    PeerGone(Boot, ServerId),
     /// A snapshot arrives, or what is left of it.
     Snapshot(Box<Transfer>),
     /// A follower asks for an index to read at.
@@ -79,6 +81,7 @@ impl Event {
             | Self::Commit(boot)
             | Self::Flush(boot)
             | Self::Unreachable(boot, _)
+            | Self::PeerGone(boot, _)
             | Self::Stop(boot)
             | Self::IndexGiven(IndexWanted { asker: boot, .. }, _) => Some(boot.member),
             Self::Snapshot(_)

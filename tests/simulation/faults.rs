@@ -37,6 +37,10 @@ const LASTS_MS_MAX: u64 = 2_500;
 const AWAY_MS_MAX: u64 = 4_000;
 /// A clock runs this much too fast or too slow at most.
 const SKEW: f64 = 0.3;
+/// How likely a peer notices that a process is gone.
+const PEER_NOTICES: f64 = 0.7;
+/// And within which time.
+const NOTICED_MS_MAX: u64 = 150;
 /// Bytes that a full disk has left at most: some writes still fit.
 const ROOM_MAX: u64 = 96 * 1024;
 
@@ -68,6 +72,7 @@ impl World {
             Fault::Partition | Fault::PartitionOneWay | Fault::CutLeader | Fault::Clog => {
                 self.break_network(fault);
             }
+            Fault::DialsRefused => self.refuse_dials(),
             Fault::Heal => {
                 self.coverage.hit(Happening::Healed);
                 self.network.heal();
@@ -193,6 +198,15 @@ impl World {
         self.say(|_| format!("network: {fault:?} {side:?}{}", if is_one_way { " one way" } else { "" }));
     }
 
+    /// Some are told that the leader's process is gone, and it is not: what a firewall does that refuses.
+    fn refuse_dials(&mut self) {
+        let Some((_, status)) = self.fleet.leaders().pop() else { return };
+        self.coverage.hit(Happening::DialsRefused);
+        for number in draw_side(self.fleet.count(), &mut self.rng) {
+            self.schedule.after(Duration::ZERO, Event::PeerGone(self.fleet.boot(number), status.id.clone()));
+        }
+    }
+
     /// A process ended within a call of its disk.
     pub(super) fn bury_dead(&mut self, number: MemberNumber) {
         if self.fleet[number].volume.is_without_power() {
@@ -235,9 +249,22 @@ impl World {
     fn after_end(&mut self, number: MemberNumber, how: &str) {
         self.fleet[number].paused_until = Duration::ZERO;
         self.say(|_| format!("m{number} {how}"));
+        self.let_peers_notice(number);
         let away_max = if self.phase == Phase::Calm { 50 } else { AWAY_MS_MAX };
         let away = Duration::from_millis(self.rng.random_range(1..away_max));
         self.schedule.after(away, Event::Start(number));
+    }
+
+    /// Those that still reach the node of a process that ended may find it gone, sooner or later (K12). Who comes
+    /// back first is not waited for: evidence may be old.
+    fn let_peers_notice(&mut self, number: MemberNumber) {
+        let gone = self.fleet[number].id.clone();
+        for peer in (0..self.fleet.count()).filter(|peer| *peer != number) {
+            if !self.network.is_cut((peer, number)) && self.rng.random_bool(PEER_NOTICES) {
+                let after = Duration::from_millis(self.rng.random_range(1..NOTICED_MS_MAX));
+                self.schedule.after(after, Event::PeerGone(self.fleet.boot(peer), gone.clone()));
+            }
+        }
     }
 
     /// A member's process starts, if none runs.

@@ -8,7 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use quorate_raft::{Address, Incarnation, Index, LogId, Persist, RaftId, ServerId, Settings, Term};
+use quorate_raft::{
+    Address, Incarnation, Index, LogId, Persist, RaftId, RecoveryEpoch, ServerId, Settings, Term,
+};
 use quorate_store::{Directory, StoreError};
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -92,7 +94,7 @@ impl Member {
     /// A member with an empty volume.
     pub fn new(number: MemberNumber, raft_id: RaftId, incarnation: Incarnation) -> Result<Self> {
         let volume = Volume::default();
-        Directory::create_on(&volume.attach(), raft_id.clone(), incarnation)
+        Directory::create_on(&volume.attach(), raft_id.clone(), incarnation, RecoveryEpoch(0))
             .context("creating the directory")?;
         Ok(Self {
             number,
@@ -113,6 +115,12 @@ impl Member {
     /// Where it is reached.
     pub fn address(&self) -> Result<Address> {
         Ok(Address::new(&format!("m{}:7400", self.number))?)
+    }
+
+    /// Whether the configuration its core goes by has two halves (K14).
+    pub fn is_joint(&self) -> bool {
+        let latest = self.process.as_ref().and_then(|process| process.raft.status().latest);
+        latest.is_some_and(|latest| latest.configuration.is_joint())
     }
 
     /// Starts a process on the volume, after comparing what is there with what must be.

@@ -92,11 +92,13 @@ pub enum Fault {
     CutLeader,
     /// Links hold back what is sent over them.
     Clog,
+    /// Members cannot dial the leader's process, though it lives.
+    DialsRefused,
     /// The network is put back.
     Heal,
 }
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 16] = [
     Fault::Power,
     Fault::PowerWithin,
     Fault::PowerOfAll,
@@ -112,6 +114,7 @@ const FAULTS: [Fault; 15] = [
     Fault::PartitionOneWay,
     Fault::CutLeader,
     Fault::Clog,
+    Fault::DialsRefused,
 ];
 
 impl Options {
@@ -165,7 +168,7 @@ fn settings(rng: &mut SmallRng) -> Settings {
         heartbeat_interval: election_timeout / 10,
         election_timeout,
         check_quorum: election_timeout,
-        early_pre_vote: true,
+        early_pre_vote: rng.random_bool(0.8),
         retention_bytes,
         retention_bytes_max: retention_bytes * kept_longer,
     }

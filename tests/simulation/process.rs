@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
-use quorate_machine::{Base, KeyRange, KeyRead, Machine, Outcome, Owner, Position, Table};
+use quorate_machine::{Base, Era, KeyRange, KeyRead, Machine, Outcome, Owner, Position, Table};
 use quorate_raft::{
     Apply, ClusterId, Entry, Identity, Index, IndexedConfiguration, LogId, Now, Payload, Persist, Raft,
     RecoveryEpoch, ServerId, Settings, SnapshotMeta, Term, Ticket,
@@ -70,7 +70,12 @@ impl Process {
     /// Starts the core and the machine on what was opened.
     pub fn start(opened: Opened, id: ServerId, settings: Settings, seed: u64, clock: Clock) -> Result<Self> {
         let Opened { directory, log, state, stored } = opened;
-        let identity = Identity { cluster_id: CLUSTER, recovery_epoch: RecoveryEpoch(0), server: id };
+        let identity = Identity {
+            cluster_id: CLUSTER,
+            recovery_epoch: RecoveryEpoch(0),
+            server: id,
+            versions: quorate_raft::Versions::OURS,
+        };
         let raft = Raft::new(identity, settings, stored, seed, Now::default())
             .map_err(|error| anyhow!("{error}"))?;
         let machine = Machine::open(state)?;
@@ -134,7 +139,11 @@ impl Process {
             Payload::Configuration(configuration) => {
                 let owners =
                     configuration.servers().iter().map(|server| Owner(server.id.to_string())).collect();
-                self.machine.apply_configuration(at, owners, encode_configuration(configuration));
+                let era = Era {
+                    cluster_version: configuration.version().0,
+                    recovery_epoch: configuration.recovery_epoch().0,
+                };
+                self.machine.apply_configuration(at, era, owners, encode_configuration(configuration));
             }
             Payload::Noop | Payload::Barrier => self.machine.apply_empty(at),
         }

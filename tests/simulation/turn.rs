@@ -54,6 +54,12 @@ impl World {
         self.step(member, Input::PeerUnreachable(peer))
     }
 
+    pub(super) fn peer_gone(&mut self, member: MemberNumber, peer: ServerId) -> Happened {
+        self.coverage.hit(Happening::PeerGone);
+        self.say(|_| format!("m{member} finds the process of {} gone", peer.raft_id));
+        self.step(member, Input::ProcessGone(peer))
+    }
+
     pub(super) fn commit(&mut self, number: MemberNumber) -> Happened {
         let committed = self.fleet[number].commit();
         let writes = of_disk(number, committed)?;
@@ -226,6 +232,10 @@ impl World {
             CoreEvent::BecameLeader { term } => {
                 self.coverage.hit(Happening::Election);
                 check(self.watch.leads(member, *term))?;
+            }
+            CoreEvent::TookOverEarly { .. } => self.coverage.hit(Happening::EarlyElection),
+            CoreEvent::ConfigurationChanged { .. } if member.is_joint() => {
+                self.coverage.hit(Happening::JointEntered);
             }
             CoreEvent::SteppedDown { .. } => self.coverage.hit(Happening::StepDown),
             CoreEvent::SnapshotInstalled { .. } => self.coverage.hit(Happening::SnapshotInstalled),

@@ -122,13 +122,18 @@ impl World {
     fn happen(&mut self, event: Event) -> Result<bool> {
         match event {
             // Of a process that is gone.
-            Event::Wake(boot) | Event::Commit(boot) | Event::Flush(boot) | Event::Unreachable(boot, _)
+            Event::Wake(boot)
+            | Event::Commit(boot)
+            | Event::Flush(boot)
+            | Event::Unreachable(boot, _)
+            | Event::PeerGone(boot, _)
                 if !self.fleet.lives(boot) => {}
             Event::Deliver(to, message) => self.deliver(to, message)?,
             Event::Wake(boot) => self.wake(boot.member)?,
             Event::Commit(boot) => self.commit(boot.member)?,
             Event::Flush(boot) => self.flush(boot.member)?,
             Event::Unreachable(boot, peer) => self.unreachable(boot.member, peer)?,
+            Event::PeerGone(boot, peer) => self.peer_gone(boot.member, peer)?,
             Event::Snapshot(transfer) => self.snapshot_arrives(*transfer)?,
             Event::IndexWanted(member, wanted) => self.index_wanted(member, wanted)?,
             Event::IndexGiven(wanted, index) => self.index_given(wanted, index)?,

@@ -88,6 +88,8 @@ pub enum Step {
         address: String,
         /// What it is meant to be.
         intent: Intent,
+        /// The oldest and the newest version it speaks (K24).
+        versions: (u32, u32),
     },
     /// Ask the leader to remove a server; checked again by K13.
     Remove {

@@ -105,6 +105,8 @@ pub struct MemberAnswer {
     pub term: u64,
     /// Its recovery epoch.
     pub recovery_epoch: u64,
+    /// The oldest and the newest version of formats it speaks (K24).
+    pub versions: (u32, u32),
     /// What it can't do, in its own words (`PublishingBlocked`, a refusal by its peers); empty if nothing.
     pub trouble: String,
 }

@@ -25,10 +25,10 @@ async fn do_it(hands: &Hands<'_>, planned: &PlannedStep) -> Result<Acted, RoundE
         Step::Bootstrap { pod: _, cluster_id, raft_id, incarnation } => {
             hands.dial(raft_id).await?.bootstrap(cluster_id, incarnation).await?;
         }
-        Step::AddNonVoter { raft_id, incarnation, address, intent } => {
+        Step::AddNonVoter { raft_id, incarnation, address, intent, versions } => {
             let (leader, index) = leader(planned);
             let server = (raft_id.as_str(), incarnation.as_str());
-            hands.dial(leader).await?.add_non_voter(server, address, intent, index).await?;
+            hands.dial(leader).await?.add_non_voter(server, address, intent, *versions, index).await?;
         }
         Step::Remove { raft_id, incarnation, reason } => {
             let (leader, index) = leader(planned);

@@ -68,9 +68,12 @@ impl Leader {
         server: (&str, &str),
         address: &str,
         intent: &Intent,
+        (version_min, version_max): (u32, u32),
         expected_configuration_index: u64,
     ) -> Result<(), ChangeError> {
         let request = v1::AddNonVoterRequest {
+            version_min,
+            version_max,
             id: Some(id(server.0, server.1)),
             address: address.to_owned(),
             intent: Some(convert::intent_into(intent)),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use quorate_raft::{Index, Now, ServerId, Term};
+use quorate_raft::{Index, Now, ServerId, Term, Version};
 
 use crate::health::{Unhealthy, seconds_up};
 
@@ -32,6 +32,13 @@ pub enum Action {
         expected: Index,
         /// The term it was decided in, and in which the server is stable.
         term: Term,
+    },
+    /// Raise the cluster's version by one step (K24).
+    RaiseVersion {
+        /// To which.
+        to: Version,
+        /// The configuration it was decided on.
+        expected: Index,
     },
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use quorate_raft::{Configuration, Index, LogId, Now, ServerId, Term};
 
+use crate::version::VersionInput;
+
 /// Everything one round needs; nothing else is read.
 #[derive(Clone, Debug)]
 pub struct Input {
@@ -24,6 +26,8 @@ pub struct Input {
     pub stats: BTreeMap<ServerId, Stats>,
     /// What the platform says, each the last report about that server.
     pub facts: BTreeMap<ServerId, Fact>,
+    /// What is known of versions.
+    pub version: VersionInput,
 }
 
 /// The group, from one status of the core, so that all of it belongs together.

@@ -10,7 +10,7 @@
 //! Time enters as an argument; a runner in the sidecar owns the timers and carries out the actions. Nothing here can
 //! act by itself, and the core checks each action again (K13).
 //!
-//! Not here yet: removal of dead servers, replacement, zones, upgrades. They will be further [`Action`]s of the same round.
+//! Not here yet: removal of dead servers, zones, upgrade migration. They will be further [`Action`]s of the same round.
 
 mod action;
 mod health;
@@ -21,6 +21,7 @@ mod promotion;
 mod round;
 mod settings;
 mod state;
+mod version;
 
 pub use action::{Action, ActionKind, Blocked, BlockedReason};
 pub use health::Unhealthy;
@@ -29,3 +30,4 @@ pub use observer::Observer;
 pub use round::{Round, round};
 pub use settings::{Defaults, InvalidSettings, Settings, SettingsChange, validate};
 pub use state::{Health, NodeStatus, ServerRole, ServerState, State, failure_tolerance, quorum};
+pub use version::VersionInput;

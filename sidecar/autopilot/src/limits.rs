@@ -23,6 +23,10 @@ pub const LAG_WINDOW: Duration = Duration::from_secs(2);
 /// holds should rounds come faster than asked.
 pub const LAG_SAMPLES_MAX: usize = 64;
 
+/// Without an operator the cluster's version is raised once every member has spoken the next one for so long without a
+/// break (K24): a release that disappoints is usually taken back sooner.
+pub const VERSION_STEADY: Duration = Duration::from_mins(10);
+
 /// A fact older than this says nothing any more: the operator repeats what still holds every round, and it may
 /// be down. Then only what the leader hears counts.
 pub const FACT_AGE_MAX: Duration = Duration::from_mins(2);

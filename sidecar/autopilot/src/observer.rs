@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use quorate_raft::{Index, Now, ServerId, Term};
+use quorate_raft::{Index, Now, ServerId, Term, Version};
 
 use crate::action::{ActionKind, BlockedReason};
 use crate::health::{Unhealthy, Verdict};
@@ -23,6 +23,8 @@ pub struct Observer {
     last_indexes: VecDeque<(Now, Index)>,
     /// Since when what is held back.
     blocked: BTreeMap<(ActionKind, ServerId), (&'static str, Now)>,
+    /// The next version of the cluster, and since when every member speaks it (K24).
+    pub(crate) spoken: Option<(Version, Now)>,
 }
 
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use crate::observer::Observer;
 use crate::promotion;
 use crate::settings::Settings;
 use crate::state::{ServerRole, ServerState, State, failure_tolerance, order, quorum};
+use crate::version;
 
 /// What a round gives.
 #[derive(Clone, Debug)]
@@ -43,7 +44,12 @@ pub fn round(observer: &mut Observer, settings: &Settings, input: &Input) -> Rou
     let mut state = picture(input, servers);
     let mut actions = Vec::new();
     if input.membership.is_leader(&input.own_id) {
+        let raise = version::raise(observer, input);
         actions.extend(promotion::promote(observer, settings, input, &mut state));
+        // A vote is more urgent than a version.
+        if actions.is_empty() {
+            actions.extend(raise);
+        }
     }
     observer.end(|action, server| {
         state.blocked.iter().any(|blocked| blocked.action == action && blocked.server == *server)

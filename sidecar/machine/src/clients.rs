@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
+use quorate_mutants::{Mutant, broken};
 
 use crate::base::{Base, KeyRange, Table};
 use crate::codec::{DecodeError, Reader, Writer};
@@ -126,8 +127,8 @@ impl Clients {
         }
         self.dirty.insert(tag.client);
         match client.results.get(&tag.sequence) {
-            Some(outcome) => Admission::Repeat(outcome.clone()),
-            None => Admission::Apply,
+            Some(outcome) if !broken(Mutant::K20) => Admission::Repeat(outcome.clone()),
+            _ => Admission::Apply,
         }
     }
 

@@ -191,6 +191,22 @@ pub enum TxnOp {
     },
 }
 
+impl Command {
+    /// Since which version of the cluster it is written (K24): before that a member may not read it. Whoever adds a kind
+    /// decides here, and gives its bytes a version of their own.
+    pub const fn since(&self) -> u32 {
+        match self {
+            Self::Put { .. }
+            | Self::CompareAndSet { .. }
+            | Self::Delete { .. }
+            | Self::DeletePrefix { .. }
+            | Self::Txn(_)
+            | Self::RegisterClient { .. }
+            | Self::SetAutopilot { .. } => 1,
+        }
+    }
+}
+
 impl TxnOp {
     /// The key or prefix it is about.
     pub fn key(&self) -> &Bytes {

@@ -43,7 +43,7 @@ pub use command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tag, Tagged,
 pub use entry::{KeyText, KvEntry};
 pub use flush::Flush;
 pub use machine::Machine;
-pub use meta::{AppliedConfiguration, AutopilotRecord, KeysMeta, Meta, Position, StateError};
+pub use meta::{AppliedConfiguration, AutopilotRecord, Era, KeysMeta, Meta, Position, StateError};
 pub use outcome::{Outcome, Refusal, TxnFailure, TxnFailureReason};
 pub use read::{KeyRead, Keys, List, PageLimit};
 pub use validate::Invalid;

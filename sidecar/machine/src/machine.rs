@@ -12,7 +12,7 @@ use crate::edit::Edit;
 use crate::flush::Flush;
 use crate::layer::Layer;
 use crate::limits::MEMTABLE_BYTES_MAX;
-use crate::meta::{AppliedConfiguration, Meta, Position, StateError};
+use crate::meta::{AppliedConfiguration, Era, Meta, Position, StateError};
 use crate::outcome::{Outcome, Refusal};
 use crate::txn;
 use crate::view::View;
@@ -94,8 +94,9 @@ impl<B: Base> Machine<B> {
     }
 
     /// Remember a configuration entry (K4): at the next start it is the latest one at or below the applied index.
-    pub fn apply_configuration(&mut self, at: Position, owners: Vec<Owner>, encoded: Bytes) {
+    pub fn apply_configuration(&mut self, at: Position, era: Era, owners: Vec<Owner>, encoded: Bytes) {
         self.advance(at);
+        self.meta.era = era;
         self.meta.configuration = Some(AppliedConfiguration { index: at.index, owners, encoded });
     }
 

@@ -59,6 +59,22 @@ impl AutopilotRecord {
     }
 }
 
+/// What a configuration entry says of the cluster beside its servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Era {
+    /// The format version all members write (K24).
+    pub cluster_version: u32,
+    /// How often the cluster was recovered from a lost quorum (K18).
+    pub recovery_epoch: u64,
+}
+
+impl Default for Era {
+    /// That of the first release, in a cluster that was never recovered.
+    fn default() -> Self {
+        Self { cluster_version: 1, recovery_epoch: 0 }
+    }
+}
+
 /// The keys as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeysMeta {
@@ -71,7 +87,7 @@ pub struct KeysMeta {
 }
 
 /// The state's own numbers at one place in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// The last applied entry.
     pub applied: Position,
@@ -83,35 +99,15 @@ pub struct Meta {
     pub keys: KeysMeta,
     /// Autopilot's settings.
     pub autopilot: AutopilotRecord,
-    /// The format version all members write (K24).
-    pub cluster_version: u32,
-    /// How often the cluster was recovered from a lost quorum (K18).
-    pub recovery_epoch: u64,
+    /// As of the last configuration entry.
+    pub era: Era,
     /// How often the state was restored from an archive (K17).
     pub restore_epoch: u64,
-}
-
-impl Default for Meta {
-    fn default() -> Self {
-        Self {
-            applied: Position::default(),
-            configuration: None,
-            index_base: 0,
-            keys: KeysMeta::default(),
-            autopilot: AutopilotRecord::default(),
-            cluster_version: Self::CLUSTER_VERSION_FIRST,
-            recovery_epoch: 0,
-            restore_epoch: 0,
-        }
-    }
 }
 
 impl Meta {
     /// The key of its row in [`Table::Meta`].
     pub const KEY: &[u8] = b"meta";
-
-    /// The version a new cluster starts with.
-    pub const CLUSTER_VERSION_FIRST: u32 = 1;
 
     const FORMAT: u8 = 1;
 
@@ -133,8 +129,8 @@ impl Meta {
             to.number(number);
         }
         to.number(self.keys.tombstone_floor.0);
-        to.number(u64::from(self.cluster_version));
-        to.number(self.recovery_epoch);
+        to.number(u64::from(self.era.cluster_version));
+        to.number(self.era.recovery_epoch);
         to.number(self.restore_epoch);
         to.number(self.autopilot.create_index.0);
         to.number(self.autopilot.modify_index.0);
@@ -166,7 +162,7 @@ impl Meta {
             tombstone_floor: ApiIndex(from.number("tombstone floor")?),
         };
         let cluster_version = from.number_u32("cluster version")?;
-        let recovery_epoch = from.number("recovery epoch")?;
+        let era = Era { cluster_version, recovery_epoch: from.number("recovery epoch")? };
         let restore_epoch = from.number("restore epoch")?;
         let create_index = ApiIndex(from.number("settings create index")?);
         let modify_index = ApiIndex(from.number("settings modify index")?);
@@ -185,8 +181,7 @@ impl Meta {
             index_base,
             keys,
             autopilot: AutopilotRecord { settings, create_index, modify_index },
-            cluster_version,
-            recovery_epoch,
+            era,
             restore_epoch,
         })
     }

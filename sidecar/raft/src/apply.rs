@@ -9,6 +9,8 @@
 
 use std::collections::VecDeque;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::entry::Entry;
 use crate::input::LogReader;
 use crate::limits::{APPLY_BYTES_IN_FLIGHT_MAX, APPLY_BYTES_MAX};
@@ -62,7 +64,7 @@ impl Applier {
 impl Raft {
     /// Hands out what is committed, as far as the limits let it.
     pub(crate) fn hand_out(&mut self) {
-        while self.installing.is_none()
+        while (self.installing.is_none() || broken(Mutant::K5))
             && self.install.is_none()
             && !self.applier.is_reading
             && self.applier.handed < self.commit
@@ -104,7 +106,10 @@ impl Raft {
         }
     }
 
-    fn hand_out_entries(&mut self, entries: Vec<Entry>) {
+    fn hand_out_entries(&mut self, mut entries: Vec<Entry>) {
+        if broken(Mutant::S21) && entries.len() > 1 {
+            entries.remove(0);
+        }
         let Some(last) = entries.last().map(|entry| entry.index) else { return };
         self.applier.handed(last, entries.iter().map(Entry::bytes).sum());
         let above = self.tickets.split_off(&last.next());

@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::entry::Payload;
 use crate::limits::{CAUGHT_UP_ENTRIES_MAX, CHANGES_HELD_MAX, VOLUME_LOST_SILENCE};
 use crate::membership::{Change, Configuration, InvalidChange, RemoveReason};
@@ -32,7 +34,7 @@ impl Raft {
             self.answer(ticket, Err(refusal));
             return;
         }
-        if self.is_ready() {
+        if self.is_ready() || broken(Mutant::S7Ready) {
             self.append_change(ticket, expected, &change);
             return;
         }
@@ -85,10 +87,11 @@ impl Raft {
         }
         let latest = self.configurations.latest();
         let actual = latest.map_or(Index(0), |latest| latest.index);
-        if !self.configurations.is_settled() || latest.is_some_and(|latest| latest.configuration.is_joint()) {
+        let is_joint = latest.is_some_and(|latest| latest.configuration.is_joint());
+        if (!self.configurations.is_settled() || is_joint) && !broken(Mutant::S7One) {
             return Err(Refusal::ConfigurationChanging { index: actual });
         }
-        if expected != actual {
+        if expected != actual && !broken(Mutant::N5) {
             return Err(Refusal::ConfigurationMismatch { expected, actual });
         }
         Ok(())
@@ -106,10 +109,9 @@ impl Raft {
                 self.check_promotion(new, *stable_in_term)?;
             }
             Change::Remove { id, reason: RemoveReason::VolumeLost } => self.check_volume_lost(id)?,
-            Change::Remove { .. }
-            | Change::AddNonVoter { .. }
-            | Change::Demote { .. }
-            | Change::SetAddress { .. } => {}
+            Change::AddNonVoter { id, versions, .. } => self.check_joining(id, *versions)?,
+            Change::RaiseVersion { to } => self.check_raise(&next, *to)?,
+            Change::Remove { .. } | Change::Demote { .. } | Change::SetAddress { .. } => {}
         }
         self.check_reachable(&next)?;
         Ok(next)
@@ -129,17 +131,19 @@ impl Raft {
 
     fn answers(&self, id: &ServerId) -> bool {
         self.silence_of(id).is_some_and(|ago| ago <= self.settings.election_timeout)
+            || broken(Mutant::K13Reachable)
     }
 
     /// Who gets a vote holds the log, and is stable in this term's autopilot state (K13).
     fn check_promotion(&self, id: &ServerId, stable_in_term: Term) -> Result<(), Refusal> {
-        if stable_in_term != self.hard.term {
+        if stable_in_term != self.hard.term && !broken(Mutant::K13Stable) {
             return Err(Refusal::NotStable { id: id.clone() });
         }
         let RoleState::Leader(lead) = &self.role else { return Err(self.not_leader()) };
         let Some(peer) = lead.peers.get(id) else { return Err(InvalidChange::NotMember(id.clone()).into()) };
         let behind = self.commit.0.saturating_sub(peer.matched.0);
-        if behind > CAUGHT_UP_ENTRIES_MAX || peer.replication() != ReplicationState::Replicate {
+        let is_supplied = peer.replication() == ReplicationState::Replicate;
+        if (behind > CAUGHT_UP_ENTRIES_MAX || !is_supplied) && !broken(Mutant::K13CaughtUp) {
             return Err(Refusal::NotCaughtUp { id: id.clone(), behind });
         }
         Ok(())

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::limits::COMMIT_STORED_WITHIN;
 use crate::output::{Answer, Event, StepDownReason};
 use crate::quorum::quorum_index;
@@ -19,13 +21,14 @@ impl Raft {
         let RoleState::Leader(lead) = &self.role else { return };
         let matched = |id: &ServerId| {
             if id == self.id() {
-                self.log.persisted()
+                if broken(Mutant::P1Leader) { self.log.last().index } else { self.log.persisted() }
             } else {
                 lead.peers.get(id).map_or(Index(0), |peer| peer.matched)
             }
         };
         let held = quorum_index(&latest.configuration.majorities(), matched);
-        if held > self.commit && self.log.term_at(held) == Some(lead.term) {
+        let is_own = self.log.term_at(held) == Some(lead.term) || broken(Mutant::S6Term);
+        if held > self.commit && is_own {
             self.commit_to(held);
         }
     }
@@ -37,7 +40,9 @@ impl Raft {
         }
         assert!(index <= self.log.last().index, "only what is in the log is committed");
         self.commit = index;
-        self.commit_deadline.get_or_insert(self.now.plus(COMMIT_STORED_WITHIN));
+        if !broken(Mutant::K6) {
+            self.commit_deadline.get_or_insert(self.now.plus(COMMIT_STORED_WITHIN));
+        }
         if let RoleState::Leader(lead) = &mut self.role {
             while let Some((_, bytes)) = lead.uncommitted.pop_front_if(|(at, _)| *at <= index) {
                 lead.uncommitted_bytes -= bytes;
@@ -68,7 +73,8 @@ impl Raft {
     /// commits it (S10, N6): it tells the others, asks the furthest to take over, and follows.
     pub(crate) fn resign_without_vote(&mut self) {
         let (Some(latest), RoleState::Leader(_)) = (self.configurations.latest(), &self.role) else { return };
-        if !self.configurations.is_settled() || latest.configuration.is_voter(self.id()) {
+        if !self.configurations.is_settled() || latest.configuration.is_voter(self.id()) || broken(Mutant::N6)
+        {
             return;
         }
         self.supply_peers();
@@ -84,7 +90,7 @@ impl Raft {
             Membership::Voter
         } else if configuration.contains(self.id()) {
             Membership::NonVoter
-        } else if self.hard.was_member && self.configurations.is_settled() {
+        } else if self.hard.was_member && self.configurations.is_settled() && !broken(Mutant::K19) {
             Membership::Removed
         } else if self.hard.was_member {
             self.membership_before_removal()

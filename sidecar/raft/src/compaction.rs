@@ -11,6 +11,8 @@
 
 use std::collections::VecDeque;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::settings::Settings;
 use crate::types::Index;
 
@@ -109,7 +111,8 @@ impl LogSizes {
         first: Index,
         last: Index,
     ) -> Option<Index> {
-        let droppable = |bytes| self.first_within(bytes, last.next()).previous().min(need.durable_applied);
+        let durable = if broken(Mutant::K3) { last } else { need.durable_applied };
+        let droppable = |bytes| self.first_within(bytes, last.next()).previous().min(durable);
         let normal = droppable(settings.retention_bytes);
         let upto = match need.slowest {
             Some(slowest) if slowest < normal => {

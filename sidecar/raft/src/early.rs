@@ -14,6 +14,8 @@
 
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::limits::{EARLY_PRE_VOTE_PAUSE, EARLY_PRE_VOTE_SPREAD};
 use crate::output::Event;
 use crate::raft::{Raft, RoleState};
@@ -29,7 +31,8 @@ pub(crate) struct Early {
 impl Raft {
     /// The process at this server's address is gone; only news of our leader means something.
     pub(crate) fn process_gone(&mut self, id: &ServerId) {
-        let is_leader = self.leader.as_ref() == Some(id) && matches!(self.role, RoleState::Follower);
+        let is_of_leader = self.leader.as_ref() == Some(id) || broken(Mutant::K12);
+        let is_leader = is_of_leader && matches!(self.role, RoleState::Follower);
         if !is_leader || !self.settings.early_pre_vote {
             return;
         }

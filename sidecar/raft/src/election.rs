@@ -13,6 +13,8 @@
 
 use std::collections::BTreeMap;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::message::{Body, Message};
 use crate::outbox::Promises;
 use crate::output::{Event, Output, StepDownReason};
@@ -31,7 +33,9 @@ impl Raft {
         self.rest_election_timer();
         self.hurry_again();
         self.set_leader(None);
-        if self.may_campaign() {
+        if broken(Mutant::B17) && self.may_campaign() {
+            self.campaign(false);
+        } else if self.may_campaign() {
             self.ask_pre_votes();
         } else {
             self.role = RoleState::Follower;
@@ -45,7 +49,9 @@ impl Raft {
         let votes_in = |known: Option<&crate::entry::IndexedConfiguration>| {
             known.is_some_and(|known| known.configuration.is_voter(self.id()))
         };
-        votes_in(self.configurations.latest()) || votes_in(self.configurations.committed())
+        votes_in(self.configurations.latest())
+            || votes_in(self.configurations.committed())
+            || broken(Mutant::B7)
     }
 
     /// A vote of our own counts only if our latest configuration gives us one.
@@ -149,7 +155,7 @@ impl Raft {
     fn knows_other_leader(&self, candidate: &ServerId) -> bool {
         let is_fresh = matches!(self.role, RoleState::Leader(_))
             || self.last_contact.is_some_and(|at| self.now.since(at) < self.settings.election_timeout);
-        is_fresh && self.leader.as_ref().is_some_and(|leader| leader != candidate)
+        is_fresh && self.leader.as_ref().is_some_and(|leader| leader != candidate) && !broken(Mutant::K10)
     }
 
     /// Would we vote for it? Changes nothing (K10).
@@ -182,7 +188,11 @@ impl Raft {
         if term > self.hard.term {
             self.follow(term, None, StepDownReason::HigherTerm);
         }
-        let granted = term == self.hard.term && self.may_vote_for(&from) && last >= self.log.last();
+        let is_level = last >= self.log.last() || broken(Mutant::S4Log);
+        let granted = term == self.hard.term
+            && self.may_vote_for(&from)
+            && is_level
+            && (!broken(Mutant::B8) || self.counts_as_voter(&from));
         if granted {
             self.vote_for(from.clone());
             self.contact();
@@ -191,7 +201,7 @@ impl Raft {
     }
 
     fn may_vote_for(&self, id: &ServerId) -> bool {
-        self.hard.vote.as_ref().is_none_or(|vote| vote == id)
+        self.hard.vote.as_ref().is_none_or(|vote| vote == id) || broken(Mutant::S4Once)
     }
 
     pub(crate) fn vote_response(&mut self, from: ServerId, granted: bool) {
@@ -210,7 +220,8 @@ impl Raft {
     /// The one who counts compares: exactly this identity, in our latest configuration (K1, K9). The
     /// tally looks again; this keeps what it looks at bounded by the configuration.
     fn counts_as_voter(&self, id: &ServerId) -> bool {
-        self.configurations.latest().is_some_and(|latest| latest.configuration.is_voter(id))
+        let latest = self.configurations.latest();
+        latest.is_some_and(|latest| latest.configuration.is_voter(id)) || broken(Mutant::K9)
     }
 
     /// Sends what shows our term: after the term is on disk.

@@ -10,12 +10,15 @@
 //! tells it: beyond them our log may be another one (N2).
 //! Invariant: nothing at or below the commit index is ever replaced; a message that would is refused.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::entry::{Entry, IndexedConfiguration, Payload};
 use crate::message::{AppendOutcome, Body};
 use crate::outbox::Promises;
 use crate::output::{Event, InvalidMessage};
 use crate::raft::Raft;
 use crate::types::{Epoch, Index, LogId, ServerId};
+use crate::version::newest_version;
 
 impl Raft {
     pub(crate) fn append_request(
@@ -50,12 +53,16 @@ impl Raft {
             self.send(from, Body::AppendResponse { epoch, outcome });
             return;
         }
+        if self.is_beyond_us(&from, newest_version(&entries)) {
+            return;
+        }
         if !self.take_entries(entries) {
             self.refuse_message(from, InvalidMessage::TouchesCommitted);
             return;
         }
         self.contact();
-        self.commit_to(commit.min(matched));
+        let shown = if broken(Mutant::N2) { self.log.last().index } else { matched };
+        self.commit_to(commit.min(shown));
         self.accept(from, epoch, matched);
     }
 
@@ -64,7 +71,7 @@ impl Raft {
     fn take_entries(&mut self, entries: Vec<Entry>) -> bool {
         for entry in entries {
             match self.log.term_at(entry.index) {
-                Some(term) if term == entry.term => continue,
+                Some(term) if term == entry.term && !broken(Mutant::S22) => continue,
                 Some(_) if entry.index <= self.commit => return false,
                 Some(_) => self.drop_from(entry.index),
                 None => {}
@@ -79,7 +86,7 @@ impl Raft {
         assert!(index > self.commit, "what is committed stays");
         self.log.truncate_from(index);
         self.outbox.mark_log();
-        if self.configurations.truncate_from(index) {
+        if !broken(Mutant::S9) && self.configurations.truncate_from(index) {
             let index = self.configurations.latest().map_or(Index(0), |latest| latest.index);
             self.event(Event::ConfigurationChanged { index });
         }
@@ -98,6 +105,7 @@ impl Raft {
         self.outbox.mark_log();
         if let Some(configuration) = configuration {
             self.remember_membership(configuration.contains(self.id()));
+            self.forget_versions(&configuration);
             self.configurations.append(IndexedConfiguration { index, configuration });
             self.event(Event::ConfigurationChanged { index });
             self.follow_configuration();

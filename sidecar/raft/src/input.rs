@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::entry::{Entry, SnapshotMeta};
 use crate::membership::Change;
 use crate::message::Message;
-use crate::types::{ClusterId, Epoch, Index, LogId, RaftId, Sequence, ServerId, Term, Ticket};
+use crate::types::{ClusterId, Epoch, Index, LogId, RaftId, Sequence, ServerId, Term, Ticket, Versions};
 
 /// One thing that happened. Requests carry a ticket and are answered exactly once: by
 /// [`crate::Output::Answer`], or for proposals and barriers also by the machine (see `Apply`).
@@ -18,6 +18,13 @@ pub enum Input {
     Receive(Message),
     /// The connection to this peer broke: what was sent may be lost.
     PeerUnreachable(ServerId),
+    /// A connection to this peer was made, over which it said what it speaks; none: it ended (K24).
+    PeerVersions {
+        /// Who.
+        id: ServerId,
+        /// What it speaks.
+        versions: Option<Versions>,
+    },
     /// The process at this peer's address is gone: its stream to us ended, and a fresh dial to the
     /// same address was refused. Not for a dial that timed out (K12).
     ProcessGone(ServerId),

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::change::HeldChange;
 use crate::entry::{Entry, Payload};
 use crate::limits::{CHECK_QUORUM_INTERVAL_MIN, DEPARTING_ELECTION_TIMEOUTS};
@@ -52,7 +54,7 @@ impl Leadership {
 
     /// The peer, if it answers under the replication it is in now (O5).
     pub(crate) fn peer(&mut self, id: &ServerId, epoch: Epoch) -> Option<&mut Progress> {
-        self.peers.get_mut(id).filter(|peer| peer.epoch == epoch)
+        self.peers.get_mut(id).filter(|peer| peer.epoch == epoch || broken(Mutant::O5))
     }
 }
 
@@ -161,7 +163,7 @@ impl Raft {
         let own = &self.identity.server;
         let age = |id: &ServerId| lead.peers.get(id).map(|peer| now.since(peer.contact));
         let is_heard = |id: &ServerId| id == own || age(id).is_some_and(|age| age <= window);
-        if is_quorum(&latest.configuration.majorities(), is_heard) {
+        if is_quorum(&latest.configuration.majorities(), is_heard) || broken(Mutant::S11) {
             let voters = latest.configuration.voters();
             let oldest = voters.filter_map(|server| age(&server.id)).filter(|age| *age <= window).max();
             let pause =

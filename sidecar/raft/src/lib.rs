@@ -44,7 +44,7 @@
 //!
 //! let server = ServerId::new(RaftId::new("db-0-3f2a91c4")?, Incarnation(7));
 //! let cluster_id = ClusterId(1);
-//! let identity = Identity { cluster_id, recovery_epoch: RecoveryEpoch(0), server: server.clone() };
+//! let identity = Identity { cluster_id, recovery_epoch: RecoveryEpoch(0), server: server.clone(), versions: Versions::OURS };
 //! // Storage found an empty directory.
 //! let mut raft = Raft::new(identity, Settings::default(), Stored::default(), 42, Now::default())?;
 //! let address = Address::new("db-0.db-members:7400")?;
@@ -99,6 +99,7 @@ mod quorum;
 mod raft;
 mod read;
 mod receive;
+mod recovery;
 mod refusal;
 mod replace;
 mod replication;
@@ -109,6 +110,7 @@ mod term_runs;
 mod transfer;
 mod turn;
 mod types;
+mod version;
 
 pub use entry::{Entry, HardState, IndexedConfiguration, Payload, SnapshotMeta, Stored, TermRun};
 pub use input::{Input, LogReader};
@@ -121,5 +123,5 @@ pub use settings::{InvalidSettings, Settings};
 pub use status::{Leader, Membership, PeerStatus, ReplicationState, Role, Status};
 pub use types::{
     Address, ClusterId, Epoch, Identity, Incarnation, Index, InvalidName, LogId, Now, RaftId, RecoveryEpoch,
-    Round, Sequence, ServerId, Term, Ticket,
+    Round, Sequence, ServerId, Term, Ticket, Version, Versions,
 };

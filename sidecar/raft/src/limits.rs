@@ -2,6 +2,14 @@
 
 use std::time::Duration;
 
+use crate::types::Version;
+
+/// The oldest version of formats this build reads and writes (K24: N−1 of the newest, once there is a second).
+pub const VERSION_MIN: Version = Version(1);
+
+/// The newest version of formats this build reads and writes (K24).
+pub const VERSION_MAX: Version = Version(1);
+
 /// A command may be this big. Refused as too large beyond it: one entry must fit one message.
 pub const ENTRY_BYTES_MAX: u64 = 1 << 20;
 
@@ -95,6 +103,10 @@ pub const CHECK_QUORUM_INTERVAL_MIN: Duration = Duration::from_millis(10);
 const _: () = assert!(
     ENTRY_BYTES_MAX + ENTRY_OVERHEAD_BYTES <= APPEND_BYTES_IN_FLIGHT_MAX,
     "the biggest entry must fit in flight"
+);
+const _: () = assert!(
+    VERSION_MIN.0 <= VERSION_MAX.0 && VERSION_MAX.0 < VERSION_MIN.0 + 2,
+    "a build reads N and N−1 (K24)"
 );
 const _: () = assert!(APPEND_BYTES_IN_FLIGHT_MAX < CACHE_BYTES_MAX, "what is in flight should be in memory");
 const _: () = assert!(RETENTION_BYTES <= RETENTION_BYTES_MAX, "the exception must not be the smaller one");

@@ -17,10 +17,11 @@
 
 use std::collections::BTreeSet;
 
+use quorate_mutants::{Mutant, broken};
 use thiserror::Error;
 
 use crate::limits::SERVERS_MAX;
-use crate::types::{Address, RaftId, ServerId, Term};
+use crate::types::{Address, RaftId, RecoveryEpoch, ServerId, Term, Version, Versions};
 
 /// Whether a server counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +65,10 @@ pub struct Server {
 pub struct Configuration {
     /// Sorted by Raft ID, each once.
     servers: Vec<Server>,
+    /// The recovery epoch it was made in (K18).
+    recovery_epoch: RecoveryEpoch,
+    /// The version of the cluster from its commit on (K24).
+    version: Version,
 }
 
 /// One change of membership. Each touches a single server, so that majorities before and after
@@ -78,6 +83,8 @@ pub enum Change {
         address: Address,
         /// What for.
         intent: Intent,
+        /// What it speaks (K24).
+        versions: Versions,
     },
     /// Gives a non-voter its vote.
     Promote {
@@ -109,6 +116,11 @@ pub enum Change {
         stable_in_term: Term,
         /// Whether the old one was declared to go (`left`, K15): only then may it still answer.
         old_has_left: bool,
+    },
+    /// Raises the version of the cluster by one step (K24).
+    RaiseVersion {
+        /// To which.
+        to: Version,
     },
     /// Records where a server is reached now (B5).
     SetAddress {
@@ -173,13 +185,21 @@ pub enum InvalidChange {
         /// Its replacement so far.
         other: ServerId,
     },
+    /// The cluster's version goes up one step at a time.
+    #[error("the cluster's version is {from} and goes to {}, not to {to}", from.next())]
+    VersionStep {
+        /// What it is.
+        from: Version,
+        /// What was asked for.
+        to: Version,
+    },
     /// Too many servers.
     #[error("the configuration would hold more than {SERVERS_MAX} servers: remove one first")]
     TooMany,
 }
 
 impl Configuration {
-    /// Checks and sorts a set of servers.
+    /// Checks and sorts a set of servers of a cluster that was never recovered, in the first version.
     pub fn new(mut servers: Vec<Server>) -> Result<Self, InvalidChange> {
         servers.sort_by(|a, b| a.id.cmp(&b.id));
         if servers.len() > SERVERS_MAX {
@@ -190,16 +210,43 @@ impl Configuration {
                 return Err(InvalidChange::AlreadyMember(pair[1].id.clone()));
             }
         }
-        let configuration = Self { servers };
+        let addresses: BTreeSet<&str> = servers.iter().map(|server| server.address.as_str()).collect();
+        if broken(Mutant::K16) && addresses.len() < servers.len() {
+            return Err(InvalidChange::TooMany);
+        }
+        let configuration =
+            Self { servers, recovery_epoch: RecoveryEpoch::default(), version: Version::FIRST };
         if configuration.majorities().iter().any(BTreeSet::is_empty) {
             return Err(InvalidChange::NoVoterLeft);
         }
         Ok(configuration)
     }
 
-    /// One half of a checked joint configuration, which has a voter and is sorted.
-    pub(crate) const fn from_half(servers: Vec<Server>) -> Self {
-        Self { servers }
+    /// The same servers, in a recovery epoch (K18).
+    #[must_use]
+    pub fn in_epoch(self, recovery_epoch: RecoveryEpoch) -> Self {
+        Self { recovery_epoch, ..self }
+    }
+
+    /// The recovery epoch it was made in: changes keep it, a recovery raises it (K18).
+    pub const fn recovery_epoch(&self) -> RecoveryEpoch {
+        self.recovery_epoch
+    }
+
+    /// The same servers, in a version of the cluster (K24).
+    #[must_use]
+    pub fn at_version(self, version: Version) -> Self {
+        Self { version, ..self }
+    }
+
+    /// The version of the cluster from its commit on.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// One half of this checked joint configuration: it has a voter and is sorted.
+    pub(crate) const fn half(&self, servers: Vec<Server>) -> Self {
+        Self { servers, recovery_epoch: self.recovery_epoch, version: self.version }
     }
 
     /// The servers of both halves, sorted by Raft ID.
@@ -209,7 +256,9 @@ impl Configuration {
 
     /// The server under exactly this identity (B15).
     pub fn get(&self, id: &ServerId) -> Option<&Server> {
-        self.servers.iter().find(|server| server.id == *id)
+        let is_it =
+            |server: &&Server| server.id == *id || broken(Mutant::B15) && server.id.raft_id == id.raft_id;
+        self.servers.iter().find(is_it)
     }
 
     /// The server under this Raft ID, whatever directory is behind it.
@@ -243,7 +292,7 @@ impl Configuration {
             self.voters().filter(|server| server.suffrage != other).map(|server| &server.id).collect()
         };
         let old = half(Suffrage::Incoming);
-        if self.is_joint() { vec![old, half(Suffrage::Outgoing)] } else { vec![old] }
+        if self.is_joint() && !broken(Mutant::K14) { vec![old, half(Suffrage::Outgoing)] } else { vec![old] }
     }
 
     /// Roughly its size as stored.
@@ -255,9 +304,9 @@ impl Configuration {
     /// The configuration after `change`: a joint one for a replacement. Nothing but the change's
     /// meaning is checked; `self` is not joint.
     pub fn after(&self, change: &Change) -> Result<Self, InvalidChange> {
-        let mut servers = self.servers.clone();
+        let (mut servers, mut version) = (self.servers.clone(), self.version);
         match change {
-            Change::AddNonVoter { id, address, intent } => {
+            Change::AddNonVoter { id, address, intent, .. } => {
                 self.check_addition(id, intent)?;
                 let (id, address, intent) = (id.clone(), address.clone(), intent.clone());
                 servers.push(Server { id, address, suffrage: Suffrage::NonVoter, intent });
@@ -282,9 +331,14 @@ impl Configuration {
                 find(&mut servers, id)?;
                 servers.retain(|server| server.id != *id);
             }
+            Change::RaiseVersion { to } if *to == version.next() => version = *to,
+            Change::RaiseVersion { to } => return Err(InvalidChange::VersionStep { from: version, to: *to }),
+            Change::SetAddress { .. } if broken(Mutant::B5) => {}
             Change::SetAddress { id, address } => find(&mut servers, id)?.address = address.clone(),
         }
-        Self::new(servers)
+        let recovery_epoch =
+            if broken(Mutant::K18Epoch) { RecoveryEpoch::default() } else { self.recovery_epoch };
+        Ok(Self::new(servers)?.in_epoch(recovery_epoch).at_version(version))
     }
 
     fn check_addition(&self, id: &ServerId, intent: &Intent) -> Result<(), InvalidChange> {
@@ -331,10 +385,10 @@ impl Configuration {
 
 impl Suffrage {
     /// Whether it counts, be it in one half only.
-    pub const fn has_vote(self) -> bool {
+    pub fn has_vote(self) -> bool {
         match self {
             Self::Voter | Self::Incoming | Self::Outgoing => true,
-            Self::NonVoter => false,
+            Self::NonVoter => broken(Mutant::S3Voters),
         }
     }
 }
@@ -366,7 +420,12 @@ mod tests {
         (number.clone(), number, 0_u8..6).prop_map(|(number, other, kind)| {
             let (id, old) = (id(number), id(other));
             match kind {
-                0 => Change::AddNonVoter { id, address: address(), intent: Intent::Voter },
+                0 => Change::AddNonVoter {
+                    id,
+                    address: address(),
+                    intent: Intent::Voter,
+                    versions: Versions::OURS,
+                },
                 1 => Change::Promote { id, stable_in_term: Term(1) },
                 2 => Change::Demote { id },
                 3 => Change::Remove { id, reason: RemoveReason::Requested },

@@ -12,6 +12,8 @@
 
 use std::collections::BTreeMap;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::limits::OUTPUTS_HELD_MAX;
 use crate::output::Output;
 use crate::types::Sequence;
@@ -90,7 +92,7 @@ impl Outbox {
             Promises::Term => self.hard_at,
             Promises::Log => self.hard_at.max(self.log_at),
         };
-        if self.is_persisted(after) {
+        if self.is_persisted(after) || broken(Mutant::P1Answer) {
             self.ready.push(output);
         } else if self.held_count < OUTPUTS_HELD_MAX || !matches!(output, Output::Send(_)) {
             // A message that finds no room is lost, as it may be on the wire; answers never are.

@@ -7,7 +7,7 @@ use crate::entry::{Entry, HardState, SnapshotMeta};
 use crate::input::LogReader;
 use crate::message::Message;
 use crate::refusal::Refusal;
-use crate::types::{ClusterId, Epoch, Index, LogId, Sequence, ServerId, Term, Ticket};
+use crate::types::{ClusterId, Epoch, Index, LogId, Sequence, ServerId, Term, Ticket, Version};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +185,13 @@ pub enum Event {
     SnapshotInstalled {
         /// Its last entry.
         last: LogId,
+    },
+    /// A leader writes in a version that this build does not speak: nothing of it is taken (K24).
+    VersionTooNew {
+        /// Who leads.
+        from: ServerId,
+        /// The version of the cluster.
+        version: Version,
     },
     /// A peer sent what no correct member sends; it was ignored.
     InvalidMessage {

@@ -17,6 +17,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::limits::{APPEND_BYTES_IN_FLIGHT_MAX, APPENDS_IN_FLIGHT_MAX, SNAPSHOT_STALL_ELECTION_TIMEOUTS};
 use crate::settings::Settings;
 use crate::status::ReplicationState;
@@ -202,7 +204,8 @@ impl Progress {
             Supply::Probe { sent, retry } => {
                 if sent.is_some_and(|sent| now.since(sent) >= *retry) {
                     *sent = None;
-                    *retry = (*retry * 2).min(settings.election_timeout);
+                    let longest = settings.election_timeout * if broken(Mutant::B11) { 1_000 } else { 1 };
+                    *retry = (*retry * 2).min(longest);
                 }
             }
             Supply::Replicate(in_flight) => {
@@ -239,7 +242,8 @@ impl Progress {
 
 impl InFlight {
     fn is_full(&self) -> bool {
-        self.appends.len() >= APPENDS_IN_FLIGHT_MAX || self.bytes >= APPEND_BYTES_IN_FLIGHT_MAX
+        (self.appends.len() >= APPENDS_IN_FLIGHT_MAX || self.bytes >= APPEND_BYTES_IN_FLIGHT_MAX)
+            && !broken(Mutant::B13)
     }
 
     fn push(&mut self, append: Append) {

@@ -1,6 +1,7 @@
 //! Requests that become entries: commands, barriers, and the first configuration (S17, S20, K2, K25).
 
 use bytes::Bytes;
+use quorate_mutants::{Mutant, broken};
 
 use crate::entry::{Entry, Payload};
 use crate::limits::{ENTRY_BYTES_MAX, UNCOMMITTED_BYTES_MAX};
@@ -27,7 +28,8 @@ impl Raft {
     }
 
     fn propose(&mut self, ticket: Ticket, payload: Payload) {
-        if let Some(refusal) = self.why_no_entry() {
+        let checked = self.why_no_entry().map_or(Ok(()), Err).and_then(|()| self.check_kind(&payload));
+        if let Err(refusal) = checked {
             self.answer(ticket, Err(refusal));
         } else {
             let index = self.append_own(payload);
@@ -38,8 +40,12 @@ impl Raft {
     /// Why this member takes no entry from a client now, if it does not.
     pub(crate) fn why_no_entry(&self) -> Option<Refusal> {
         match &self.role {
-            RoleState::Leader(lead) if lead.transfer.is_some() => Some(Refusal::TransferInProgress),
-            RoleState::Leader(lead) if lead.uncommitted_bytes >= UNCOMMITTED_BYTES_MAX => {
+            RoleState::Leader(lead) if lead.transfer.is_some() && !broken(Mutant::B10) => {
+                Some(Refusal::TransferInProgress)
+            }
+            RoleState::Leader(lead)
+                if lead.uncommitted_bytes >= UNCOMMITTED_BYTES_MAX && !broken(Mutant::K25) =>
+            {
                 Some(Refusal::Busy { what: "what is written but not yet committed" })
             }
             RoleState::Leader(_) => None,
@@ -66,7 +72,8 @@ impl Raft {
         server: &ServerId,
         address: Address,
     ) {
-        if cluster_id != self.identity.cluster_id || server != self.id() {
+        let is_ours = cluster_id == self.identity.cluster_id && server == self.id();
+        if !is_ours && !broken(Mutant::K2) {
             let (actual, cluster_id) = (self.id().clone(), self.identity.cluster_id);
             self.answer(ticket, Err(Refusal::WrongIdentity { actual, cluster_id }));
             return;
@@ -77,7 +84,7 @@ impl Raft {
             && self.log.last() == LogId::default();
         if is_empty {
             self.write_first_configuration(address);
-        } else if !self.is_of_this_cluster() {
+        } else if !self.is_of_this_cluster() && !broken(Mutant::B12) {
             self.answer(ticket, Err(Refusal::NotEmpty { cluster_id: self.cluster_id }));
             return;
         }
@@ -97,6 +104,9 @@ impl Raft {
         let id = self.id().clone();
         let server = Server { id, address, suffrage: Suffrage::Voter, intent: Intent::Voter };
         let Ok(configuration) = Configuration::new(vec![server]) else { return };
+        let configuration = configuration.in_epoch(self.identity.recovery_epoch);
+        // Alone it is every member.
+        let configuration = configuration.at_version(self.identity.versions.max);
         let first = LogId::new(Term(1), Index(1));
         self.set_term(first.term);
         self.append_entry(Entry {

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::types::{Index, ServerId};
 
 /// The sets of voters of which each must give a majority.
@@ -45,7 +47,9 @@ pub(crate) fn quorum_index(majorities: &Majorities<'_>, matched: impl Fn(&Server
 
 /// How an election stands with these votes.
 pub(crate) fn tally(majorities: &Majorities<'_>, votes: &BTreeMap<ServerId, bool>) -> Tally {
-    if is_quorum(majorities, |id| votes.get(id) == Some(&true)) {
+    let granted = votes.values().filter(|granted| **granted).count();
+    let any_majority = majorities.first().is_some_and(|voters| granted >= majority(voters.len()));
+    if is_quorum(majorities, |id| votes.get(id) == Some(&true)) || broken(Mutant::K9) && any_majority {
         Tally::Won
     } else if is_quorum(majorities, |id| votes.get(id) != Some(&false)) {
         Tally::Open

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use thiserror::Error;
@@ -20,7 +21,7 @@ use thiserror::Error;
 use crate::apply::Applier;
 use crate::configurations::Configurations;
 use crate::early::Early;
-use crate::entry::{HardState, Stored};
+use crate::entry::{HardState, IndexedConfiguration, Stored};
 use crate::input::Input;
 use crate::leader::Leadership;
 use crate::limits::HANDED_OVER_ELECTION_TIMEOUTS;
@@ -28,7 +29,9 @@ use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::output::{Event, Output};
 use crate::settings::{InvalidSettings, Settings};
-use crate::types::{ClusterId, Identity, Index, LogId, Now, Sequence, ServerId, Term, Ticket};
+use crate::types::{
+    ClusterId, Identity, Index, LogId, Now, Sequence, ServerId, Term, Ticket, Version, Versions,
+};
 
 /// One member of a Raft group: pure, without clock, disk or network.
 pub struct Raft {
@@ -57,6 +60,8 @@ pub struct Raft {
     /// A snapshot to be named in the next write, and the write that names it.
     pub(crate) install: Option<crate::entry::SnapshotMeta>,
     pub(crate) installing: Option<Sequence>,
+    /// What peers' present connections say they speak (K24).
+    pub(crate) versions: BTreeMap<ServerId, Versions>,
     /// Callers waiting for the entry at an index.
     pub(crate) tickets: BTreeMap<Index, Ticket>,
     pub(crate) outbox: Outbox,
@@ -96,6 +101,16 @@ pub enum StartError {
         previous: LogId,
         /// The last one in the state file.
         applied: LogId,
+    },
+    /// The cluster writes what this build does not read (K24).
+    #[error(
+        "this cluster is at version {cluster}, this build reads versions {ours}: start a release that reads {cluster}; nothing is known to be lost"
+    )]
+    Version {
+        /// What the directory says.
+        cluster: Version,
+        /// What this build speaks.
+        ours: Versions,
     },
     /// The parts contradict each other.
     #[error(
@@ -148,6 +163,7 @@ impl Raft {
             is_compacting: false,
             install: None,
             installing: None,
+            versions: BTreeMap::new(),
             tickets: BTreeMap::new(),
             outbox: Outbox::default(),
         };
@@ -186,6 +202,7 @@ impl Raft {
             Input::Tick => self.tick(),
             Input::Receive(message) => self.receive(message),
             Input::PeerUnreachable(id) => self.peer_unreachable(&id),
+            Input::PeerVersions { id, versions } => self.peer_versions(id, versions),
             Input::ProcessGone(id) => self.process_gone(&id),
             Input::Propose { ticket, command } => self.propose_command(ticket, command),
             Input::Barrier { ticket } => self.propose_barrier(ticket),
@@ -243,15 +260,20 @@ impl Raft {
         self.hard.term = term;
         self.hard.vote = None;
         self.outbox.mark_hard();
-        self.set_leader(None);
+        if !broken(Mutant::B1) {
+            self.set_leader(None);
+        }
     }
 
     /// Votes in the current term. It is on disk before anybody, ourselves too, counts it (O4).
     pub(crate) fn vote_for(&mut self, id: ServerId) {
-        assert!(self.hard.vote.as_ref().is_none_or(|vote| *vote == id), "one vote in a term");
-        if self.hard.vote.is_none() {
+        let is_first = self.hard.vote.is_none() || broken(Mutant::S4Once);
+        assert!(is_first || self.hard.vote.as_ref() == Some(&id), "one vote in a term");
+        if is_first {
             self.hard.vote = Some(id);
-            self.outbox.mark_hard();
+            if !broken(Mutant::O4) {
+                self.outbox.mark_hard();
+            }
         }
     }
 
@@ -296,6 +318,15 @@ fn check(identity: &Identity, stored: &Stored) -> Result<(), StartError> {
     }
     if stored.last.index < stored.previous.index || stored.applied.index > stored.last.index {
         return inconsistent("last entry");
+    }
+    let is_later =
+        |known: &IndexedConfiguration| known.configuration.recovery_epoch() > identity.recovery_epoch;
+    if stored.configurations.iter().any(is_later) {
+        return inconsistent("recovery epoch");
+    }
+    let latest = stored.configurations.last().map(|latest| latest.configuration.version());
+    if let Some(cluster) = latest.filter(|cluster| !identity.versions.contains(*cluster)) {
+        return Err(StartError::Version { cluster, ours: identity.versions });
     }
     if stored.commit > stored.last.index {
         return inconsistent("commit index");

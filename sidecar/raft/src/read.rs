@@ -10,6 +10,8 @@
 //! empties everything: unlike a write, a read never has an unknown outcome.
 //! Not here: leases. There are none, because they trust clocks.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::limits::READS_WAITING_MAX;
 use crate::output::Answer;
 use crate::quorum::is_quorum;
@@ -94,7 +96,7 @@ impl Raft {
         self.confirm_round();
         let (is_ready, commit) = (self.is_ready(), self.commit);
         let RoleState::Leader(lead) = &mut self.role else { return };
-        if is_ready && lead.reads.begin(commit) {
+        if (is_ready || broken(Mutant::S29Ready)) && lead.reads.begin(commit) {
             self.heartbeat();
             // A single voter is its own majority.
             self.confirm_round();
@@ -109,7 +111,13 @@ impl Raft {
         // Ourselves only if we are a voter: a set of voters is asked, nobody else (N1).
         let confirms =
             |id: &ServerId| id == own || lead.peers.get(id).is_some_and(|peer| peer.round >= round);
-        if is_quorum(&latest.configuration.majorities(), confirms) {
+        let confirms = |id: &ServerId| confirms(id) || broken(Mutant::S29Round);
+        let majorities = if broken(Mutant::N1) {
+            vec![latest.configuration.servers().iter().map(|server| &server.id).collect()]
+        } else {
+            latest.configuration.majorities()
+        };
+        if is_quorum(&majorities, confirms) {
             let (index, tickets) = lead.reads.confirm();
             for ticket in tickets {
                 self.answer(ticket, Ok(Answer::ReadIndex { index }));

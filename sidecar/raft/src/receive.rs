@@ -6,9 +6,12 @@
 //! answer of a higher term makes us follow (S16); a leader's message of our term makes us its
 //! follower (S5). What breaks a rule is counted in an event and otherwise ignored.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::entry::Entry;
 use crate::limits::NUMBER_MAX;
 use crate::message::{AppendOutcome, Body, Message};
+use crate::outbox::Promises;
 use crate::output::{Event, InvalidMessage, StepDownReason};
 use crate::raft::{Raft, RoleState};
 use crate::types::{Epoch, LogId, Round, ServerId, Term};
@@ -49,7 +52,9 @@ impl Raft {
                     // Our higher term deposes it (K10); what it asked is not done.
                     let outcome =
                         AppendOutcome::Rejected { previous: previous.index, hint: LogId::default() };
-                    self.send(from, Body::AppendResponse { epoch: OF_ANOTHER_TERM, outcome });
+                    if !broken(Mutant::B9) {
+                        self.send(from, Body::AppendResponse { epoch: OF_ANOTHER_TERM, outcome });
+                    }
                 } else if self.accept_leader(&from, term) {
                     self.append_request(from, epoch, previous, entries, commit);
                 }
@@ -75,15 +80,23 @@ impl Raft {
     fn heartbeat_request(&mut self, from: ServerId, term: Term, epoch: Epoch, round: Round) {
         let commit = self.commit;
         if term < self.hard.term {
-            let (epoch, round) = (OF_ANOTHER_TERM, Round::default());
-            self.send(from, Body::HeartbeatResponse { epoch, round, commit });
+            let (epoch, round) =
+                if broken(Mutant::K11) { (epoch, round) } else { (OF_ANOTHER_TERM, Round::default()) };
+            if !broken(Mutant::B9) {
+                self.send(from, Body::HeartbeatResponse { epoch, round, commit });
+            }
+            return;
+        }
+        if broken(Mutant::O1) && term > self.hard.term {
+            self.contact();
             return;
         }
         if !self.accept_leader(&from, term) {
             return;
         }
         self.contact();
-        self.send(from, Body::HeartbeatResponse { epoch, round, commit });
+        let promises = if broken(Mutant::O8) { Promises::Log } else { Promises::Term };
+        self.send_after(promises, from, Body::HeartbeatResponse { epoch, round, commit });
     }
 
     /// Follows whoever leads `term`, which is at least ours; false if that cannot be.
@@ -134,11 +147,11 @@ impl Raft {
         term: Term,
         body: &Body,
     ) -> Option<InvalidMessage> {
-        if to != self.id() {
+        if to != self.id() && (to.raft_id != self.id().raft_id || !broken(Mutant::K1)) {
             Some(InvalidMessage::WrongReceiver)
         } else if from == self.id() {
             Some(InvalidMessage::FromOurselves)
-        } else if term.0.max(body.greatest_number()) > NUMBER_MAX {
+        } else if term.0.max(body.greatest_number()) > NUMBER_MAX && !broken(Mutant::B6) {
             Some(InvalidMessage::NumberTooBig)
         } else {
             match body {

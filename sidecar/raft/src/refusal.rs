@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::membership::InvalidChange;
-use crate::types::{ClusterId, Index, RaftId, ServerId};
+use crate::types::{ClusterId, Index, RaftId, ServerId, Version, Versions};
 
 /// Why not. Except for `LeadershipLost`, nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -135,6 +135,29 @@ pub enum Refusal {
         /// How long ago it acknowledged; zero for the leader itself.
         ago: Duration,
     },
+    /// A kind of entry that not every member is known to read (K24).
+    #[error(
+        "this needs version {needed} of the cluster, which is at {cluster}: update every member, then it is raised; nothing was changed"
+    )]
+    VersionTooLow {
+        /// Since which version that kind is written.
+        needed: Version,
+        /// What the cluster is at.
+        cluster: Version,
+    },
+    /// A member would not read what is written (K24).
+    #[error(
+        "{id} {} and the cluster would need version {version} of it: start it with a release that speaks that one; nothing was changed",
+        spoken_text(*spoken)
+    )]
+    VersionNotSpoken {
+        /// Who.
+        id: ServerId,
+        /// What its present connection says; none if there is none.
+        spoken: Option<Versions>,
+        /// What it would have to speak.
+        version: Version,
+    },
     /// The directory is in use (K2).
     #[error("this directory is not empty (cluster {}): only an empty one can be bootstrapped; nothing was changed", cluster_text(*cluster_id))]
     NotEmpty {
@@ -164,6 +187,13 @@ fn no_target(target: Option<&RaftId>) -> String {
     target.map_or_else(
         || "no other voter answers; bring one back first".to_owned(),
         |target| format!("{target} is not another voter of this cluster; name one of its voters"),
+    )
+}
+
+fn spoken_text(spoken: Option<Versions>) -> String {
+    spoken.map_or_else(
+        || "is not connected now, so what it speaks is not known,".to_owned(),
+        |versions| format!("speaks versions {versions}"),
     )
 }
 

@@ -10,6 +10,8 @@
 //! of voters, or through one voter less: neither happens here.
 //! Invariant: a leave entry stands right behind its committed joint entry, no configuration between.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::entry::Payload;
 use crate::limits::REPLACED_SILENCE;
 use crate::membership::{Configuration, Intent, Suffrage};
@@ -26,7 +28,7 @@ impl Configuration {
             server.suffrage = Suffrage::Voter;
             server.intent = Intent::Voter;
         }
-        Self::from_half(servers)
+        self.half(servers)
     }
 }
 
@@ -34,7 +36,8 @@ impl Raft {
     /// Leaves a joint configuration that is committed, as soon as we have committed in our term.
     pub(crate) fn leave_joint(&mut self) {
         let Some(latest) = self.configurations.latest() else { return };
-        if !latest.configuration.is_joint() || !self.configurations.is_settled() || !self.is_ready() {
+        let is_ready = self.is_ready() || broken(Mutant::K14Leave);
+        if !latest.configuration.is_joint() || !self.configurations.is_settled() || !is_ready {
             return;
         }
         let half = latest.configuration.left();
@@ -49,7 +52,8 @@ impl Raft {
 
     /// Only a voter that is gone, dead, or declared to go is replaced (K15).
     pub(crate) fn check_replaced(&self, old: &ServerId, has_left: bool) -> Result<(), Refusal> {
-        match self.silence_of(old).filter(|ago| *ago < REPLACED_SILENCE && !has_left) {
+        match self.silence_of(old).filter(|ago| *ago < REPLACED_SILENCE && !has_left && !broken(Mutant::K15))
+        {
             Some(ago) => Err(Refusal::StillServes { id: old.clone(), ago }),
             None => Ok(()),
         }

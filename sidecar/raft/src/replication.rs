@@ -11,6 +11,8 @@
 //! leader                        greatest at or below 7 with term <= 2: 2/5, so next = 6: a match
 //! ```
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::apply::LOG_READ_BYTES_MAX;
 use crate::entry::Entry;
 use crate::input::LogReader;
@@ -50,6 +52,7 @@ impl Raft {
         }
         match self.log.read(next, last, APPEND_BYTES_MAX) {
             _ if self.log.term_at(next.previous()).is_none() => self.begin_snapshot(id),
+            _ if broken(Mutant::O6) && next == self.log.first() && next > Index(1) => self.begin_snapshot(id),
             Read::Compacted => self.begin_snapshot(id),
             Read::Entries(entries) => return self.send_append(id, entries),
             Read::OnDisk => {
@@ -192,6 +195,6 @@ impl Raft {
     }
 
     pub(crate) fn peer_in_epoch(&mut self, id: &ServerId, epoch: Epoch) -> Option<&mut Progress> {
-        self.peer_mut(id).filter(|peer| peer.epoch == epoch)
+        self.peer_mut(id).filter(|peer| peer.epoch == epoch || broken(Mutant::O5))
     }
 }

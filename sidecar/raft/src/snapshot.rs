@@ -8,6 +8,8 @@
 //! ```
 //! The last case is the only one that installs: a diverging tail goes in one step (O3).
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::compaction::Need;
 use crate::entry::SnapshotMeta;
 use crate::limits::NUMBER_MAX;
@@ -37,16 +39,21 @@ impl Raft {
             let problem = InvalidMessage::NumberTooBig;
             self.event(Event::InvalidMessage { from: from.clone(), problem });
         }
-        if !is_sane || term < self.hard.term || !self.accept_leader(from, term) {
+        let version = Some(meta.configuration.configuration.version());
+        if !is_sane
+            || term < self.hard.term
+            || !self.accept_leader(from, term)
+            || self.is_beyond_us(from, version)
+        {
             // An old leader learns of our term by its heartbeats.
             self.outbox.push(Output::DiscardSnapshot { last });
             return;
         }
         self.contact();
-        if last.index <= self.commit {
+        if last.index <= self.commit && !broken(Mutant::N3) {
             self.outbox.push(Output::DiscardSnapshot { last });
             self.accept(from.clone(), epoch, self.commit);
-        } else if self.log.matches(last) {
+        } else if self.log.matches(last) || broken(Mutant::O3) && self.log.last().index >= last.index {
             self.outbox.push(Output::DiscardSnapshot { last });
             self.commit_to(last.index);
             self.accept(from.clone(), epoch, last.index);
@@ -76,7 +83,8 @@ impl Raft {
         self.install = Some(meta);
         self.event(Event::ConfigurationChanged { index });
         self.event(Event::ConfigurationCommitted { index });
-        self.event(Event::SnapshotInstalled { last });
+        let told = if broken(Mutant::B18) { LogId::new(last.term, index) } else { last };
+        self.event(Event::SnapshotInstalled { last: told });
         if self.membership() == Membership::Removed {
             self.event(Event::Removed { index });
         }
@@ -130,6 +138,9 @@ impl Raft {
     /// The last entry that every live peer has, or will have by the snapshot it is being sent (K7).
     fn slowest_needed(&self) -> Option<Index> {
         let RoleState::Leader(lead) = &self.role else { return None };
+        if broken(Mutant::K7) {
+            return None;
+        }
         let (window, now): (_, Now) = (self.settings.election_timeout, self.now);
         lead.peers
             .values()

@@ -1,10 +1,11 @@
 //! What the core shows of itself: for status, metrics, the autopilot.
 
+use quorate_mutants::{Mutant, broken};
 use std::time::Duration;
 
 use crate::entry::IndexedConfiguration;
 use crate::raft::{Raft, RoleState};
-use crate::types::{Address, Index, LogId, ServerId, Term};
+use crate::types::{Address, Index, LogId, ServerId, Term, Version, Versions};
 
 /// A picture of one member at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,10 @@ pub struct Status {
     pub latest: Option<IndexedConfiguration>,
     /// The newest committed configuration.
     pub committed: Option<IndexedConfiguration>,
+    /// The version of the cluster, as far as this member knows (K24); none before the first configuration.
+    pub version: Option<Version>,
+    /// What this build speaks.
+    pub versions: Versions,
     /// Whether leadership is being handed over.
     pub is_transferring: bool,
     /// The leader's view of the others; empty on followers.
@@ -97,6 +102,8 @@ pub struct PeerStatus {
     pub last_ack: Option<Duration>,
     /// How it is supplied.
     pub replication: ReplicationState,
+    /// What its present connection says it speaks; none without one (K24).
+    pub versions: Option<Versions>,
 }
 
 /// How a peer is supplied.
@@ -125,6 +132,8 @@ impl Raft {
         let latest = self.configurations.latest();
         let leader = self.leader.clone().map(|id| {
             let server = latest.and_then(|latest| latest.configuration.get(&id));
+            let first = latest.and_then(|latest| latest.configuration.servers().first());
+            let server = if broken(Mutant::B16) { first } else { server };
             let address = server.map(|server| server.address.clone());
             Leader { id, address }
         });
@@ -145,6 +154,8 @@ impl Raft {
             is_ready: self.is_ready(),
             latest: latest.cloned(),
             committed: self.configurations.committed().cloned(),
+            version: self.version(),
+            versions: self.identity.versions,
             is_transferring: matches!(&self.role, RoleState::Leader(lead) if lead.transfer.is_some()),
             peers: self.peer_statuses(),
         }
@@ -170,6 +181,7 @@ impl Raft {
             next: peer.next,
             last_ack: peer.last_ack.map(|ack| self.now.since(ack)),
             replication: peer.replication(),
+            versions: self.versions.get(id).copied(),
         };
         present.map(status).collect()
     }

@@ -9,6 +9,8 @@
 //! The transfer is part of `Leadership`: whatever ends the one ends the other, so that no flag
 //! survives (O2).
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::membership::{Server, Suffrage};
 use crate::message::Body;
 use crate::raft::{Raft, RoleState};
@@ -32,6 +34,7 @@ impl Raft {
                 Some(target) => return self.begin_transfer(Some(ticket), target),
                 None => Refusal::NoTransferTarget { target: target.cloned() },
             },
+            RoleState::PreCandidate { .. } | RoleState::Candidate { .. } if broken(Mutant::B4) => return,
             RoleState::Follower | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => {
                 self.not_leader()
             }
@@ -45,7 +48,8 @@ impl Raft {
         let latest = self.configurations.latest()?;
         let RoleState::Leader(lead) = &self.role else { return None };
         let stays = |server: &&Server| server.id != *self.id() && server.suffrage != Suffrage::Outgoing;
-        let others = latest.configuration.voters().filter(stays);
+        let counts = |server: &&Server| server.suffrage.has_vote() || broken(Mutant::B3);
+        let others = latest.configuration.servers().iter().filter(counts).filter(stays);
         let mut candidates = others.filter_map(|server| Some((&server.id, lead.peers.get(&server.id)?)));
         let target = match named {
             Some(raft_id) => candidates.find(|(id, _)| id.raft_id == *raft_id),
@@ -57,7 +61,8 @@ impl Raft {
     }
 
     fn begin_transfer(&mut self, ticket: Option<Ticket>, target: ServerId) {
-        let deadline = self.now.plus(self.settings.election_timeout);
+        let patience = self.settings.election_timeout * if broken(Mutant::O2) { 1_000 } else { 1 };
+        let deadline = self.now.plus(patience);
         if let RoleState::Leader(lead) = &mut self.role {
             lead.transfer = Some(Transfer { target, ticket, deadline, is_asked: false });
         }
@@ -68,7 +73,8 @@ impl Raft {
         let last = self.log.last().index;
         let RoleState::Leader(lead) = &mut self.role else { return };
         let Some(transfer) = lead.transfer.as_mut().filter(|transfer| !transfer.is_asked) else { return };
-        if lead.peers.get(&transfer.target).is_some_and(|peer| peer.matched == last) {
+        let is_level = lead.peers.get(&transfer.target).is_some_and(|peer| peer.matched == last);
+        if is_level || broken(Mutant::S18) {
             transfer.is_asked = true;
             let target = transfer.target.clone();
             self.send(target, Body::TimeoutNow);
@@ -98,7 +104,8 @@ impl Raft {
     pub(crate) fn timeout_now(&mut self, from: &ServerId, term: Term) {
         let id = self.id();
         let is_voter = self.configurations.latest().is_some_and(|latest| latest.configuration.is_voter(id));
-        let is_from_leader = term == self.hard.term && self.leader.as_ref() == Some(from);
+        let is_from_leader =
+            term == self.hard.term && self.leader.as_ref() == Some(from) || broken(Mutant::N4);
         if is_voter && is_from_leader && matches!(self.role, RoleState::Follower) {
             self.campaign(true);
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::limits::{ADDRESS_BYTES_MAX, RAFT_ID_BYTES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, RAFT_ID_BYTES_MAX, VERSION_MAX, VERSION_MIN};
 
 /// An election period; it never falls on one member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +49,19 @@ pub struct ClusterId(pub u128);
 /// [`Identity`] only; hello and store compare it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecoveryEpoch(pub u64);
+
+/// One number for all formats, on disk and between members (K24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u32);
+
+/// What one build reads and writes, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Versions {
+    /// The oldest.
+    pub min: Version,
+    /// The newest.
+    pub max: Version,
+}
 
 /// Identity of a server: whoever counts a vote or an acknowledgement compares both (K1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +106,8 @@ pub struct Identity {
     pub recovery_epoch: RecoveryEpoch,
     /// Its own Raft ID and incarnation.
     pub server: ServerId,
+    /// What this build speaks (K24).
+    pub versions: Versions,
 }
 
 /// A text that is no Raft ID or address.
@@ -128,6 +143,32 @@ impl Index {
     #[must_use]
     pub const fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
+    }
+}
+
+impl Version {
+    /// What the first release writes.
+    pub const FIRST: Self = Self(1);
+
+    /// The version after this one: the cluster goes one step at a time.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl Versions {
+    /// Those of this build.
+    pub const OURS: Self = Self { min: VERSION_MIN, max: VERSION_MAX };
+
+    /// Whether `version` is spoken.
+    pub fn contains(self, version: Version) -> bool {
+        self.min <= version && version <= self.max
+    }
+
+    /// Whether the two have a version in common.
+    pub fn meets(self, other: Self) -> bool {
+        self.min <= other.max && other.min <= self.max
     }
 }
 
@@ -211,6 +252,18 @@ impl fmt::Display for Term {
 impl fmt::Display for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.min, self.max)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use quorate_autopilot::limits::FACT_AGE_MAX;
 use quorate_autopilot::{Fact, PodFact};
 use quorate_raft::{Now, ServerId};
 
@@ -13,6 +14,8 @@ use crate::limits::FACTS_MAX;
 pub struct Facts {
     /// How many members the resource declares; 0: not said.
     pub declared_replicas: u32,
+    /// Whether a member runs an older build than it is meant to; none: not said (K24).
+    has_outdated_members: Option<bool>,
     /// By server.
     members: BTreeMap<ServerId, MemberFact>,
     /// When it came in.
@@ -36,7 +39,19 @@ impl Facts {
     /// A report as of now. Members beyond [`FACTS_MAX`] are not kept; a configuration has fewer.
     pub fn new(declared_replicas: u32, members: impl IntoIterator<Item = (ServerId, MemberFact)>) -> Self {
         let members = members.into_iter().take(FACTS_MAX).collect();
-        Self { declared_replicas, members, reported: Some(Instant::now()) }
+        Self { declared_replicas, has_outdated_members: None, members, reported: Some(Instant::now()) }
+    }
+
+    /// The same report, with what it says of builds.
+    #[must_use]
+    pub fn outdated(self, has_outdated_members: Option<bool>) -> Self {
+        Self { has_outdated_members, ..self }
+    }
+
+    /// Whether a member runs an older build than it is meant to, if that is still known (K24).
+    pub(super) fn has_outdated_members(&self) -> Option<bool> {
+        let is_fresh = self.reported.is_some_and(|reported| reported.elapsed() <= FACT_AGE_MAX);
+        self.has_outdated_members.filter(|_| is_fresh)
     }
 
     /// What is known of one.

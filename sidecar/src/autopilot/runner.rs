@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_autopilot::{
-    Action, Input, Membership, Observer, Settings, SettingsChange, SnapshotProgress, Stats,
+    Action, Input, Membership, Observer, Settings, SettingsChange, SnapshotProgress, Stats, VersionInput,
     limits::ROUND_INTERVAL, round,
 };
-use quorate_raft::{Change, LogId, Now, PeerStatus, ReplicationState, ServerId, Status, Term};
+use quorate_raft::{
+    Change, Index, LogId, Now, PeerStatus, ReplicationState, ServerId, Status, Term, Version,
+};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info};
@@ -104,6 +106,12 @@ impl Runner {
             membership,
             stats: stats(status),
             facts: facts.for_round(self.started),
+            version: VersionInput {
+                cluster: status.version,
+                common: common_version(status),
+                outdated: facts.has_outdated_members(),
+                has_operator: self.defaults == DefaultSettings::Kubernetes,
+            },
         })
     }
 
@@ -118,6 +126,7 @@ impl Runner {
                 let change = Change::Replace { old, new: server.clone(), stable_in_term: term, old_has_left };
                 (server, expected, change)
             }
+            Action::RaiseVersion { to, expected } => return self.raise_version(to, expected).await,
         };
         let deadline = tokio::time::Instant::now() + AUTOPILOT_ACTION_TIMEOUT;
         match self.handle.change_membership(expected, change, deadline).await {
@@ -126,6 +135,21 @@ impl Runner {
             Err(error) => info!(peer = %server, %error, "a promotion was not done"),
         }
     }
+
+    async fn raise_version(&self, to: Version, expected: Index) {
+        let deadline = tokio::time::Instant::now() + AUTOPILOT_ACTION_TIMEOUT;
+        match self.handle.change_membership(expected, Change::RaiseVersion { to }, deadline).await {
+            Ok(index) => info!(version = %to, %index, "the cluster's version was raised"),
+            // A connection has just ended, or another change came first: the next round decides anew.
+            Err(error) => info!(version = %to, %error, "the cluster's version was not raised"),
+        }
+    }
+}
+
+/// The newest version that everybody speaks; none while a member is not connected.
+fn common_version(status: &Status) -> Option<Version> {
+    let spoken = status.peers.iter().map(|peer| peer.versions.map(|versions| versions.max));
+    spoken.chain([Some(status.versions.max)]).min().flatten()
 }
 
 /// Bootstrap writes term 1, so the bootstrapped server's first leadership is in term 2, and no other is (K55).

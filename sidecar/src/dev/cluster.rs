@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::{
-    Address, Change, ClusterId, Intent, Membership, RaftId, RecoveryEpoch, ServerId, Settings,
+    Address, Change, ClusterId, Intent, Membership, RaftId, RecoveryEpoch, ServerId, Settings, Versions,
 };
 use quorate_store::Disk;
 use tokio::sync::watch;
@@ -17,13 +17,8 @@ use super::ports::MemberPorts;
 use crate::autopilot::DefaultSettings;
 use crate::driver::{CallError, ErrorKind, Handle, View};
 use crate::exit::{Code, Failure};
-use crate::member::{Listeners, Member};
+use crate::member::Member;
 use crate::settings::{MemberSettings, open_disk};
-
-/// How long a member that was stopped in this process may take to let go of its directory.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
-/// How often that is looked at.
-const RELEASE_GLANCE: Duration = Duration::from_millis(50);
 
 /// How a cluster differs from the usual.
 #[derive(Clone)]
@@ -32,11 +27,13 @@ pub struct ClusterOptions {
     pub ports: fn(u16) -> Result<MemberPorts, Failure>,
     /// Timing and retention.
     pub raft: Settings,
+    /// What members speak that are new.
+    pub versions: Versions,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { ports: MemberPorts::free, raft: Settings::default() }
+        Self { ports: MemberPorts::free, raft: Settings::default(), versions: Versions::OURS }
     }
 }
 
@@ -54,6 +51,8 @@ pub struct Cluster {
     admin_token: String,
     directory: PathBuf,
     options: ClusterOptions,
+    /// The minimum for members that are new.
+    recovery_epoch: RecoveryEpoch,
     slots: Vec<Slot>,
 }
 
@@ -74,9 +73,15 @@ impl Cluster {
         let authority = Authority::new(cluster_id.0)
             .map_err(|error| Failure::new(Code::Unavailable, format!("cannot create a CA: {error}")))?;
         let admin_token = uuid::Uuid::new_v4().simple().to_string();
-        let directory = directory.to_path_buf();
-        let mut cluster =
-            Self { authority, id: cluster_id, admin_token, directory, options, slots: Vec::new() };
+        let mut cluster = Self {
+            authority,
+            id: cluster_id,
+            admin_token,
+            directory: directory.to_path_buf(),
+            options,
+            recovery_epoch: RecoveryEpoch::default(),
+            slots: Vec::new(),
+        };
         for _ in 0..count {
             cluster.start_member().await?;
         }
@@ -108,7 +113,9 @@ impl Cluster {
             cluster_id: self.id,
             disk,
             raft_id,
-            recovery_epoch_min: RecoveryEpoch(0),
+            recovery_epoch_min: self.recovery_epoch,
+            recovery: None,
+            versions: self.options.versions,
             advertise,
             credentials,
             admin_token: Some(self.admin_token.clone()),
@@ -126,20 +133,18 @@ impl Cluster {
     /// Starts a member that was stopped.
     pub async fn start_again(&mut self, number: usize) -> Result<(), Failure> {
         let slot = &mut self.slots[number];
-        let until = Instant::now() + RELEASE_PATIENCE;
-        loop {
-            let listeners = Listeners::bind(&slot.ports.addresses()).await?;
-            match Member::start_with(slot.settings.clone(), listeners, self.options.raft).await {
-                // In one process, work of the old member on other threads may hold the directory a moment longer.
-                Err(failure) if failure.code == Code::Unavailable && Instant::now() < until => {
-                    tokio::time::sleep(RELEASE_GLANCE).await;
-                }
-                started => {
-                    slot.member = Some(started?);
-                    return Ok(());
-                }
-            }
-        }
+        let (settings, addresses) = (slot.settings.clone(), slot.ports.addresses());
+        slot.member = Some(Member::start_again(settings, &addresses, self.options.raft).await?);
+        Ok(())
+    }
+
+    /// As [`Cluster::start_again`], but tried once.
+    pub async fn start_now(&mut self, number: usize) -> Result<(), Failure> {
+        let slot = &mut self.slots[number];
+        let raft = self.options.raft;
+        let started = Member::start_with(slot.settings.clone(), &slot.ports.addresses(), raft).await;
+        slot.member = Some(started?);
+        Ok(())
     }
 
     /// Stops a member gracefully.
@@ -156,6 +161,11 @@ impl Cluster {
         }
     }
 
+    /// A stopped member becomes one of another build (K24).
+    pub fn set_versions(&mut self, number: usize, versions: Versions) {
+        self.slots[number].settings.versions = versions;
+    }
+
     /// Where a member's files are.
     pub fn member_directory(&self, number: usize) -> PathBuf {
         self.directory_of(number)
@@ -165,6 +175,11 @@ impl Cluster {
     pub fn recreate_directory(&mut self, number: usize) -> Result<(), Failure> {
         self.slots[number].settings.disk = open_disk(&self.directory_of(number))?;
         Ok(())
+    }
+
+    /// Members that are new from now on are started for a cluster recovered at this epoch (K18).
+    pub fn set_recovery_epoch(&mut self, epoch: RecoveryEpoch) {
+        self.recovery_epoch = epoch;
     }
 
     fn directory_of(&self, number: usize) -> PathBuf {
@@ -250,7 +265,8 @@ impl Cluster {
                 return Ok(());
             }
             let (id, address, intent) = (server.clone(), address.clone(), intent.clone());
-            let change = Change::AddNonVoter { id, address, intent };
+            let versions = self.slots[number].settings.versions;
+            let change = Change::AddNonVoter { id, address, intent, versions };
             match leader.change_membership(latest.index, change, deadline).await {
                 Ok(_) => return Ok(()),
                 // The picture was old, or the leader changed: look again.

@@ -1,7 +1,7 @@
 //! What the core says happened: logged for people, and turned into what others watch.
 
 use quorate_raft::Event;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::turn::Driver;
 use super::view::Leadership;
@@ -31,7 +31,14 @@ impl Driver {
                 info!(%index, "configuration changed");
                 self.follow_configuration();
             }
-            Event::ConfigurationCommitted { index } => info!(%index, "configuration committed"),
+            Event::ConfigurationCommitted { index } => {
+                info!(%index, "configuration committed");
+                self.links.follow_version(self.raft.status().version);
+            }
+            Event::VersionTooNew { from, version } => {
+                error!(leader = %from, %version, ours = %self.identity.versions,
+                    "the cluster writes in a version this build does not read: start a newer release; nothing is taken until then");
+            }
             Event::Removed { index } => {
                 warn!(%index, "removed from the cluster: this member stays up and refuses everything");
             }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_machine::{Command, Outcome, Tagged, TxnOp};
-use quorate_raft::{Change, ClusterId, Index, LogId, Membership, RaftId, Refusal, ServerId, Status};
+use quorate_raft::{Change, ClusterId, Index, LogId, Membership, RaftId, Refusal, ServerId, Status, Version};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -230,6 +230,17 @@ impl Handle {
         };
         let tagged = Tagged::decode(command).map_err(|error| invalid(&error))?;
         tagged.command.validate().map_err(|error| invalid(&error))?;
+        let needed = Version(tagged.command.since());
+        let version = self.shared.view.borrow().status.version;
+        if let Some(cluster) = version.filter(|cluster| *cluster < needed) {
+            return Err(CallError::not_applied(
+                ErrorKind::FailedPrecondition,
+                format!(
+                    "this command needs version {needed} of the cluster, which is at {cluster}: update every member, then it is \
+                     raised; not applied"
+                ),
+            ));
+        }
         if self.shared.view.borrow().is_space_low && is_growing(&tagged.command) {
             return Err(CallError::not_applied(
                 ErrorKind::NoSpace,

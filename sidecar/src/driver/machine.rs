@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use quorate_machine::{Machine, Position, StateError};
+use quorate_machine::{Era, Machine, Position, StateError};
 use quorate_raft::{Entry, Index, LogId, Payload, Term};
 use quorate_store::{StateFile, StoreError, encode_configuration};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -220,7 +220,11 @@ impl Worker {
                 }
                 Payload::Configuration(configuration) => {
                     let owners = configuration.servers().iter().map(|server| owner(&server.id)).collect();
-                    self.state.apply_configuration(at, owners, encode_configuration(&configuration));
+                    let era = Era {
+                        cluster_version: configuration.version().0,
+                        recovery_epoch: configuration.recovery_epoch().0,
+                    };
+                    self.state.apply_configuration(at, era, owners, encode_configuration(&configuration));
                 }
             }
         }

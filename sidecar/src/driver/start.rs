@@ -165,6 +165,7 @@ impl Running {
 fn start_failure(error: &StartError) -> Failure {
     let code = match error {
         StartError::WrongCluster { .. } => Code::WrongIdentity,
+        StartError::Version { .. } => Code::Unavailable,
         StartError::Gap { .. } | StartError::Inconsistent { .. } => Code::CorruptData,
         _ => Code::Usage,
     };

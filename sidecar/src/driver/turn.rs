@@ -156,6 +156,7 @@ impl Driver {
         self.inputs.push(match from {
             FromPeer::Message(message) => Input::Receive(message),
             FromPeer::Unreachable(peer) => Input::PeerUnreachable(peer),
+            FromPeer::Versions { peer, versions } => Input::PeerVersions { id: peer, versions },
             FromPeer::Gone(peer) => Input::ProcessGone(peer),
             FromPeer::Snapshot { from, term, epoch, meta } => {
                 Input::SnapshotReceived { from, term, epoch, meta }
@@ -264,9 +265,11 @@ impl Driver {
     }
 
     pub(super) fn follow_configuration(&mut self) {
-        if let Some(latest) = self.raft.status().latest {
+        let status = self.raft.status();
+        if let Some(latest) = status.latest {
             self.links.follow(&latest.configuration);
         }
+        self.links.follow_version(status.version);
     }
 
     fn now(&self) -> Now {

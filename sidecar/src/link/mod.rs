@@ -25,7 +25,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use quorate_raft::{Address, Body, Configuration, Epoch, Identity, Message, ServerId, SnapshotMeta, Term};
+use quorate_raft::{
+    Address, Body, Configuration, Epoch, Identity, Message, ServerId, SnapshotMeta, Term, Version, Versions,
+};
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
@@ -46,6 +48,11 @@ pub(crate) enum FromPeer {
     Message(Message),
     /// What was sent to this peer may be lost.
     Unreachable(ServerId),
+    /// A connection to this peer was made, over which it said what it speaks; none: it ended (K24).
+    Versions {
+        peer: ServerId,
+        versions: Option<Versions>,
+    },
     /// This peer's stream ended and its address refuses connections (K12).
     Gone(ServerId),
     /// A whole snapshot is here, verified and synced.
@@ -79,6 +86,8 @@ pub(crate) struct Links {
     peers: HashMap<ServerId, Peer>,
     returns: Returns,
     book: watch::Sender<Arc<Book>>,
+    /// The cluster's version, as far as this member knows (K24).
+    version: watch::Sender<Option<Version>>,
 }
 
 struct Peer {
@@ -95,7 +104,8 @@ impl Links {
         inbox: mpsc::Sender<FromPeer>,
     ) -> Self {
         let book = watch::Sender::new(Arc::new(Book::new()));
-        Self { identity, credentials, inbox, peers: HashMap::new(), returns: Returns::default(), book }
+        let (peers, returns, version) = (HashMap::new(), Returns::default(), watch::Sender::new(None));
+        Self { identity, credentials, inbox, peers, returns, book, version }
     }
 
     pub(crate) fn returns(&self) -> &Returns {
@@ -109,6 +119,11 @@ impl Links {
     /// The dialer of a server in the book.
     pub(crate) fn dialer(&self, id: &ServerId) -> Option<Arc<Dialer>> {
         self.book.borrow().get(id).cloned()
+    }
+
+    /// Members that do not speak this version of the cluster are refused from now on (K24).
+    pub(crate) fn follow_version(&self, version: Option<Version>) {
+        self.version.send_if_modified(|known| std::mem::replace(known, version) != version);
     }
 
     /// Follows the latest configuration: dials whom it names, where it says.
@@ -157,6 +172,7 @@ impl Links {
             Arc::clone(&dialer),
             messages,
             self.inbox.clone(),
+            self.version.subscribe(),
         );
         // It ends when `queue` is dropped, that is with this entry or with the links.
         tokio::spawn(task.run());

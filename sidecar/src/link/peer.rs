@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_client::PeerClient;
-use quorate_raft::{Body, Identity, Message, Term};
+use quorate_raft::{Body, Identity, Message, Term, Version, Versions};
 use rand::Rng;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Code, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::FromPeer;
@@ -23,7 +24,7 @@ use super::hello;
 use super::wire::{Hello, message_from_wire, message_to_wire};
 use crate::limits::{
     DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, FRAMES_WAITING_MAX, HANDSHAKE_TIMEOUT, LINK_BATCH_BYTES_MAX,
-    LINK_BATCH_MAX, LINK_MESSAGE_BYTES_MAX, VOLUME_LOST_PAUSE,
+    LINK_BATCH_MAX, LINK_MESSAGE_BYTES_MAX, REFUSED_PAUSE, VOLUME_LOST_PAUSE,
 };
 
 pub(super) struct PeerTask {
@@ -31,6 +32,8 @@ pub(super) struct PeerTask {
     dialer: Arc<Dialer>,
     messages: mpsc::Receiver<Message>,
     inbox: mpsc::Sender<FromPeer>,
+    /// The cluster's version, as the driver knows it (K24).
+    version: watch::Receiver<Option<Version>>,
 }
 
 /// Why a stream ended.
@@ -39,10 +42,12 @@ enum Ended {
     Done,
     /// Whoever answered is not the expected incarnation.
     VolumeLost(String),
+    /// Whoever answered refuses us, or we refuse it: by cluster, recovery epoch, version or certificate.
+    Refused(String),
     Broken(String),
 }
 
-type Open = (mpsc::Sender<proto::Frame>, Streaming<proto::Frame>);
+type Open = (mpsc::Sender<proto::Frame>, Streaming<proto::Frame>, Versions);
 
 impl PeerTask {
     pub(super) fn new(
@@ -50,19 +55,28 @@ impl PeerTask {
         dialer: Arc<Dialer>,
         messages: mpsc::Receiver<Message>,
         inbox: mpsc::Sender<FromPeer>,
+        version: watch::Receiver<Option<Version>>,
     ) -> Self {
-        Self { identity, dialer, messages, inbox }
+        Self { identity, dialer, messages, inbox, version }
     }
 
     pub(super) async fn run(mut self) {
         let mut backoff = DIAL_BACKOFF_MIN;
         let mut failures: u64 = 0;
+        let mut refused = None;
         let peer = self.dialer.peer().clone();
+        // An earlier task for the same peer may have ended without a word: its connection counts no more.
+        if self.tell_versions(None).await.is_err() {
+            return;
+        }
         while let Some(first) = self.messages.recv().await {
             let ended = match self.open().await {
-                Ok((frames, answers)) => {
+                Ok((frames, answers, versions)) => {
+                    if self.tell_versions(Some(versions)).await.is_err() {
+                        return;
+                    }
                     info!(%peer, address = %self.dialer.address(), failures, "connected to peer");
-                    (backoff, failures) = (DIAL_BACKOFF_MIN, 0);
+                    (backoff, failures, refused) = (DIAL_BACKOFF_MIN, 0, None);
                     self.pump(first, frames, answers).await
                 }
                 Err(ended) => ended,
@@ -72,6 +86,14 @@ impl PeerTask {
                 Ended::VolumeLost(found) => {
                     warn!(%peer, found, "the peer's volume is not the recorded one; it gets nothing until it is replaced");
                     VOLUME_LOST_PAUSE
+                }
+                Ended::Refused(why) => {
+                    // Nothing will change by itself: a person must see it (K18, K24), and once is enough.
+                    if refused.as_ref() != Some(&why) {
+                        warn!(%peer, why, "no connection to peer: one of the two refuses the other");
+                        refused = Some(why);
+                    }
+                    REFUSED_PAUSE
                 }
                 Ended::Broken(why) => {
                     // Once per outage: the next failures only count.
@@ -86,11 +108,19 @@ impl PeerTask {
             failures += 1;
             backoff = (backoff * 2).min(DIAL_BACKOFF_MAX);
             while self.messages.try_recv().is_ok() {}
+            if self.tell_versions(None).await.is_err() {
+                return;
+            }
             if self.inbox.send(FromPeer::Unreachable(peer.clone())).await.is_err() {
                 return;
             }
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// What the peer speaks counts as long as the connection over which it said so (K24).
+    async fn tell_versions(&self, versions: Option<Versions>) -> Result<(), SendError<FromPeer>> {
+        self.inbox.send(FromPeer::Versions { peer: self.dialer.peer().clone(), versions }).await
     }
 
     /// Connects and exchanges hellos.
@@ -108,10 +138,9 @@ impl PeerTask {
             let mut answers = client
                 .exchange(ReceiverStream::new(outgoing))
                 .await
-                .map_err(|status| Ended::Broken(status.message().to_owned()))?
+                .map_err(|status| ended(&status))?
                 .into_inner();
-            let frame =
-                answers.message().await.map_err(|status| Ended::Broken(status.message().to_owned()))?;
+            let frame = answers.message().await.map_err(|status| ended(&status))?;
             let frame = frame.ok_or_else(|| Ended::Broken("closed before its hello".to_owned()))?;
             let theirs = Hello::from_wire(frame.hello).map_err(|error| Ended::Broken(error.to_string()))?;
             Ok((theirs, answers))
@@ -120,11 +149,14 @@ impl PeerTask {
             .await
             .map_err(|_| Ended::Broken("no hello in time".to_owned()))??;
         self.judge(&theirs).await?;
-        Ok((frames, answers))
+        Ok((frames, answers, theirs.versions))
     }
 
     /// TLS has shown the Raft ID; the hello shows the directory behind it (K1).
     async fn judge(&self, theirs: &Hello) -> Result<(), Ended> {
+        let cluster = *self.version.borrow();
+        hello::check_words(&self.identity, cluster, theirs)
+            .map_err(|refused| Ended::Refused(refused.to_string()))?;
         let expected = self.dialer.peer();
         if theirs.sender == *expected {
             return Ok(());
@@ -174,6 +206,12 @@ impl PeerTask {
         }
         Ok(())
     }
+}
+
+/// Why a stream never began.
+fn ended(status: &Status) -> Ended {
+    let why = status.message().to_owned();
+    if status.code() == Code::PermissionDenied { Ended::Refused(why) } else { Ended::Broken(why) }
 }
 
 /// One frame of what waits, up to its bounds; the message that no longer fits is left in `next`.

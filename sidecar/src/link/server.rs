@@ -21,8 +21,8 @@ use super::wire::{Hello, message_from_wire};
 use super::{FromPeer, Returns, Witness, hello, leaders};
 use crate::driver::Handle;
 use crate::limits::{
-    FRAMES_WAITING_MAX, HANDSHAKE_TIMEOUT, LINK_CONNECTIONS_MAX, LINK_KEEPALIVE, LINK_MESSAGE_BYTES_MAX,
-    LINK_QUEUE_MAX, LINK_WINDOW_BYTES, REQUEST_TIMEOUT_DEFAULT, REQUEST_TIMEOUT_MAX,
+    FRAMES_WAITING_MAX, HANDSHAKE_TIMEOUT, LINK_CALLER_KEEPALIVE, LINK_CONNECTIONS_MAX,
+    LINK_MESSAGE_BYTES_MAX, LINK_QUEUE_MAX, LINK_WINDOW_BYTES, REQUEST_TIMEOUT_DEFAULT, REQUEST_TIMEOUT_MAX,
     SNAPSHOT_CHUNKS_WAITING_MAX,
 };
 use crate::tls::{self, Caller, CredentialsReceiver};
@@ -52,8 +52,8 @@ pub(crate) async fn serve(
     tonic::transport::Server::builder()
         .initial_stream_window_size(LINK_WINDOW_BYTES)
         .initial_connection_window_size(LINK_WINDOW_BYTES)
-        .http2_keepalive_interval(Some(LINK_KEEPALIVE))
-        .http2_keepalive_timeout(Some(LINK_KEEPALIVE))
+        .http2_keepalive_interval(Some(LINK_CALLER_KEEPALIVE))
+        .http2_keepalive_timeout(Some(LINK_CALLER_KEEPALIVE))
         .add_service(service)
         .serve_with_incoming_shutdown(tls::accept(listener, credentials, LINK_CONNECTIONS_MAX), async move {
             stopped(&mut stopping).await;
@@ -72,7 +72,8 @@ impl LinkServer {
     }
 
     fn check(&self, theirs: &Hello, caller: &Caller) -> Result<(), Status> {
-        hello::check(&self.identity, theirs, &caller.0).map_err(|refused| {
+        let cluster = self.handle.view().status.version;
+        hello::check(&self.identity, cluster, theirs, &caller.0).map_err(|refused| {
             warn!(caller = %caller.0, why = %refused, "refused a peer");
             Status::permission_denied(refused.to_string())
         })

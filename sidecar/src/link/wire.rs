@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_api::peer::v1 as proto;
 use quorate_raft::{
     Address, AppendOutcome, Body, ClusterId, Configuration, Entry, Epoch, Incarnation, Index, Intent, LogId,
-    Message, Payload, RaftId, RecoveryEpoch, Round, Server, ServerId, Suffrage, Term,
+    Message, Payload, RaftId, RecoveryEpoch, Round, Server, ServerId, Suffrage, Term, Version, Versions,
 };
 
 /// What a peer sent can't be understood.
@@ -32,10 +32,8 @@ impl WireError {
 /// What both sides say first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The oldest version of the protocol its sender speaks.
-    pub version_min: u32,
-    /// The newest.
-    pub version_max: u32,
+    /// What its sender speaks (K24).
+    pub versions: Versions,
     /// Its cluster.
     pub cluster_id: ClusterId,
     /// The recovery epoch of its directory.
@@ -50,8 +48,8 @@ impl Hello {
     /// For the wire.
     pub fn to_wire(&self) -> proto::Hello {
         proto::Hello {
-            version_min: self.version_min,
-            version_max: self.version_max,
+            version_min: self.versions.min.0,
+            version_max: self.versions.max.0,
             cluster_id: Bytes::copy_from_slice(&self.cluster_id.0.to_be_bytes()),
             recovery_epoch: self.recovery_epoch.0,
             sender: Some(server_id_to_wire(&self.sender)),
@@ -63,8 +61,7 @@ impl Hello {
     pub fn from_wire(hello: Option<proto::Hello>) -> Result<Self, WireError> {
         let hello = hello.ok_or_else(|| WireError::missing("hello"))?;
         Ok(Self {
-            version_min: hello.version_min,
-            version_max: hello.version_max,
+            versions: Versions { min: Version(hello.version_min), max: Version(hello.version_max) },
             cluster_id: ClusterId(number128("hello.cluster_id", &hello.cluster_id)?),
             recovery_epoch: RecoveryEpoch(hello.recovery_epoch),
             sender: server_id("hello.sender", hello.sender)?,
@@ -252,12 +249,20 @@ fn configuration_to_wire(configuration: &Configuration) -> proto::Configuration 
             replaces,
         }
     });
-    proto::Configuration { servers: servers.collect() }
+    proto::Configuration {
+        servers: servers.collect(),
+        recovery_epoch: configuration.recovery_epoch().0,
+        cluster_version: configuration.version().0,
+    }
 }
 
 fn configuration_from_wire(configuration: proto::Configuration) -> Result<Configuration, WireError> {
+    let recovery_epoch = RecoveryEpoch(configuration.recovery_epoch);
+    let cluster_version = Version(configuration.cluster_version);
     let servers = configuration.servers.into_iter().map(server_from_wire).collect::<Result<_, _>>()?;
-    Configuration::new(servers).map_err(|error| WireError::new("configuration", error.to_string()))
+    let configuration =
+        Configuration::new(servers).map_err(|error| WireError::new("configuration", error.to_string()))?;
+    Ok(configuration.in_epoch(recovery_epoch).at_version(cluster_version))
 }
 
 fn server_from_wire(server: proto::Server) -> Result<Server, WireError> {
@@ -314,6 +319,9 @@ fn number128(field: &'static str, bytes: &[u8]) -> Result<u128, WireError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{any, proptest};
+    use proptest::sample;
     use prost::Message as _;
 
     use super::*;
@@ -337,7 +345,9 @@ mod tests {
             server("d", Suffrage::Outgoing, Intent::Voter),
             server("e", Suffrage::Incoming, Intent::ReplacementFor(id("d"))),
         ])
-        .unwrap();
+        .unwrap()
+        .in_epoch(RecoveryEpoch(2))
+        .at_version(Version(3));
         let entry = |index, payload| Entry { term: Term(3), index: Index(index), payload };
         vec![
             Body::PreVoteRequest { proposed: Term(4), last: at(3, 9) },
@@ -392,6 +402,27 @@ mod tests {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 let _ = proto::Message::decode(&*bytes).map(message_from_wire);
             }
+        }
+    }
+
+    proptest! {
+        /// B6: the same for any bytes, and for messages with some bytes replaced.
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            bytes in vec(any::<u8>(), 0..200),
+            which in any::<sample::Index>(),
+            damage in vec((any::<sample::Index>(), any::<u8>()), 0..8),
+        ) {
+            let _ = proto::Frame::decode(&*bytes);
+            let _ = proto::Message::decode(&*bytes).map(message_from_wire);
+            let bodies = bodies();
+            let body = bodies[which.index(bodies.len())].clone();
+            let mut bytes = message_to_wire(Message { from: id("a"), to: id("b"), term: Term(3), body }).encode_to_vec();
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = proto::Message::decode(&*bytes).map(message_from_wire);
         }
     }
 

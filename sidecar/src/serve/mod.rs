@@ -52,6 +52,8 @@ pub struct Context {
     pub admin_token: Option<Arc<str>>,
     /// How publishing to Kubernetes goes; none outside Kubernetes.
     pub publishing: Option<watch::Receiver<quorate_publish::Publishing>>,
+    /// Whoever runs the member starts it anew for a recovery that was asked for here (K18).
+    pub recovery: watch::Sender<Option<quorate_store::RecoveryRequest>>,
     /// Becomes true when the member stops: finish what is under way and take nothing new.
     pub stopping: watch::Receiver<bool>,
 }

@@ -17,6 +17,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
+use quorate_mutants::{Mutant, broken};
 use quorate_raft::{Incarnation, Index, RaftId, RecoveryEpoch, Stored};
 
 use crate::ballast::{self, Ballast};
@@ -55,7 +56,7 @@ pub struct Opened {
 
 impl Directory {
     /// Creates a data directory at `path` for `raft_id`, with a random incarnation from the
-    /// operating system (K1). Fails if there is one already.
+    /// operating system (K1), for a cluster that was never recovered. Fails if there is one already.
     pub fn create(path: impl AsRef<Path>, raft_id: RaftId) -> Result<(), StoreError> {
         let mut incarnation = [0; 16];
         rustix::rand::getrandom(&mut incarnation, rustix::rand::GetRandomFlags::empty()).map_err(
@@ -69,14 +70,20 @@ impl Directory {
                 }
             },
         )?;
-        Self::create_on(&os_disk(path)?, raft_id, Incarnation(u128::from_le_bytes(incarnation)))
+        if broken(Mutant::K1Minted) {
+            incarnation = [7; 16];
+        }
+        let incarnation = Incarnation(u128::from_le_bytes(incarnation));
+        Self::create_on(&os_disk(path)?, raft_id, incarnation, RecoveryEpoch::default())
     }
 
-    /// [`Directory::create`] on any disk, with an incarnation from the caller's seeded generator.
+    /// [`Directory::create`] on any disk, with an incarnation from the caller's seeded generator. Being empty it may
+    /// belong to any recovery epoch: it is that of the cluster it is made for (K18).
     pub fn create_on(
         disk: &Arc<dyn Disk>,
         raft_id: RaftId,
         incarnation: Incarnation,
+        recovery_epoch: RecoveryEpoch,
     ) -> Result<(), StoreError> {
         let site = Site::new(disk, ".");
         let _lock = lock(disk)?;
@@ -84,12 +91,7 @@ impl Directory {
         if let Some(found) = names.into_iter().find(|name| name == LOG_NAME || is_state(name)) {
             return Err(StoreError::AlreadyExists { directory: disk.location(), found });
         }
-        let identity = DirectoryIdentity {
-            cluster_id: None,
-            raft_id,
-            incarnation,
-            recovery_epoch: RecoveryEpoch::default(),
-        };
+        let identity = DirectoryIdentity { cluster_id: None, raft_id, incarnation, recovery_epoch };
         Log::create(disk, LOG_NEW_NAME, &identity, STATE_FIRST_NAME)?;
         disk.rename(LOG_NEW_NAME, LOG_NAME).map_err(|error| site.io("creating", error))?;
         disk.sync_names().map_err(|error| site.io("creating", error))
@@ -229,7 +231,7 @@ fn remove_leftovers(disk: &Arc<dyn Disk>, state_name: &str) -> Result<(), StoreE
 
 /// K3: entries between the state and the log would be lost for good.
 fn check_gap(disk: &Arc<dyn Disk>, first: Index, durable_applied: Index) -> Result<(), StoreError> {
-    if first > durable_applied.next() {
+    if first > durable_applied.next() && !broken(Mutant::K3Gap) {
         return Err(StoreError::Gap { directory: disk.location(), first, durable_applied });
     }
     Ok(())

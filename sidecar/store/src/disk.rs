@@ -11,6 +11,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::io;
 
+use quorate_mutants::{Mutant, broken};
 use redb::StorageBackend;
 
 use crate::limits::{FREE_BYTES_MIN, FREE_PERCENT_MIN};
@@ -78,7 +79,8 @@ impl Space {
 
     /// The free space below which growing writes are refused (K8).
     pub fn floor_bytes(self) -> u64 {
-        FREE_BYTES_MIN.max(self.total_bytes / 100 * FREE_PERCENT_MIN)
+        let part_bytes = self.total_bytes / 100 * FREE_PERCENT_MIN;
+        if broken(Mutant::K8) { part_bytes } else { FREE_BYTES_MIN.max(part_bytes) }
     }
 }
 

@@ -27,6 +27,7 @@ pub mod limits;
 mod log;
 mod names;
 mod os_disk;
+mod recovery;
 mod site;
 mod snapshot;
 mod state;
@@ -44,6 +45,7 @@ pub use error::{
 };
 pub use log::{Committed, Log, LogReader};
 pub use os_disk::OsDisk;
+pub use recovery::{Recovery, RecoveryRequest, Unrecoverable};
 pub use snapshot::{SnapshotFile, SnapshotHeader, SnapshotReceiver, Snapshots};
 pub use state::StateFile;
 pub use thread::{LogThread, Rejected, Report, Request};

@@ -15,6 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use quorate_machine::{Base, Flush, KeyRange, Meta, Table, Visit};
+use quorate_mutants::{Mutant, broken};
 use quorate_raft::{Index, IndexedConfiguration, LogId, Term};
 use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction};
 
@@ -198,7 +199,7 @@ impl StateFile {
     pub fn flush(&self, flush: &Flush) -> Result<LogId, StoreError> {
         let applied = LogId::new(Term(flush.applied().term), Index(flush.applied().index));
         let persisted = self.shared.watermarks.persisted();
-        if applied.index > persisted {
+        if applied.index > persisted && !broken(Mutant::K4Ahead) {
             return Err(StoreError::FlushAheadOfLog { applied: applied.index, persisted });
         }
         let before = self.durable_applied();
@@ -209,7 +210,7 @@ impl StateFile {
             );
             return Err(StoreError::Refused { doing: "flushing the state", why });
         }
-        if self.shared.is_retired.load(Ordering::Acquire)
+        if self.shared.is_retired.load(Ordering::Acquire) && !broken(Mutant::K5Retired)
             || self.shared.is_stopped.swap(true, Ordering::AcqRel)
         {
             return Err(StoreError::Stopped);
@@ -228,6 +229,10 @@ impl StateFile {
         transaction.set_quick_repair(true);
         for table in Table::ALL {
             write_table(&transaction, flush, table)?;
+            if broken(Mutant::K4) {
+                transaction.commit()?;
+                transaction = self.shared.database.begin_write()?;
+            }
         }
         transaction.commit()?;
         Ok(())

@@ -12,6 +12,9 @@ use quorate_store::{
 };
 use redb::TableDefinition;
 
+/// Of a cluster that was never recovered.
+const EPOCH: RecoveryEpoch = RecoveryEpoch(0);
+
 /// K1: the incarnation is minted when the directory is created, once, and differs from any other's.
 #[test]
 fn a_directory_is_created_once_with_a_random_incarnation() {
@@ -73,10 +76,10 @@ fn a_crash_at_any_call_of_the_creation_leaves_nothing_or_everything() {
     for cut_at in 0..calls {
         let member = Member { disk: CrashDisk::new() };
         member.disk.cut_power_after(cut_at);
-        Directory::create_on(&member.dynamic(), raft_id(), Incarnation(1)).unwrap_err();
+        Directory::create_on(&member.dynamic(), raft_id(), Incarnation(1), EPOCH).unwrap_err();
         member.disk.crash(&mut rng(cut_at));
         if !Directory::exists_on(&member.dynamic()).unwrap() {
-            Directory::create_on(&member.dynamic(), raft_id(), Incarnation(2)).unwrap();
+            Directory::create_on(&member.dynamic(), raft_id(), Incarnation(2), EPOCH).unwrap();
         }
         assert!(member.open().stored.is_empty(), "cut at {cut_at}");
     }
@@ -118,20 +121,6 @@ fn the_cluster_is_recorded_with_the_first_commit() {
     let opened = member.crash_and_open(1);
     assert_eq!(opened.stored.cluster_id, Some(ClusterId(9)));
     assert_eq!(opened.directory.identity().cluster_id, Some(ClusterId(9)));
-}
-
-/// K18: a directory from before a recovery is refused; the epoch never falls.
-#[test]
-fn a_directory_from_before_a_recovery_is_refused() {
-    let member = Member::new();
-    let mut opened = member.open();
-    opened.log.set_recovery_epoch(RecoveryEpoch(2)).unwrap();
-    assert!(matches!(opened.log.set_recovery_epoch(RecoveryEpoch(1)), Err(StoreError::Refused { .. })));
-    drop(opened);
-    let directory = member.crash_and_open(1).directory;
-    directory.require_recovery_epoch(RecoveryEpoch(2)).unwrap();
-    let error = directory.require_recovery_epoch(RecoveryEpoch(3)).unwrap_err();
-    assert_eq!(error.exit_code(), EXIT_WRONG_IDENTITY);
 }
 
 const STORE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("store");
@@ -184,7 +173,7 @@ fn a_directory_that_lost_its_log_is_not_taken_for_empty() {
     let member = Member::new();
     drop(member.open());
     member.disk.remove("log.redb").unwrap();
-    let error = Directory::create_on(&member.dynamic(), raft_id(), Incarnation(2)).unwrap_err();
+    let error = Directory::create_on(&member.dynamic(), raft_id(), Incarnation(2), EPOCH).unwrap_err();
     assert!(matches!(error, StoreError::AlreadyExists { .. }), "{error}");
 }
 

@@ -4,8 +4,10 @@
 mod faults;
 mod identity;
 mod membership;
+mod recovery;
 mod snapshots;
 mod stopping;
+mod versions;
 mod writes;
 
 use std::time::Duration;

@@ -166,28 +166,30 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
                 round.wait("17", Reason::VolumeLost, &member, text);
             }
             Some(incarnation) => {
-                let (text, incarnation) =
-                    ("its Pod runs and it is not in the configuration", incarnation.clone());
-                return add_non_voter(round, view, ordinal, raft_id, incarnation, text);
+                let joiner =
+                    Joiner { ordinal, raft_id, incarnation: incarnation.clone(), versions: answer.versions };
+                return add_non_voter(round, view, joiner, "its Pod runs and it is not in the configuration");
             }
         }
     }
     Verdict::Next
 }
 
-fn add_non_voter(
-    round: &mut Round<'_>,
-    view: &RaftView,
+/// A member that is to be added.
+struct Joiner {
     ordinal: Ordinal,
     raft_id: String,
     incarnation: String,
-    text: &str,
-) -> Verdict {
+    versions: (u32, u32),
+}
+
+fn add_non_voter(round: &mut Round<'_>, view: &RaftView, joiner: Joiner, text: &str) -> Verdict {
+    let Joiner { ordinal, raft_id, incarnation, versions } = joiner;
     let observed = round.observed;
     let domain = &round.spec().cluster_domain;
     let address = names::address(observed.name(), observed.namespace(), domain, ordinal);
     let why = why("17", Reason::AddingMember, &round.pod_name(ordinal), text);
-    let step = Step::AddNonVoter { raft_id, incarnation, address, intent: Intent::Voter };
+    let step = Step::AddNonVoter { raft_id, incarnation, address, intent: Intent::Voter, versions };
     let checks = vec![configuration_check(view)];
     round.decide(step, checks, why)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_autopilot::{
     Action, Defaults, Fact, Input, Membership, Observer, PodFact, Round, Settings, SettingsChange, State,
-    Stats, round,
+    Stats, VersionInput, round,
 };
 use quorate_raft::{
     Address, Configuration, Incarnation, Index, Intent, LogId, Now, RaftId, Server, ServerId, Suffrage, Term,
@@ -42,6 +42,7 @@ pub(crate) struct Group {
     pub(crate) facts: BTreeMap<ServerId, Fact>,
     pub(crate) is_first_leadership: bool,
     pub(crate) is_changing: bool,
+    pub(crate) version: VersionInput,
     pub(crate) settings: Settings,
     pub(crate) observer: Observer,
 }
@@ -62,6 +63,7 @@ pub(crate) fn group(voters: &str) -> Group {
         facts: BTreeMap::new(),
         is_first_leadership: false,
         is_changing: false,
+        version: VersionInput::default(),
         settings: Settings::new(&SettingsChange::default(), &Defaults::kubernetes(3)),
         observer: Observer::default(),
     };
@@ -122,6 +124,7 @@ impl Group {
             },
             stats: well.chain(self.stats.clone()).collect(),
             facts: self.facts.clone(),
+            version: self.version,
         }
     }
 
@@ -149,9 +152,10 @@ impl Group {
 /// Whom a round promotes.
 pub(crate) fn promoted(round: &Round) -> Vec<String> {
     let name = |action: &Action| match action {
-        Action::Promote { server, .. } | Action::Replace { server, .. } => server.raft_id.to_string(),
+        Action::Promote { server, .. } | Action::Replace { server, .. } => Some(server.raft_id.to_string()),
+        Action::RaiseVersion { .. } => None,
     };
-    round.actions.iter().map(name).collect()
+    round.actions.iter().filter_map(name).collect()
 }
 
 /// Why a server is held back, for people.

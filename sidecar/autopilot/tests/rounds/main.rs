@@ -7,3 +7,4 @@ mod promotion;
 mod properties;
 mod settings;
 mod vectors;
+mod version;

@@ -29,7 +29,7 @@ fn send(machine: &mut Machine<Memory>, tag: Tag, command: Command) -> Outcome {
 
 fn members(machine: &mut Machine<Memory>, names: &[&str]) {
     let owners = names.iter().map(|name| Owner((*name).to_owned())).collect();
-    machine.apply_configuration(next(machine), owners, Bytes::new());
+    machine.apply_configuration(next(machine), crate::meta::Era::default(), owners, Bytes::new());
 }
 
 /// A create-only write is the sharpest probe: a second application would answer differently.

@@ -11,7 +11,7 @@ use crate::codec::DecodeError;
 use crate::command::{ClientId, Command, Owner, SettingsMode, Tag, Tagged};
 use crate::limits::{MEMTABLE_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::machine::Machine;
-use crate::meta::{Meta, Position, StateError};
+use crate::meta::{Era, Meta, Position, StateError};
 use crate::outcome::{Outcome, Refusal};
 use crate::tests::memory::Memory;
 
@@ -89,7 +89,12 @@ fn the_memtable_counts_what_it_holds_and_not_what_passed_through() {
 #[test]
 fn a_flush_holds_everything_at_one_index() {
     let mut machine = machine();
-    machine.apply_configuration(Position { index: 1, term: 2 }, vec![], Bytes::from_static(b"three servers"));
+    machine.apply_configuration(
+        Position { index: 1, term: 2 },
+        Era { cluster_version: 2, recovery_epoch: 3 },
+        vec![],
+        Bytes::from_static(b"three servers"),
+    );
     let change = SettingsChange { max_trailing_logs: Some(99), ..SettingsChange::default() };
     apply(&mut machine, Command::SetAutopilot { change, mode: SettingsMode::Merge, expected: None });
     machine.apply_empty(Position { index: 3, term: 5 });
@@ -100,6 +105,7 @@ fn a_flush_holds_everything_at_one_index() {
     let meta = Meta::load(machine.base()).unwrap();
     assert_eq!(&meta, flush.meta());
     assert_eq!(meta.applied, Position { index: 3, term: 5 });
+    assert_eq!(meta.era, Era { cluster_version: 2, recovery_epoch: 3 });
     let configuration = meta.configuration.unwrap();
     assert_eq!((configuration.index, &configuration.encoded[..]), (1, &b"three servers"[..]));
     assert_eq!(meta.autopilot.settings.max_trailing_logs, Some(99));
@@ -145,7 +151,12 @@ fn newer_rows_are_refused_by_their_version() {
 fn version_1_rows_are_what_they_were() {
     let mut machine = machine();
     let owners = vec![Owner("db-0@7".to_owned())];
-    machine.apply_configuration(Position { index: 1, term: 1 }, owners, Bytes::from_static(b"servers"));
+    machine.apply_configuration(
+        Position { index: 1, term: 1 },
+        Era::default(),
+        owners,
+        Bytes::from_static(b"servers"),
+    );
     let owner = Some(Owner("db-0@7".to_owned()));
     apply(&mut machine, Command::RegisterClient { owner });
     let tag = Tag { client: ClientId(2), sequence: 6, acked_below: 5 };

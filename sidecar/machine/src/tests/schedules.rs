@@ -81,7 +81,12 @@ impl Member {
             Entry::Command(bytes, _) => return Some(self.machine.apply(at, bytes).unwrap()),
             Entry::Empty => self.machine.apply_empty(at),
             Entry::Configuration(owners) => {
-                self.machine.apply_configuration(at, owners.clone(), Bytes::from_static(b"configuration"));
+                self.machine.apply_configuration(
+                    at,
+                    crate::meta::Era::default(),
+                    owners.clone(),
+                    Bytes::from_static(b"configuration"),
+                );
             }
         }
         None

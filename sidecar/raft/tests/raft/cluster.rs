@@ -172,8 +172,12 @@ impl Cluster {
         member.state = member.disk.state.clone();
         member.log = member.disk.entries.iter().map(|entry| (entry.index, entry.term)).collect();
         member.log_previous = member.disk.previous;
-        let identity =
-            Identity { cluster_id: CLUSTER, recovery_epoch: RecoveryEpoch(0), server: member.id.clone() };
+        let identity = Identity {
+            cluster_id: CLUSTER,
+            recovery_epoch: RecoveryEpoch(0),
+            server: member.id.clone(),
+            versions: quorate_raft::Versions::OURS,
+        };
         let raft = Raft::new(identity, settings, member.disk.stored(tail_count), seed, now).unwrap();
         member.raft = Some(raft);
         self.step(name, Vec::new());
@@ -360,7 +364,12 @@ impl Cluster {
 }
 
 pub(crate) fn add(name: &str) -> Change {
-    Change::AddNonVoter { id: id(name), address: address(name), intent: Intent::Voter }
+    Change::AddNonVoter {
+        id: id(name),
+        address: address(name),
+        intent: Intent::Voter,
+        versions: quorate_raft::Versions::OURS,
+    }
 }
 
 pub(crate) fn remove(name: &str) -> Change {

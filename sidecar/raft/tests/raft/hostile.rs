@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use quorate_raft::{
     AppendOutcome, Body, Change, Entry, Epoch, Event, Incarnation, Index, IndexedConfiguration, Input,
     Intent, InvalidMessage, LogId, LogReader, Message, Payload, RaftId, RemoveReason, Round, Sequence,
-    ServerId, Settings, SnapshotMeta, Term, Ticket,
+    ServerId, Settings, SnapshotMeta, Term, Ticket, Version, Versions,
 };
 
 use crate::cluster::{CLUSTER, address, configuration, founded, id};
@@ -99,8 +99,10 @@ fn change() -> impl Strategy<Value = Change> {
         (name(), name()).prop_map(|(id, old)| Change::AddNonVoter {
             id,
             address: address("n"),
-            intent: Intent::ReplacementFor(old)
+            intent: Intent::ReplacementFor(old),
+            versions: Versions::OURS,
         }),
+        (0..4_u32).prop_map(|to| Change::RaiseVersion { to: Version(to) }),
         (name(), number()).prop_map(|(id, term)| Change::Promote { id, stable_in_term: Term(term) }),
         name().prop_map(|id| Change::Demote { id }),
         name().prop_map(|id| Change::Remove { id, reason: RemoveReason::VolumeLost }),
@@ -112,6 +114,10 @@ fn request() -> impl Strategy<Value = Input> {
     let ticket = || any::<u64>().prop_map(Ticket);
     prop_oneof![
         name().prop_map(Input::PeerUnreachable),
+        (name(), 0..3_u32, 0..4_u32).prop_map(|(id, min, max)| Input::PeerVersions {
+            id,
+            versions: Some(Versions { min: Version(min), max: Version(max) }),
+        }),
         ticket().prop_map(|ticket| Input::Propose { ticket, command: Bytes::from_static(b"x") }),
         ticket().prop_map(|ticket| Input::Barrier { ticket }),
         (ticket(), number(), change()).prop_map(|(ticket, expected, change)| Input::ChangeMembership {
@@ -187,8 +193,13 @@ fn member(voters: &[&str]) -> Solo {
     solo
 }
 
+/// How many inputs are tried: as many as `make fuzz` says, else `usual`.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// B6: whatever peers, users and the driver say, in any order, a follower and a leader go on.
     #[test]
@@ -309,7 +320,7 @@ fn in_state(state: Doing) -> Solo {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2_500), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// B6, §7 (21): the same from every state a member can be in, with storage that answers at once, late, or
     /// with numbers it was never given, and with time that stands still or jumps.

@@ -263,8 +263,12 @@ fn intents_decide_who_may_be_promoted() {
     for name in ["n", "o", "r"] {
         cluster.add(name, Disk::default());
     }
-    let with =
-        |name: &str, intent: Intent| Change::AddNonVoter { id: id(name), address: address(name), intent };
+    let with = |name: &str, intent: Intent| Change::AddNonVoter {
+        id: id(name),
+        address: address(name),
+        intent,
+        versions: quorate_raft::Versions::OURS,
+    };
     cluster.must_change(with("n", Intent::ReplacementFor(old.clone())));
     let ticket = cluster.change(leader, with("o", Intent::ReplacementFor(old.clone())));
     let twice = InvalidChange::AlreadyReplaced { old: old.clone(), other: id("n") };
@@ -290,7 +294,12 @@ fn the_same_raft_id_with_another_directory_is_neither_added_nor_removed() {
     let leader = cluster.must_lead();
     cluster.run_ms(300);
     let other = ServerId::new(id("b").raft_id, Incarnation(7));
-    let change = Change::AddNonVoter { id: other.clone(), address: address("b"), intent: Intent::Voter };
+    let change = Change::AddNonVoter {
+        id: other.clone(),
+        address: address("b"),
+        intent: Intent::Voter,
+        versions: quorate_raft::Versions::OURS,
+    };
     let ticket = cluster.change(leader, change);
     assert_eq!(refused(&cluster, ticket), &Refusal::InvalidChange(InvalidChange::AlreadyMember(id("b"))));
     let change = Change::Remove { id: other.clone(), reason: RemoveReason::Requested };

@@ -419,7 +419,12 @@ fn part_of_ties(rounds: u64, gap: Duration, mut deadline: impl FnMut(u64) -> Now
 }
 
 fn started(seed: u64) -> Raft {
-    let identity = Identity { cluster_id: CLUSTER, recovery_epoch: RecoveryEpoch(0), server: id("a") };
+    let identity = Identity {
+        cluster_id: CLUSTER,
+        recovery_epoch: RecoveryEpoch(0),
+        server: id("a"),
+        versions: quorate_raft::Versions::OURS,
+    };
     Raft::new(identity, Settings::default(), disk(3, &[]).stored(10), seed, Now::default()).unwrap()
 }
 

@@ -46,7 +46,12 @@ fn prepared(
     let others: Vec<&str> = ["a", "b", "c"].into_iter().filter(|name| *name != leader).collect();
     cluster.add("n", Disk::default());
     let intent = intent(others[0]);
-    cluster.must_change(Change::AddNonVoter { id: id("n"), address: address("n"), intent });
+    cluster.must_change(Change::AddNonVoter {
+        id: id("n"),
+        address: address("n"),
+        intent,
+        versions: quorate_raft::Versions::OURS,
+    });
     cluster.until("all are level", Cluster::is_converged);
     (cluster, leader, [others[0], others[1]])
 }
@@ -406,7 +411,12 @@ fn a_replacement_that_makes_no_sense_is_refused() {
     let (mut cluster, leader, [old, other]) = prepared(7, |old| Intent::ReplacementFor(id(old)));
     cluster.add("o", Disk::default());
     cluster.must_change(add("o"));
-    let replica = Change::AddNonVoter { id: id("r"), address: address("r"), intent: Intent::ReadReplica };
+    let replica = Change::AddNonVoter {
+        id: id("r"),
+        address: address("r"),
+        intent: Intent::ReadReplica,
+        versions: quorate_raft::Versions::OURS,
+    };
     cluster.must_change(replica);
     cluster.until("o is level", |cluster| cluster.status("o").last == cluster.status(leader).last);
     cluster.run_ms(200);

@@ -292,6 +292,7 @@ fn a_damaged_directory_is_refused_at_start() {
         let identity = quorate_raft::Identity {
             cluster_id: crate::cluster::CLUSTER,
             recovery_epoch: quorate_raft::RecoveryEpoch(0),
+            versions: quorate_raft::Versions::OURS,
             server: id("a"),
         };
         quorate_raft::Raft::new(identity, Settings::default(), stored, 1, Now::default()).map(|_| ())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_raft::{
     Body, Entry, Event, Identity, Index, Input, LogId, Message, Now, Output, Payload, Persist, Raft,
-    RecoveryEpoch, Sequence, ServerId, Settings, Status, Term,
+    RecoveryEpoch, Sequence, ServerId, Settings, Status, Term, Versions,
 };
 
 use crate::cluster::{CLUSTER, id};
@@ -36,6 +36,11 @@ pub(crate) fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(Term(term), Index(index))
 }
 
+fn identity() -> Identity {
+    let (recovery_epoch, versions) = (RecoveryEpoch(0), Versions::OURS);
+    Identity { cluster_id: CLUSTER, recovery_epoch, server: id("a"), versions }
+}
+
 impl Solo {
     /// The member `a` on this disk.
     pub(crate) fn new(disk: Disk) -> Self {
@@ -43,8 +48,21 @@ impl Solo {
     }
 
     pub(crate) fn with(disk: Disk, settings: Settings) -> Self {
+        Self::start(disk, settings, identity())
+    }
+
+    /// The member `a` on a disk of this recovery epoch.
+    pub(crate) fn in_epoch(disk: Disk, recovery_epoch: RecoveryEpoch) -> Self {
+        Self::start(disk, Settings::default(), Identity { recovery_epoch, ..identity() })
+    }
+
+    /// The member `a`, of a build that speaks these versions.
+    pub(crate) fn speaking(disk: Disk, versions: Versions) -> Self {
+        Self::start(disk, Settings::default(), Identity { versions, ..identity() })
+    }
+
+    fn start(disk: Disk, settings: Settings, identity: Identity) -> Self {
         let now = Now(Duration::from_secs(10));
-        let identity = Identity { cluster_id: CLUSTER, recovery_epoch: RecoveryEpoch(0), server: id("a") };
         let raft = Raft::new(identity, settings, disk.stored(1_000), 1, now).unwrap();
         let mut solo = Self {
             raft,

@@ -352,7 +352,12 @@ fn change(args: &Args<'_>, stable_in_term: Term) -> Change {
             (None, false) => add(&name),
             (old, _) => {
                 let intent = old.map_or(Intent::ReadReplica, Intent::ReplacementFor);
-                Change::AddNonVoter { id: id(&name), address: address(&name), intent }
+                Change::AddNonVoter {
+                    id: id(&name),
+                    address: address(&name),
+                    intent,
+                    versions: quorate_raft::Versions::OURS,
+                }
             }
         }
     }

@@ -93,7 +93,12 @@ impl Story {
     pub(crate) fn start(&mut self, name: &str) {
         let (now, settings) = (self.now, self.settings);
         let actor = self.actor(name);
-        let identity = Identity { cluster_id: CLUSTER, recovery_epoch: RecoveryEpoch(0), server: id(name) };
+        let identity = Identity {
+            cluster_id: CLUSTER,
+            recovery_epoch: RecoveryEpoch(0),
+            server: id(name),
+            versions: quorate_raft::Versions::OURS,
+        };
         actor.state = actor.disk.state.clone();
         actor.raft = Some(Raft::new(identity, settings, actor.disk.stored(1_000), actor.seed, now).unwrap());
     }

@@ -72,7 +72,7 @@ fn change(case: &TestCase) -> Change {
             (None, None) => Intent::Voter,
         };
         let address = address(new.raft_id.as_str());
-        Change::AddNonVoter { id: new, address, intent }
+        Change::AddNonVoter { id: new, address, intent, versions: quorate_raft::Versions::OURS }
     }
 }
 

@@ -46,7 +46,8 @@ impl Membership for Service {
             let id = shape::server_id("id", add.id)?;
             let address = shape::address(&add.address)?;
             let intent = shape::intent(add.intent)?;
-            let change = Change::AddNonVoter { id, address, intent };
+            let versions = shape::versions(add.version_min, add.version_max)?;
+            let change = Change::AddNonVoter { id, address, intent, versions };
             self.change(change, add.expected_configuration_index, deadline).await
         })
         .await
@@ -100,6 +101,24 @@ impl Membership for Service {
         .await
     }
 
+    async fn recover(&self, request: Request<v1::RecoverRequest>) -> Answer<v1::RecoverResponse> {
+        self.call("Membership.Recover", Right::Admin, request, |recover, _| async move {
+            let request = shape::recovery(&recover)?;
+            let view = self.handle().view();
+            let found = view.identity.recovery_epoch;
+            let latest = view.status.latest.as_ref().map(|latest| &latest.configuration);
+            let checked = request.check(&view.identity.server, found, latest, view.status.last);
+            if checked.map_err(|refusal| Refused::unrecoverable(&refusal))?.is_some() {
+                if let Some(leader) = &view.status.leader {
+                    return Err(Refused::quorum_is_there(&leader.id));
+                }
+                self.shared.context.recovery.send_replace(Some(request));
+            }
+            Ok(v1::RecoverResponse { recovery_epoch: found.0 })
+        })
+        .await
+    }
+
     async fn transfer_leadership(
         &self,
         request: Request<v1::TransferLeadershipRequest>,
@@ -145,7 +164,8 @@ impl Membership for Service {
                     Ok((id, MemberFact { has_left, name, node, zone }))
                 })
                 .collect();
-            self.shared.context.autopilot.report(Facts::new(report.declared_replicas, members?));
+            let facts = Facts::new(report.declared_replicas, members?).outdated(report.has_outdated_members);
+            self.shared.context.autopilot.report(facts);
             Ok(v1::ReportFactsResponse {})
         })
         .await

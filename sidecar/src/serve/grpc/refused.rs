@@ -3,6 +3,8 @@
 use prost::Message;
 use quorate_api::v1::{ErrorCode, ErrorDetail, WriteOutcome};
 use quorate_machine::{Invalid, Refusal};
+use quorate_raft::ServerId;
+use quorate_store::Unrecoverable;
 use tonic::{Code, Status};
 
 use crate::driver::{CallError, Effect, ErrorKind, View};
@@ -62,6 +64,21 @@ impl Refused {
             WriteOutcome::Unspecified,
             format!("{what} is known to the leader only: ask it (its Raft ID is in the error's detail)"),
         )
+    }
+
+    /// K18: a recovery that would not be one.
+    pub(super) fn unrecoverable(refusal: &Unrecoverable) -> Self {
+        let text = format!("not recovered, nothing was changed: {refusal}");
+        Self::new(ErrorCode::FailedPrecondition, WriteOutcome::NotApplied, text)
+    }
+
+    /// K18: whoever knows a leader has a majority.
+    pub(super) fn quorum_is_there(leader: &ServerId) -> Self {
+        let text = format!(
+            "not recovered, nothing was changed: {} leads, so a majority is there; replace the members that are lost",
+            leader.raft_id
+        );
+        Self::new(ErrorCode::FailedPrecondition, WriteOutcome::NotApplied, text)
     }
 
     /// What the machine answered is not what the command can come to.

@@ -6,8 +6,10 @@ use quorate_api::v1::{self, intent, txn_op::Op};
 use quorate_machine::limits::KEY_BYTES_MAX;
 use quorate_machine::{ApiIndex, ClientId, KvEntry, Outcome, Tag, TxnOp};
 use quorate_raft::{
-    Address, ClusterId, Incarnation, IndexedConfiguration, Intent, RaftId, Server, ServerId, Suffrage,
+    Address, ClusterId, Incarnation, IndexedConfiguration, Intent, RaftId, RecoveryEpoch, Server, ServerId,
+    Suffrage, Version, Versions,
 };
+use quorate_store::RecoveryRequest;
 
 use super::refused::Refused;
 use crate::driver::Consistency;
@@ -46,6 +48,34 @@ pub(super) fn tag(wire: Option<v1::Tag>) -> Result<Option<Tag>, Refused> {
         ));
     }
     Ok(Some(Tag { client: ClientId(tag.client_id), sequence: tag.sequence, acked_below: tag.acked_below }))
+}
+
+/// A recovery always names its epoch here: the question is repeated until that is reached (K18).
+pub(super) fn recovery(wire: &v1::RecoverRequest) -> Result<RecoveryRequest, Refused> {
+    if wire.epoch == 0 {
+        return Err(Refused::field(
+            "epoch",
+            "epoch is missing: pass the member's recovery epoch plus one; nothing was changed",
+        ));
+    }
+    let lost: Result<_, _> = wire.lost_raft_ids.iter().map(|id| RaftId::new(id)).collect();
+    let lost =
+        lost.map_err(|error| Refused::field("lost_raft_ids", format!("{error}; nothing was changed")))?;
+    Ok(RecoveryRequest { lost, epoch: Some(RecoveryEpoch(wire.epoch)) })
+}
+
+/// What a server that is to be added speaks (K24).
+pub(super) fn versions(min: u32, max: u32) -> Result<Versions, Refused> {
+    match (min, max) {
+        (0, 0) => Ok(Versions { min: Version::FIRST, max: Version::FIRST }),
+        (min, max) if 0 < min && min <= max => Ok(Versions { min: Version(min), max: Version(max) }),
+        (min, max) => Err(Refused::field(
+            "version_min",
+            format!(
+                "versions {min} to {max} are no range: pass those of the member's Status; nothing was changed"
+            ),
+        )),
+    }
 }
 
 pub(super) fn check_length(field: &'static str, key: &[u8]) -> Result<(), Refused> {

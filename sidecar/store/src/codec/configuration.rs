@@ -1,7 +1,8 @@
 //! A configuration as it stands in log entries, in the state (K4) and in snapshots.
 //!
 //! ```text
-//!   version u8 │ halves u8 (1; 2 when joint, K14) │ count u32 │ server … │ crc32
+//!   version u8 │ halves u8 (1; 2 when joint, K14) │ recovery_epoch u64 (K18) │ cluster_version u32 (K24)
+//!              │ count u32 │ server … │ crc32
 //!   server = raft_id │ incarnation u128 │ address │ suffrage u8 │ intent u8 [raft_id │ incarnation u128]
 //! ```
 //!
@@ -10,8 +11,8 @@
 
 use bytes::Bytes;
 use quorate_raft::{
-    Address, Configuration, Incarnation, Index, IndexedConfiguration, Intent, RaftId, Server, ServerId,
-    Suffrage,
+    Address, Configuration, Incarnation, Index, IndexedConfiguration, Intent, RaftId, RecoveryEpoch, Server,
+    ServerId, Suffrage, Version,
 };
 
 use super::record::{DecodeError, Reader, Writer};
@@ -37,7 +38,9 @@ pub fn encode(configuration: &Configuration) -> Bytes {
     let mut writer = Writer::new(CONFIGURATION_VERSION);
     let servers = configuration.servers();
     // At most `SERVERS_MAX`, checked when the configuration was built.
-    writer.u8(halves(configuration)).u32(u32::try_from(servers.len()).unwrap_or(u32::MAX));
+    let count = u32::try_from(servers.len()).unwrap_or(u32::MAX);
+    writer.u8(halves(configuration)).u64(configuration.recovery_epoch().0);
+    writer.u32(configuration.version().0).u32(count);
     for server in servers {
         write_server_id(&mut writer, &server.id);
         writer.bytes(server.address.as_str().as_bytes());
@@ -67,6 +70,8 @@ pub fn encode(configuration: &Configuration) -> Bytes {
 pub fn decode(bytes: &[u8]) -> Result<Configuration, DecodeError> {
     let mut reader = Reader::open(bytes, CONFIGURATION_VERSION)?;
     let told = reader.u8()?;
+    let recovery_epoch = RecoveryEpoch(reader.u64()?);
+    let cluster_version = Version(reader.u32()?);
     let count = reader.u32()?;
     let mut servers = Vec::new();
     for _ in 0..count {
@@ -74,7 +79,9 @@ pub fn decode(bytes: &[u8]) -> Result<Configuration, DecodeError> {
     }
     reader.end()?;
     let configuration = Configuration::new(servers)
-        .map_err(|invalid| DecodeError::damaged(format!("a configuration is invalid: {invalid}")))?;
+        .map_err(|invalid| DecodeError::damaged(format!("a configuration is invalid: {invalid}")))?
+        .in_epoch(recovery_epoch)
+        .at_version(cluster_version);
     let halves = halves(&configuration);
     if told != halves {
         return Err(DecodeError::damaged(format!("a configuration says {told} halves and has {halves}")));

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_raft::{
-    Address, Configuration, Entry, HardState, Incarnation, Index, Intent, LogId, Payload, RaftId, Server,
-    ServerId, Suffrage, Term,
+    Address, Configuration, Entry, HardState, Incarnation, Index, Intent, LogId, Payload, RaftId,
+    RecoveryEpoch, Server, ServerId, Suffrage, Term, Version,
 };
 
 use super::meta::{DirectoryIdentity, Head, decode_state_name};
@@ -34,8 +34,12 @@ fn a_server() -> impl Strategy<Value = Server> {
 }
 
 fn a_payload() -> impl Strategy<Value = Payload> {
-    let configuration = prop::collection::vec(a_server(), 1..8)
-        .prop_filter_map("valid", |servers| Configuration::new(servers).ok())
+    let configuration = (prop::collection::vec(a_server(), 1..8), any::<u64>(), any::<u32>())
+        .prop_filter_map("valid", |(servers, epoch, version)| {
+            Some(
+                Configuration::new(servers).ok()?.in_epoch(RecoveryEpoch(epoch)).at_version(Version(version)),
+            )
+        })
         .prop_map(Payload::Configuration);
     let command =
         prop::collection::vec(any::<u8>(), 0..5_000).prop_map(|bytes| Payload::Command(bytes.into()));
@@ -129,25 +133,26 @@ fn the_first_formats_bytes_are_pinned() {
     };
     let voter = Server { suffrage: Suffrage::Voter, intent: Intent::Voter, ..server.clone() };
     let voter = Server { id: ServerId::new(RaftId::new("a").unwrap(), Incarnation(1)), ..voter };
-    let configuration = Configuration::new(vec![voter, server]).unwrap();
+    let configuration =
+        Configuration::new(vec![voter, server]).unwrap().in_epoch(RecoveryEpoch(3)).at_version(Version(2));
     assert_eq!(
         hex(&configuration::encode(&configuration)),
-        "010102000000\
+        "010103000000000000000200000002000000\
          01000000610100000000000000000000000000000009000000\
          64622d303a373430300101\
          0400000064622d300201000000000000000000000000000009000000\
          64622d303a373430300203\
-         465456e7"
+         b3834a37"
     );
     // The second form, of the first build with joint configurations (K14).
     let mut servers = configuration.servers().to_vec();
     servers[0].suffrage = Suffrage::Outgoing;
     servers[1].suffrage = Suffrage::Incoming;
-    let joint = Configuration::new(servers).unwrap();
+    let joint = Configuration::new(servers).unwrap().in_epoch(RecoveryEpoch(3)).at_version(Version(2));
     let joint_bytes = configuration::encode(&joint);
     assert_eq!(
         hex(&joint_bytes[..joint_bytes.len() - record::CRC_BYTES]),
-        "010202000000\
+        "010203000000000000000200000002000000\
          01000000610100000000000000000000000000000009000000\
          64622d303a373430300401\
          0400000064622d300201000000000000000000000000000009000000\

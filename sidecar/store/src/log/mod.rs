@@ -22,7 +22,7 @@ mod write;
 
 use std::sync::Arc;
 
-use quorate_raft::{Index, IndexedConfiguration, LogId, RecoveryEpoch, Sequence, Stored, Term, TermRun};
+use quorate_raft::{Index, IndexedConfiguration, LogId, Sequence, Stored, Term, TermRun};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::codec::configuration;
@@ -163,21 +163,6 @@ impl Log {
     /// A handle that reads entries from any thread, beside the writer.
     pub fn reader(&self) -> LogReader {
         LogReader::new(self.site.clone(), Arc::clone(&self.database))
-    }
-
-    /// Raises the recovery epoch (K18), in a transaction of its own. It never falls.
-    pub fn set_recovery_epoch(&mut self, epoch: RecoveryEpoch) -> Result<(), StoreError> {
-        if epoch < self.identity.recovery_epoch {
-            let why = format!(
-                "the recovery epoch would fall from {} to {}",
-                self.identity.recovery_epoch.0, epoch.0
-            );
-            return Err(StoreError::Refused { doing: "recording the recovery epoch", why });
-        }
-        let identity = DirectoryIdentity { recovery_epoch: epoch, ..self.identity.clone() };
-        self.write_identity(&identity)?;
-        self.identity = identity;
-        Ok(())
     }
 
     /// Everything the core wants to know at start.

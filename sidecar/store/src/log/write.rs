@@ -3,8 +3,9 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
-use quorate_raft::{Entry, Index, LogId, Persist};
-use redb::{Database, ReadableTable, Table, WriteTransaction};
+use quorate_mutants::{Mutant, broken};
+use quorate_raft::{Entry, Index, LogId, Persist, RecoveryEpoch};
+use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::draft::Draft;
 use super::{CONFIGURATIONS, Committed, ENTRIES, HEAD, IDENTITY, Log, STATE_NAME, TERMS};
@@ -55,18 +56,42 @@ impl Log {
             return Err(StoreError::Stopped);
         }
         // Until the end is reached the log counts as stopped: an early return is an error.
-        self.is_stopped = true;
-        let committed = self.write(persists, compact_upto)?;
+        self.is_stopped = !broken(Mutant::P1Retry);
+        let committed = self.write(persists, compact_upto, self.identity.recovery_epoch)?;
         self.is_stopped = false;
         Ok(committed)
     }
 
-    fn write(&mut self, persists: &[Persist], compact_upto: Option<Index>) -> Result<Committed, StoreError> {
+    /// Makes a quorum recovery durable (K18): what it writes and the epoch, in one transaction, so that a crash leaves
+    /// the directory as it was or recovered. The epoch rises; refused otherwise, without effect.
+    pub fn recover(&mut self, epoch: RecoveryEpoch, persist: &Persist) -> Result<(), StoreError> {
+        if self.is_stopped {
+            return Err(StoreError::Stopped);
+        }
+        let before = self.identity.recovery_epoch;
+        if epoch <= before {
+            let why = format!("the recovery epoch is {} and would become {}", before.0, epoch.0);
+            return Err(StoreError::Refused { doing: "recovering the quorum", why });
+        }
+        self.is_stopped = true;
+        let written = if broken(Mutant::K18Directory) { before } else { epoch };
+        self.write(std::slice::from_ref(persist), None, written)?;
+        self.is_stopped = false;
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        persists: &[Persist],
+        compact_upto: Option<Index>,
+        recovery_epoch: RecoveryEpoch,
+    ) -> Result<Committed, StoreError> {
         let mut draft = Draft::new(self.head.clone(), self.terms.clone(), self.identity.cluster_id);
         for persist in persists {
             draft.fold(persist).map_err(|why| StoreError::Refused { doing: "committing to the log", why })?;
         }
-        let identity = DirectoryIdentity { cluster_id: draft.cluster_id, ..self.identity.clone() };
+        let identity =
+            DirectoryIdentity { cluster_id: draft.cluster_id, recovery_epoch, ..self.identity.clone() };
         let named = draft.install.map(|last| self.check_install(last)).transpose()?;
         let transaction = self.begin()?;
         let compacted = self.write_entries(&transaction, &mut draft, compact_upto)?;
@@ -104,7 +129,7 @@ impl Log {
             return Err(StoreError::Refused { doing, why });
         }
         let names = self.site.disk.names().map_err(|error| self.site.io(doing, error))?;
-        if !names.contains(&name) {
+        if !names.contains(&name) && !broken(Mutant::K5Named) {
             return Err(StoreError::Refused { doing, why: format!("{name} was never received") });
         }
         Ok(name)
@@ -140,7 +165,9 @@ impl Log {
         draft.head.bytes += rows.iter().map(|(_, row)| row.len() as u64).sum::<u64>();
         append(&mut table, &rows).map_err(|error| self.failed(error))?;
         // K3: what the synced state does not hold is never forgotten, whoever asks.
-        let upto = compact_upto.map(|upto| upto.min(self.watermarks.durable_applied()));
+        let durable =
+            if broken(Mutant::K3Store) { Index(u64::MAX) } else { self.watermarks.durable_applied() };
+        let upto = compact_upto.map(|upto| upto.min(durable));
         upto.map(|upto| compact(&mut table, draft, upto)).transpose().map_err(|error| self.failed(error))
     }
 
@@ -185,24 +212,6 @@ impl Log {
         }
         Ok(())
     }
-
-    /// Replaces the identity record, in a transaction of its own.
-    pub(super) fn write_identity(&mut self, identity: &DirectoryIdentity) -> Result<(), StoreError> {
-        if self.is_stopped {
-            return Err(StoreError::Stopped);
-        }
-        self.is_stopped = true;
-        replace_identity(&self.database, identity).map_err(|error| self.failed(error))?;
-        self.is_stopped = false;
-        Ok(())
-    }
-}
-
-fn replace_identity(database: &Database, identity: &DirectoryIdentity) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    transaction.open_table(STORE)?.insert(IDENTITY, identity.encode().as_slice())?;
-    transaction.commit()?;
-    Ok(())
 }
 
 /// Keeps the table of configuration entries as the entries are.

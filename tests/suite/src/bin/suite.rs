@@ -1,4 +1,4 @@
-//! `suite all|check`: runs the suites one after another, goes on after a failure, and ends with one line
+//! `suite all|check|mutants`: runs the suites one after another, goes on after a failure, and ends with one line
 //! `N passed, N failed` summed over all of them.
 
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use quorate_suite::bed::{bed, tool};
 use quorate_suite::command::{command, part, run, run_counted, say};
 use quorate_suite::count::Count;
-use quorate_suite::{binaries, images};
+use quorate_suite::{binaries, images, mutants};
 
 /// The crates that must know nothing of tokio, a Kubernetes client, tonic, redb, a clock or randomness.
 const PURE_CRATES: [&str; 4] = ["quorate-raft", "quorate-autopilot", "quorate-machine", "quorate-plan"];
@@ -25,8 +25,9 @@ fn main() -> ExitCode {
     let count = match scope.as_str() {
         "check" => check(),
         "all" => all(),
+        "mutants" => part("mutants", || mutants::hunt(&std::env::args().skip(2).collect::<Vec<_>>())),
         _ => {
-            eprintln!("usage: suite all | check");
+            eprintln!("usage: suite all | check | mutants [NAME...]");
             return ExitCode::from(64);
         }
     };
@@ -61,6 +62,7 @@ fn all() -> Count {
     count += part("crates", || {
         run_counted(&["cargo", "test", "--profile", "bed", "--workspace", "--no-fail-fast"])
     });
+    count += part("mutants", || mutants::hunt(&[]));
     count += part("test bed's own tests", || {
         run_counted(&["go", "-C", "tests/bed", "test", "-v", ".", "./cmd/bed"])
     });

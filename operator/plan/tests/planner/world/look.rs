@@ -60,6 +60,7 @@ fn answer(world: &World, ordinal: Ordinal) -> Option<MemberAnswer> {
         leader: world.group.leader.clone().filter(|_| is_member),
         term: world.group.term,
         recovery_epoch: 0,
+        versions: (1, 1),
         trouble: String::new(),
     })
 }

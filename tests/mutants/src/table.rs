@@ -1,0 +1,219 @@
+//! The mutants, and what kills each.
+
+/// A test that fails while the mutant is armed.
+#[derive(Clone, Copy, Debug)]
+pub struct Killer {
+    /// The test target, as cargo names it.
+    pub target: &'static str,
+    /// The test's whole name.
+    pub test: &'static str,
+}
+
+/// One mutant.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The switch.
+    pub mutant: Mutant,
+    /// The statements it breaks.
+    pub rules: &'static [&'static str],
+    /// What happens while it is armed.
+    pub broken: &'static str,
+    /// What notices.
+    pub killer: Killer,
+}
+
+macro_rules! table {
+    ($($mutant:ident $rules:tt $broken:literal killed by $target:literal $test:literal;)*) => {
+        /// A rule that can be broken. What each does is in its row of [`TABLE`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant {
+            $(#[doc = $broken] $mutant,)*
+        }
+
+        /// All mutants.
+        pub const TABLE: &[Row] = &[$(Row {
+            mutant: Mutant::$mutant,
+            rules: &$rules,
+            broken: $broken,
+            killer: Killer { target: $target, test: $test },
+        },)*];
+    };
+}
+
+table! {
+    P1Answer ["P1", "O4"] "what promises something leaves before the write it depends on"
+        killed by "raft" "elections::a_vote_is_on_disk_before_it_is_given";
+    P1Leader ["P1", "S14"] "a leader counts its own entries before they are on its disk"
+        killed by "raft" "replication::a_leader_sends_before_its_own_disk_and_counts_itself_after_it";
+    P1Retry ["P1"] "a log whose write failed is written to again"
+        killed by "faults" "after_a_failed_fsync_nothing_is_acknowledged";
+    S3Voters ["S3", "N1"] "non-voters count like voters"
+        killed by "quorate_raft" "membership::tests::majorities_before_and_after_a_change_always_meet";
+    S4Once ["S4"] "a second vote in a term"
+        killed by "raft" "elections::a_member_votes_once_in_a_term";
+    S4Log ["S4"] "a vote for a log that is behind"
+        killed by "raft" "elections::only_a_log_that_is_up_to_date_gets_a_vote";
+    S6Term ["S6"] "an entry of an earlier term is committed by counting"
+        killed by "raft" "paper::a_leader_commits_only_entries_of_its_own_term_by_counting";
+    S7One ["S7", "K13"] "a change while another is under way"
+        killed by "raft" "membership::a_second_change_in_flight_is_refused_at_once";
+    S7Ready ["S7", "K13"] "a change before the term's first commit"
+        killed by "raft" "membership::a_change_waits_for_the_first_commit_of_the_term_and_no_longer_than_the_deadline";
+    S9 ["S9"] "a truncated configuration stays in effect"
+        killed by "raft" "membership::a_configuration_that_is_truncated_is_rolled_back";
+    S11 ["S11"] "a leader that hears no quorum stays"
+        killed by "raft" "elections::a_leader_without_a_quorum_steps_down_within_two_checks";
+    S18 ["S18"] "the target of a transfer is asked before it holds everything"
+        killed by "raft" "transfer::timeout_now_is_sent_only_when_the_target_has_acknowledged_everything";
+    S21 ["S21"] "an entry is not applied"
+        killed by "raft" "paper::a_follower_applies_what_is_committed_in_log_order";
+    S22 ["S22"] "entries that are there are dropped and taken again"
+        killed by "raft" "paper::a_repeated_request_changes_nothing";
+    S29Ready ["S29", "K11"] "a read is answered before the term's first commit"
+        killed by "raft" "reads::a_new_leader_answers_no_read_before_it_commits_in_its_term";
+    S29Round ["S29", "K11"] "any answer confirms a read, an earlier one too"
+        killed by "raft" "reads::only_answers_to_a_round_begun_after_the_read_count";
+    B1 ["B1"] "the same leader in a new term is not told as a new leadership"
+        killed by "raft" "elections::a_leader_that_was_elected_again_is_announced_as_lost_and_gained";
+    B3 ["B3"] "leadership is given to a non-voter"
+        killed by "raft" "transfer::a_transfer_goes_only_to_another_voter";
+    B4 ["B4"] "a transfer asked of a candidate is never answered"
+        killed by "raft" "transfer::a_transfer_on_a_candidate_is_refused_at_once";
+    B5 ["B5"] "a changed address is ignored"
+        killed by "raft" "membership::an_address_moves_and_may_repeat";
+    B6 ["B6"] "numbers of a peer are not checked"
+        killed by "raft" "hostile::an_invalid_message_is_counted_and_changes_nothing";
+    B7 ["B7", "S1"] "a removed member or non-voter campaigns"
+        killed by "raft" "elections::a_removed_server_and_a_non_voter_never_campaign";
+    B8 ["B8", "K9"] "whoever votes asks whether its own configuration knows the candidate"
+        killed by "raft" "elections::a_voter_that_does_not_know_the_candidate_votes_for_it_all_the_same";
+    B9 ["B9", "K10"] "a message of an earlier term is not answered"
+        killed by "raft" "elections::a_non_voter_with_a_higher_term_costs_one_election";
+    B10 ["B10"] "writes are taken while leadership is handed over"
+        killed by "raft" "statements::while_leadership_is_handed_over_nothing_enters_the_log";
+    B11 ["B11"] "the pause before a probe is repeated grows without end"
+        killed by "quorate_raft" "progress::tests::an_unanswered_probe_is_repeated_after_growing_pauses";
+    B12 ["B12", "K2"] "a directory in use is bootstrapped"
+        killed by "raft" "bootstrap::bootstrap_is_refused_for_any_other_identity_or_a_directory_in_use";
+    B13 ["B13", "K25"] "the pipeline to a follower has no end"
+        killed by "raft" "replication::a_pipeline_stays_within_its_limits";
+    B15 ["B15"] "a look-up finds another directory under the same Raft ID"
+        killed by "quorate_raft" "membership::tests::a_lookup_compares_what_it_is_asked_for";
+    B16 ["B16"] "the leader's address is not that of its ID"
+        killed by "raft" "statements::the_leader_s_id_and_address_move_together";
+    B17 ["B17", "K10"] "elections begin without a pre-vote"
+        killed by "raft" "elections::a_member_that_comes_back_from_a_partition_disturbs_nobody";
+    B18 ["B18", "S24"] "what is told of an installed snapshot is another index"
+        killed by "raft" "statements::an_installed_snapshot_is_told_with_its_own_numbers";
+    O1 ["O1"] "a heartbeat of a higher term is heard and deposes nobody"
+        killed by "raft" "statements::a_heartbeat_of_a_higher_term_at_any_point_of_a_commit_ends_the_leader_at_once";
+    O2 ["O2"] "a transfer that failed leaves its flag behind for very long"
+        killed by "raft" "transfer::a_transfer_to_an_unreachable_target_gives_up_and_writes_go_on";
+    O3 ["O3"] "a snapshot that conflicts with the log leaves the log's tail"
+        killed by "raft" "snapshots::a_snapshot_that_conflicts_with_the_tail_replaces_the_whole_log";
+    O4 ["O4"] "the vote is not written with the term"
+        killed by "raft" "paper::a_follower_votes_first_come_first_served";
+    O5 ["O5"] "an answer of an earlier replication counts"
+        killed by "raft" "replication::a_late_reply_from_an_earlier_membership_changes_nothing";
+    O6 ["O6"] "what stands just before the log is not known any more"
+        killed by "raft" "snapshots::a_follower_behind_the_log_gets_one_snapshot_and_then_the_log";
+    O8 ["O8", "S12"] "the answer to a heartbeat waits for the disk"
+        killed by "raft" "replication::an_append_is_acknowledged_only_once_it_is_on_disk";
+    N1 ["N1"] "non-voters confirm a read"
+        killed by "raft" "reads::non_voters_confirm_no_read";
+    N2 ["N2"] "a follower commits beyond what the message showed"
+        killed by "raft" "replication::a_follower_commits_no_further_than_the_entries_of_the_message";
+    N3 ["N3"] "a snapshot at or below the commit index is installed"
+        killed by "raft" "snapshots::a_late_snapshot_rewinds_nothing";
+    N4 ["N4"] "anybody may ask for a campaign, in any term"
+        killed by "raft" "transfer::a_timeout_now_counts_only_from_the_current_leader_and_only_for_a_voter";
+    N5 ["N5"] "a change decided on another configuration is taken"
+        killed by "raft" "membership::a_change_decided_on_an_old_configuration_is_refused";
+    N6 ["N6", "S10"] "a leader without a vote leads on"
+        killed by "raft" "membership::a_demoted_leader_follows";
+    K1 ["K1"] "a message for another directory under our Raft ID is taken"
+        killed by "raft" "elections::a_message_for_another_incarnation_is_answered_with_volume_lost";
+    K1Minted ["K1"] "all directories have the same incarnation"
+        killed by "directory" "a_directory_is_created_once_with_a_random_incarnation";
+    K2 ["K2"] "an identity other than the recorded one is bootstrapped"
+        killed by "raft" "bootstrap::bootstrap_is_refused_for_any_other_identity_or_a_directory_in_use";
+    K3 ["K3"] "the core lets the log forget what no synced flush holds"
+        killed by "quorate_raft" "compaction::tests::the_log_keeps_its_retention_and_whatever_is_not_synced";
+    K3Store ["K3"] "the store forgets what its state file does not hold"
+        killed by "log" "compaction_stops_at_the_durable_state";
+    K3Gap ["K3"] "a log that begins behind the state is opened"
+        killed by "directory" "a_gap_between_state_and_log_is_refused";
+    K4 ["K4"] "a flush is one transaction per table"
+        killed by "state" "a_crash_at_any_call_of_a_flush_leaves_one_of_two_states";
+    K4Ahead ["K4"] "a flush is ahead of what the log holds on disk"
+        killed by "state" "a_flush_ahead_of_the_log_is_refused_and_can_be_retried";
+    K5 ["K5"] "entries after a snapshot are handed out before its state is in place"
+        killed by "raft" "snapshots::nothing_is_applied_while_a_snapshot_is_being_installed";
+    K5Named ["K5"] "the log names a state file that is not there"
+        killed by "snapshot" "a_snapshot_that_was_never_received_is_not_installed";
+    K5Retired ["K5"] "a state file that was replaced is flushed"
+        killed by "snapshot" "a_flush_of_the_replaced_state_is_refused";
+    K6 ["K6"] "a commit index learned without a write is not stored"
+        killed by "raft" "replication::a_commit_index_is_stored_within_a_second";
+    K7 ["K7"] "the log forgets what a live follower still needs"
+        killed by "raft" "snapshots::the_log_waits_for_a_live_follower_within_the_greater_limit";
+    K8 ["K8"] "the floor of free space is a percentage only"
+        killed by "quorate_store" "disk::tests::space_is_low_below_the_larger_of_256_mib_and_5_percent";
+    K9 ["K9", "S3"] "votes of servers outside the configuration count"
+        killed by "raft" "elections::votes_of_strangers_non_voters_and_other_incarnations_count_for_nothing";
+    K10 ["K10", "S4"] "a vote while a leader is known"
+        killed by "raft" "elections::no_vote_is_given_and_no_term_raised_while_a_leader_is_known";
+    K11 ["K11"] "a heartbeat of an earlier term is answered under today's"
+        killed by "raft" "reads::an_answer_to_a_heartbeat_of_an_earlier_term_belongs_to_no_replication";
+    K12 ["K12"] "the end of any peer's process counts as the leader's"
+        killed by "raft" "early::evidence_about_anybody_else_changes_nothing";
+    K13Reachable ["K13"] "a change whose quorum does not answer"
+        killed by "raft" "membership::a_removal_that_would_lose_the_quorum_is_refused";
+    K13Stable ["K13"] "a vote for a server that was stable under another leader"
+        killed by "raft" "membership::a_promotion_needs_a_caught_up_server_that_is_stable_in_this_term";
+    K13CaughtUp ["K13"] "a vote for a server that lacks entries"
+        killed by "raft" "membership::a_promotion_needs_a_caught_up_server_that_is_stable_in_this_term";
+    K14 ["K14"] "while joint only the old half counts"
+        killed by "raft" "replace::a_joint_configuration_commits_nothing_with_one_of_its_majorities";
+    K14Leave ["K14"] "a leader leaves a joint configuration before it has committed in its term"
+        killed by "raft" "replace::a_new_leader_leaves_only_after_the_first_commit_of_its_term";
+    K15 ["K15"] "a voter that does its work is replaced"
+        killed by "raft" "replace::a_voter_that_answers_is_not_replaced_unless_it_was_declared_to_leave";
+    K16 ["K16", "O7"] "an address may not repeat"
+        killed by "raft" "statements::a_group_whose_addresses_have_all_changed_elects_a_leader_within_ten_seconds";
+    K18Lost ["K18", "S28"] "a recovery without the user's word for each lost voter"
+        killed by "quorate_store" "recovery::tests::the_lost_must_be_exactly_the_other_voters";
+    K18Epoch ["K18"] "changes of membership forget the recovery epoch"
+        killed by "raft" "recovery::changes_after_a_recovery_keep_its_epoch";
+    K18Directory ["K18"] "the directory of a recovered member stays in its old epoch"
+        killed by "recovery" "a_crash_at_any_call_of_a_recovery_leaves_the_old_directory_or_the_recovered_one";
+    S28 ["S28", "K18"] "a recovery counts only what the survivor knew to be committed"
+        killed by "raft" "recovery::the_whole_log_is_committed_and_sealed_by_a_configuration_of_one";
+    K19 ["K19"] "a removed member does not say so"
+        killed by "raft" "membership::a_removed_follower_knows_it_and_says_removed_even_after_a_restart";
+    K20 ["K20"] "a command that was applied is applied again"
+        killed by "quorate_machine" "tests::dedup::a_retry_gets_the_first_answer_and_changes_nothing";
+    K24Raise ["K24"] "a connection that ended still says what the peer speaks"
+        killed by "raft" "version::the_version_is_raised_only_while_every_present_connection_speaks_it";
+    K24Kind ["K24"] "a new kind of entry does not wait for its version"
+        killed by "raft" "version::entries_of_a_new_kind_wait_for_their_version";
+    K24Committed ["K24"] "a raise that may yet be rolled back opens the gate"
+        killed by "raft" "version::an_uncommitted_raise_opens_nothing";
+    K24Join ["K24"] "a server that does not speak the cluster's version is added"
+        killed by "raft" "version::a_server_that_does_not_speak_the_version_is_not_added";
+    S27 ["S27", "K24", "S21"] "entries of a version that this build does not speak are taken"
+        killed by "raft" "version::entries_of_a_version_beyond_ours_are_not_taken_and_people_are_told";
+    K25 ["K25"] "what is written and not committed has no bound"
+        killed by "raft" "replication::a_leader_refuses_more_than_the_uncommitted_limit";
+}
+
+/// Rules without a switch, and why.
+pub const NOT_BROKEN: &[(&str, &str)] = &[
+    ("B2", "no switch could break it: a snapshot is made on a thread that nothing waits for"),
+    ("B14", "comes with K17"),
+    ("K17", "not built yet"),
+    ("K21", "not built yet"),
+    ("K22", "not built yet"),
+    ("K23", "about ports and certificates, not the core: tests of the sidecar hold it"),
+    ("K26", "values, not behaviour"),
+];
