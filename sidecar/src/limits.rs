@@ -120,12 +120,17 @@ pub const LEADER_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The whole of `pre-stop`, connection included (K43).
 pub const PRE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Hand-over when asked to stop: a transfer takes two round trips, an impossible one must not delay the stop.
+/// Hand-over when `pre-stop` asks for it: nothing ends meanwhile, so that a busy target may take its time.
 pub const HANDOVER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Hand-over when the process itself is asked to stop: a transfer takes two round trips and two writes. One that is
+/// impossible, because a majority is gone or stops as well, must not hold up the end; without it one is elected.
+pub const STOP_HANDOVER_TIMEOUT: Duration = Duration::from_millis(400);
 /// Requests under way when the process is asked to stop get so long to finish.
 pub const STOP_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Shortest admin token: less could be guessed.
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
+/// A file that one thread finds stopped was stopped by an error that another met: so long is waited for its word.
+pub const CAUSE_PATIENCE: Duration = Duration::from_millis(500);
 /// Longest request on the control socket.
 pub const CONTROL_REQUEST_BYTES_MAX: usize = 64;
 

@@ -25,7 +25,7 @@ use crate::autopilot::{self, Autopilot, Publish};
 use crate::control;
 use crate::driver::{self, Doom, Handle, Parts, Running, storage_failure};
 use crate::exit::{Code, Failure};
-use crate::limits::{HANDOVER_TIMEOUT, STOP_DRAIN_TIMEOUT};
+use crate::limits::{STOP_DRAIN_TIMEOUT, STOP_HANDOVER_TIMEOUT};
 use crate::link::{self, LinkServer, Receiving};
 use crate::recover;
 use crate::serve;
@@ -215,7 +215,7 @@ impl Member {
     /// Ends it gracefully: leadership is handed over, calls under way finish, state is flushed.
     pub async fn stop(self) {
         if !self.doom.is_called() {
-            match self.handle.hand_over(HANDOVER_TIMEOUT).await {
+            match self.handle.hand_over(STOP_HANDOVER_TIMEOUT).await {
                 Ok(Some(leader)) => info!(%leader, "leadership handed over"),
                 Ok(None) => {}
                 Err(error) => info!(%error, "leadership was not handed over"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
+use quorate_linearizability::{Answer, Finding, Key, Operation};
 use quorate_machine::{Command, Outcome, Refusal, Tagged};
 use rand::Rng;
 
@@ -11,7 +12,6 @@ use super::client::{Call, value_in};
 use super::coverage::Happening;
 use super::event::Event;
 use super::faults::Phase;
-use super::linearizability::{Answer, Finding, Key, Operation};
 use super::requests::{Ask, Attempt, Reply, Request};
 use super::world::{Happened, World, check};
 

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_linearizability::{CallId, History, Key, Operation, Value};
 use quorate_machine::{ApiIndex, ClientId, Command, Tag, Tagged};
 use quorate_raft::ServerId;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::linearizability::{CallId, History, Key, Operation, Value};
 use super::options::Options;
 use super::requests::Ask;
 

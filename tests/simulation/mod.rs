@@ -11,7 +11,7 @@
 //! | `world`, `schedule`, `event`, `turn` | the run: one event after another, one turn of a core each |
 //! | `fleet`, `member`, `process`, `volume`, `clock`, `mirror` | members, their disks and clocks |
 //! | `network`, `snapshot`, `requests` | what travels between them |
-//! | `client`, `calls`, `linearizability` | what clients do and see |
+//! | `client`, `calls` | what clients do and see; whether it is linearizable, `tests/linearizability` says |
 //! | `watch`, `invariants`, `convergence` | what must hold |
 //! | `coverage`, `trace` | what happened, counted and told |
 //!
@@ -27,7 +27,6 @@ pub mod event;
 pub mod faults;
 pub mod fleet;
 pub mod invariants;
-pub mod linearizability;
 pub mod member;
 pub mod mirror;
 pub mod network;

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_linearizability::Key;
 use quorate_machine::{KeyRead, Outcome};
 use quorate_raft::{Index, Input, Refusal, Role, ServerId, Ticket};
 use rand::Rng;
@@ -16,7 +17,6 @@ use rand::Rng;
 use super::client::key_bytes;
 use super::coverage::Happening;
 use super::event::{Boot, Event, IndexWanted};
-use super::linearizability::Key;
 use super::network::MemberNumber;
 use super::world::{Happened, World, of_disk};
 

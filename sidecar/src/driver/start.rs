@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_raft::{Address, Identity, Now, Raft, Settings, StartError};
-use quorate_store::{Directory, LogThread, Opened, Snapshots};
+use quorate_store::{Directory, LogThread, Opened, Report as StoreReport, Snapshots};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -64,8 +64,12 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         Raft::new(Identity::clone(&identity), settings, opened.stored, rand::random(), Now(Duration::ZERO))
             .map_err(|error| start_failure(&error))?;
     let log_reader = opened.log.reader();
-    let reports = completions.clone();
+    let (reports, failed) = (completions.clone(), doom.clone());
     let log = LogThread::start(opened.log, move |report| {
+        // Said here, because the driver may have ended for what followed from it.
+        if let StoreReport::Failed(error) = &report {
+            failed.storage(error);
+        }
         // The driver is gone only when the member is ending.
         let _ = reports.blocking_send(Completion::Storage(report));
     })

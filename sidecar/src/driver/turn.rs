@@ -122,7 +122,8 @@ impl Driver {
     fn complete(&mut self, completion: Completion) {
         match completion {
             Completion::Storage(Stored::Committed(committed)) => self.committed(&committed),
-            Completion::Storage(Stored::Failed(error)) => self.doom.storage(&error),
+            // The storage thread has called doom; this only wakes the driver, so that it sees that.
+            Completion::Storage(Stored::Failed(_)) => {}
             Completion::Machine(Report::Applied(applied)) => {
                 self.seen.applied = applied;
                 self.inputs.push(Input::Applied { upto: applied.index });

@@ -52,6 +52,12 @@ impl History {
         self.calls.iter().filter(|entry| entry.recorded.answered.is_some()).count()
     }
 
+    /// One key's calls, those without effect left out: what is searched.
+    pub fn calls_of(&self, key: Key) -> Vec<Recorded> {
+        let calls = self.calls.iter().filter(|entry| !entry.is_void && entry.key == key);
+        calls.map(|entry| entry.recorded).collect()
+    }
+
     /// Searches each key's calls.
     pub fn check(&self) -> Vec<(Key, Finding)> {
         let mut keys: BTreeMap<Key, Vec<Recorded>> = BTreeMap::new();

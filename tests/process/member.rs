@@ -1,0 +1,201 @@
+//! One member: a process of its own, and what a Pod would give it.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use quorate_sidecar::dev::Authority;
+
+use crate::disk::SmallDisk;
+use crate::ground::own_mounts;
+use crate::ports::Ports;
+use crate::wait::{PATIENCE, until};
+
+/// The cluster of all tests. Each has an authority of its own, so that they cannot talk to each other.
+pub(crate) const CLUSTER_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+
+/// Where members listen for the operator at first: the plain ports have 127.0.0.1.
+const POD_IP: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A member, running or not.
+pub(crate) struct Member {
+    /// Its name and its Raft ID.
+    pub(crate) name: String,
+    /// Its ports.
+    pub(crate) ports: Ports,
+    /// Where the operator reaches it.
+    pub(crate) pod_ip: Ipv4Addr,
+    /// Where other members reach it, as the configuration has it.
+    pub(crate) address: String,
+    /// Its own `/etc/hosts`, if names lead elsewhere for it.
+    pub(crate) hosts: Option<PathBuf>,
+    /// Its volume, if that is not this machine's disk.
+    pub(crate) disk: Option<SmallDisk>,
+    directory: PathBuf,
+    child: Option<Child>,
+}
+
+impl Member {
+    /// A member that was never started, with files and certificates below `directory`.
+    pub(crate) fn new(number: usize, directory: &Path, authority: &Authority) -> Self {
+        let name = format!("db-{number}");
+        let directory = directory.join(&name);
+        fs::create_dir_all(&directory).unwrap();
+        let issued = authority.issue(&name).unwrap();
+        for (file, text) in
+            [("ca.crt", issued.ca_pem), ("tls.crt", issued.certificate_pem), ("tls.key", issued.key_pem)]
+        {
+            fs::write(directory.join(file), text).unwrap();
+        }
+        let ports = Ports::draw();
+        let address = format!("127.0.0.1:{}", ports.peer);
+        Self { name, ports, pod_ip: POD_IP, address, hosts: None, disk: None, directory, child: None }
+    }
+
+    /// Where its own containers reach it.
+    pub(crate) fn client_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.client)
+    }
+
+    /// Starts the process.
+    pub(crate) fn start(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        let mut command = self.command();
+        let program = command.get_program().to_owned();
+        self.child =
+            Some(command.spawn().unwrap_or_else(|error| panic!("starting {}: {error}", program.display())));
+    }
+
+    fn command(&self) -> Command {
+        let words = self.words();
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .env("QUORATE_CLUSTER", "db")
+            .env("QUORATE_POD", &self.name)
+            .env("QUORATE_CLUSTER_ID", format!("{CLUSTER_ID:032x}"))
+            .env("QUORATE_RAFT_ID", &self.name)
+            .env("QUORATE_DATA_DIR", self.data())
+            .env("QUORATE_TLS_DIR", &self.directory)
+            .env("QUORATE_ADVERTISE", &self.address)
+            .env("QUORATE_POD_IP", self.pod_ip.to_string())
+            .env("QUORATE_PEER_PORT", self.ports.peer.to_string())
+            .env("QUORATE_CLIENT_PORT", self.ports.client.to_string())
+            .env("QUORATE_OPS_PORT", self.ports.ops.to_string())
+            .env("QUORATE_HTTP_PORT", self.ports.http.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(self.log());
+        command
+    }
+
+    /// What is run: each of these becomes the next, so that in the end the member has the process.
+    fn words(&self) -> Vec<String> {
+        let mut words = self.disk.as_ref().map(SmallDisk::enter).unwrap_or_default();
+        let mut say = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
+        if let Some(hosts) = &self.hosts {
+            say(&["unshare"]);
+            say(own_mounts().unwrap());
+            let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
+            say(&["sh", "-c", script, "sh", hosts.to_str().unwrap()]);
+        }
+        // The kernel kills it when the thread that started it is gone: a test that is killed leaves nothing behind.
+        say(&["setpriv", "--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_quorate-sidecar"), "run"]);
+        words
+    }
+
+    /// Where its volume is mounted.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    fn log(&self) -> File {
+        OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    /// The last lines of its log, all its lives together.
+    pub(crate) fn log_tail(&self, lines: usize) -> String {
+        let text = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let all: Vec<&str> = text.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// How many lines its log has.
+    pub(crate) fn log_lines(&self) -> usize {
+        fs::read_to_string(self.log_path()).unwrap_or_default().lines().count()
+    }
+
+    /// Whether it was started and not ended by the test.
+    pub(crate) fn is_up(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Kills it, as the kernel does when memory is short: it has no say.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // A process that is gone already is what is wanted.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Waits until it has ended by itself or after a signal, and says how.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let name = self.name.clone();
+        let Some(child) = self.child.as_mut() else { panic!("{name} does not run") };
+        let status = until(&format!("{name} to end"), PATIENCE, async || {
+            child.try_wait().map_err(|error| error.to_string())?.ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
+        self.child = None;
+        status
+    }
+
+    /// Asserts that it has not ended by itself.
+    pub(crate) fn assert_alive(&mut self) {
+        let Some(child) = self.child.as_mut() else { return };
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("{} ended by itself with {status}:\n{}", self.name, self.log_tail(5));
+        }
+    }
+
+    fn process_id(&self) -> String {
+        let child = self.child.as_ref().unwrap_or_else(|| panic!("{} does not run", self.name));
+        child.id().to_string()
+    }
+
+    /// Stops it where it is. It holds its sockets and its place in the cluster, and does nothing.
+    pub(crate) async fn pause(&self) {
+        self.signal("STOP");
+        let stat = format!("/proc/{}/stat", self.process_id());
+        until(&format!("{} to be stopped", self.name), PATIENCE, async || {
+            let text = fs::read_to_string(&stat).map_err(|error| error.to_string())?;
+            // The state stands behind the name, which is in brackets.
+            let state = text.rsplit(") ").next().unwrap_or_default().chars().next();
+            if state == Some('T') { Ok(()) } else { Err(text.clone()) }
+        })
+        .await;
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.process_id()]).status().unwrap();
+        assert!(sent.success(), "kill -{name} of {}: {sent}", self.name);
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
