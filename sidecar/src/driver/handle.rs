@@ -26,6 +26,7 @@ use super::machine::{QueryError, State};
 use super::own_client::{OpenWrite, OwnClient, is_refused_as_client};
 use super::queries::MachineQueue;
 use super::request::{Ask, Request};
+use super::tally::Tally;
 use super::view::{Leadership, View};
 use crate::limits::REQUEST_TIMEOUT_MAX;
 use crate::link::Leaders;
@@ -77,9 +78,15 @@ pub(crate) struct Shared {
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) leaders: Leaders,
     pub(super) own_client: OwnClient,
+    pub(super) tally: Arc<Tally>,
 }
 
 impl Handle {
+    /// What was counted since it started.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.shared.tally
+    }
+
     /// The latest picture of this member.
     pub fn view(&self) -> Arc<View> {
         Arc::clone(&self.shared.view.borrow())

@@ -15,6 +15,7 @@
 //! Not here: what commands mean, and when the log may forget (the core decides from `DurableApplied`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ use super::handle::Applied;
 use super::own_client::owner;
 use super::queries::{MachineQueue, Query};
 use super::request::Reply;
+use super::tally::{Count, Tally};
 use crate::exit::{Code, Failure};
 use crate::limits::{APPLY_QUEUE_MAX, FLUSH_CHECK, FLUSH_EVERY, QUERY_QUEUE_MAX};
 
@@ -91,6 +93,7 @@ impl MachineThread {
         file: StateFile,
         reports: impl Fn(Report) + Send + 'static,
         doom: Doom,
+        tally: Arc<Tally>,
     ) -> Result<Self, Failure> {
         let state = State::open(file).map_err(|error| query_failure(&error))?;
         let (jobs, inbox) = sync_channel(QUERY_QUEUE_MAX + APPLY_QUEUE_MAX);
@@ -103,6 +106,7 @@ impl MachineThread {
             inbox,
             reports: Box::new(reports),
             doom,
+            tally,
             flusher,
             waiting: BTreeMap::new(),
             waits: 0,
@@ -146,6 +150,7 @@ struct Worker {
     inbox: Receiver<Job>,
     reports: Box<dyn Fn(Report) + Send>,
     doom: Doom,
+    tally: Arc<Tally>,
     flusher: Flusher,
     /// Queries whose index is not applied yet, by index and arrival. Bounded by the permits they hold.
     waiting: BTreeMap<(Index, u64), (Box<dyn Query>, OwnedSemaphorePermit)>,
@@ -181,7 +186,12 @@ impl Worker {
 
     fn work(&mut self, job: Job) -> Result<(), QueryError> {
         match job {
-            Job::Apply { entries, waiters } => self.apply(entries, waiters),
+            Job::Apply { entries, waiters } => {
+                let (since, number) = (Instant::now(), entries.len());
+                let applied = self.apply(entries, waiters);
+                self.tally.applied(number, since.elapsed());
+                applied
+            }
             Job::Query { index, query, permit } => self.ask(index, query, permit),
             Job::Rest => {
                 self.rest();
@@ -289,7 +299,9 @@ impl Worker {
 
     fn install(&mut self, file: StateFile) -> Result<(), QueryError> {
         self.is_resting = false;
+        let since = Instant::now();
         self.state = State::open(file)?;
+        self.tally.restored(since.elapsed());
         self.flushed_at = Instant::now();
         let applied = log_id(self.state.applied());
         debug!(index = %applied.index, "the machine continues from an installed snapshot");
@@ -319,6 +331,7 @@ impl Worker {
     fn take_flushed(&mut self, timeout: Duration) {
         if let Some(Flushed { upto }) = self.flusher.take(timeout) {
             self.state.flushed(Position { index: upto.index.0, term: upto.term.0 });
+            self.tally.count(Count::FsmSnapshot);
             self.report(Report::DurableApplied(upto));
         }
     }

@@ -1,6 +1,7 @@
 //! Who waits for which answer of the core. A seat is taken with a ticket and left exactly once.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use quorate_raft::{Answer, Index, Refusal, Ticket};
 
@@ -11,7 +12,8 @@ use super::request::Reply;
 
 /// One waiting caller.
 pub(super) enum Seat {
-    Write(Reply<Applied>),
+    /// And since when.
+    Write(Reply<Applied>, Instant),
     Barrier(Reply<Index>),
     ReadIndex(Reply<Index>),
     /// Membership changes and bootstrap: answered with a configuration's index.
@@ -34,10 +36,18 @@ impl Seats {
         ticket
     }
 
+    /// When this write was asked for.
+    pub(super) fn asked_at(&self, ticket: Ticket) -> Option<Instant> {
+        match self.taken.get(&ticket)? {
+            Seat::Write(_, asked_at) => Some(*asked_at),
+            _ => None,
+        }
+    }
+
     /// The seat moves to the machine, which answers after applying.
     pub(super) fn waiter(&mut self, ticket: Ticket) -> Option<Waiter> {
         match self.taken.remove(&ticket)? {
-            Seat::Write(reply) => Some(Waiter::Write(reply)),
+            Seat::Write(reply, _) => Some(Waiter::Write(reply)),
             Seat::Barrier(reply) => Some(Waiter::Barrier(reply)),
             // The core answers these itself.
             Seat::ReadIndex(_) | Seat::Configuration(_) | Seat::Transfer(_) => None,
@@ -48,7 +58,7 @@ impl Seats {
     pub(super) fn answer(&mut self, ticket: Ticket, result: Result<Answer, Refusal>) {
         let Some(seat) = self.taken.remove(&ticket) else { return };
         match (seat, result) {
-            (Seat::Write(reply), Err(refusal)) => drop(reply.send(Err(refusal.into()))),
+            (Seat::Write(reply, _), Err(refusal)) => drop(reply.send(Err(refusal.into()))),
             (Seat::Barrier(reply) | Seat::ReadIndex(reply) | Seat::Configuration(reply), Err(refusal)) => {
                 drop(reply.send(Err(refusal.into())));
             }
@@ -75,7 +85,7 @@ impl Seat {
             format!("unexpected answer {answer:?}: outcome unknown; this is a bug, please report it"),
         );
         match self {
-            Self::Write(reply) => drop(reply.send(Err(error))),
+            Self::Write(reply, _) => drop(reply.send(Err(error))),
             Self::Barrier(reply) | Self::ReadIndex(reply) | Self::Configuration(reply) => {
                 drop(reply.send(Err(error)));
             }

@@ -79,6 +79,9 @@ impl Driver {
 
     /// A commit of storage: told to the core at once, unless an install stands before it.
     pub(super) fn committed(&mut self, committed: &Committed) {
+        if let Some(sequence) = committed.sequence {
+            self.meter.stored(sequence);
+        }
         if let Some(last) = committed.installed {
             self.installing = Some(Installing { last, sequence: None });
             self.work.give(Job::Rest);

@@ -14,9 +14,11 @@ use tokio::task::JoinHandle;
 use super::doom::Doom;
 use super::handle::{Handle, Shared};
 use super::machine::{MachineThread, Report};
+use super::meter::Meter;
 use super::own_client::OwnClient;
 use super::request::{Ask, Request};
 use super::seats::Seats;
+use super::tally::Tally;
 use super::turn::{Completion, Driver, Inboxes};
 use super::view::{Outlook, Seen, View};
 use super::work::Work;
@@ -76,7 +78,9 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     .map_err(|error| Failure::new(Code::Unavailable, format!("cannot start the storage thread: {error}")))?;
     let directory = Arc::new(opened.directory);
     let state = opened.state;
-    let machine = MachineThread::start(state.clone(), machine_reports(&completions), doom.clone())?;
+    let tally = Arc::new(Tally::new());
+    let counted = Arc::clone(&tally);
+    let machine = MachineThread::start(state.clone(), machine_reports(&completions), doom.clone(), counted)?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
     let returns = links.returns().clone();
     let witness = Witness::new(links.book(), inbox.clone());
@@ -90,6 +94,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         leadership: outlook.leadership.subscribe(),
         leaders: Leaders::new(Arc::clone(&identity), links.book()),
         own_client: OwnClient::new(),
+        tally: Arc::clone(&tally),
     };
     let handle = Handle { shared: Arc::new(shared) };
     let work = Work::new(log, log_reader, machine.queue().clone(), completions.clone(), doom.clone());
@@ -112,6 +117,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         state,
         installing: None,
         seen: Seen { applied, durable_applied: applied, ..Seen::default() },
+        meter: Meter::new(tally),
     };
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
     let task = tokio::spawn(driver.run(inboxes));

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::doom::Doom;
 use super::machine::{Job, Report};
+use super::meter::Meter;
 use super::request::{Ask, Request};
 use super::seats::{Seat, Seats};
 use super::snapshots::{Installing, Sending};
@@ -29,6 +30,14 @@ pub(crate) enum Completion {
     Sending(Sending),
     /// The state file of an installed snapshot.
     Opened(StateFile),
+}
+
+/// What ended the driver's sleep.
+enum Woken {
+    Completion(Completion),
+    Peer(FromPeer),
+    Request(Request),
+    Clock,
 }
 
 /// Where everything comes from.
@@ -60,6 +69,7 @@ pub(super) struct Driver {
     pub(super) state: StateFile,
     pub(super) installing: Option<Installing>,
     pub(super) seen: Seen,
+    pub(super) meter: Meter,
 }
 
 impl Driver {
@@ -70,16 +80,24 @@ impl Driver {
         tokio::pin!(sleep);
         loop {
             sleep.as_mut().reset(self.wake_at());
-            tokio::select! {
+            let woken_by = tokio::select! {
                 biased;
                 _ = &mut inboxes.stop => break,
-                Some(completion) = inboxes.completions.recv() => self.complete(completion),
-                Some(from) = inboxes.peers.recv() => self.hear(from),
-                Some(request) = inboxes.requests.recv() => self.ask(request),
-                () = &mut sleep => {}
+                Some(completion) = inboxes.completions.recv() => Woken::Completion(completion),
+                Some(from) = inboxes.peers.recv() => Woken::Peer(from),
+                Some(request) = inboxes.requests.recv() => Woken::Request(request),
+                () = &mut sleep => Woken::Clock,
+            };
+            let woken_at = Instant::now();
+            match woken_by {
+                Woken::Completion(completion) => self.complete(completion),
+                Woken::Peer(from) => self.hear(from),
+                Woken::Request(request) => self.ask(request),
+                Woken::Clock => {}
             }
             self.drain(&mut inboxes);
             self.turn();
+            self.meter.turned(woken_at.elapsed(), self.raft.role());
             if self.doom.is_called() {
                 break;
             }
@@ -153,6 +171,7 @@ impl Driver {
     }
 
     fn hear(&mut self, from: FromPeer) {
+        self.meter.heard(&from);
         self.inputs.push(match from {
             FromPeer::Message(message) => Input::Receive(message),
             FromPeer::Unreachable(peer) => Input::PeerUnreachable(peer),
@@ -165,9 +184,10 @@ impl Driver {
     }
 
     fn ask(&mut self, request: Request) {
+        self.meter.asked(&request.ask);
         let input = match request.ask {
             Ask::Propose { command, reply } => {
-                Input::Propose { ticket: self.seats.take(Seat::Write(reply)), command }
+                Input::Propose { ticket: self.seats.take(Seat::Write(reply, Instant::now())), command }
             }
             Ask::ReadIndex { reply } => Input::ReadIndex { ticket: self.seats.take(Seat::ReadIndex(reply)) },
             Ask::Barrier { reply } => Input::Barrier { ticket: self.seats.take(Seat::Barrier(reply)) },
@@ -202,6 +222,7 @@ impl Driver {
     }
 
     fn carry_out(&mut self, output: Output) {
+        self.meter.saw(&output);
         match output {
             Output::Persist(persist) => self.work.store(StoreRequest::Persist(persist)),
             Output::Compact { upto } => self.work.store(StoreRequest::Compact { upto: upto.index }),
@@ -212,7 +233,10 @@ impl Driver {
                 }
             }
             Output::Apply(apply) => {
-                let waiter = |(index, ticket)| Some((index, self.seats.waiter(ticket)?));
+                let waiter = |(index, ticket)| {
+                    self.meter.committed(self.seats.asked_at(ticket));
+                    Some((index, self.seats.waiter(ticket)?))
+                };
                 let waiters = apply.tickets.into_iter().filter_map(waiter).collect();
                 self.work.give(Job::Apply { entries: apply.entries, waiters });
             }
@@ -268,6 +292,7 @@ impl Driver {
         let status = self.raft.status();
         if let Some(latest) = status.latest {
             self.links.follow(&latest.configuration);
+            self.meter.follow(&self.identity.server.raft_id, &latest.configuration);
         }
         self.links.follow_version(status.version);
     }

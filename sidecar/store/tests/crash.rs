@@ -65,7 +65,7 @@ fn check_cut(commits: &[Vec<Persist>], states: &[Stored], cut_at: u64, seed: u64
     acknowledged
 }
 
-/// P1, O4: power is cut at every call of a life of votes, appends and truncations, several times
+/// raft.md §7, 5; P1, O4: power is cut at every call of a life of votes, appends and truncations, several times
 /// with other sectors surviving. After it the store holds exactly the acknowledged commits, and the one
 /// under way wholly or not at all: so no vote is forgotten or given twice.
 #[test]

@@ -14,7 +14,7 @@ fn range(first: u64, end: u64) -> std::ops::Range<Index> {
     Index(first)..Index(end)
 }
 
-/// O4, K6: whatever a commit holds (vote, truncation, entries, commit index, and however many
+/// raft.md §7, 5 and 23; O4, K6: whatever a commit holds (vote, truncation, entries, commit index, and however many
 /// requests), the file is synced once. Only a commit that must grow the file syncs once more.
 #[test]
 fn a_commit_of_everything_costs_one_fdatasync() {

@@ -1,5 +1,7 @@
 //! Port 7402, and the pictures of port 8500: probes, metrics, status, health.
 
+use std::collections::BTreeSet;
+
 use tokio::net::TcpStream;
 
 use crate::http_client::{get, send};
@@ -32,6 +34,47 @@ async fn probes_metrics_and_status_describe_a_member_that_works() {
         assert!(page.text().contains(&format!("<h1>dev-{member}</h1>")), "{}", page.text());
         assert_eq!(get(ops, "/v1/kv/a").await.status, 404, "the ops port serves no data");
     }
+    cluster.stop().await;
+}
+
+/// raft.md §7, 31: what is exported is documented and what is documented is exported, all of it by a leader that has
+/// answered a call; peers are labels.
+#[tokio::test]
+async fn every_metric_is_in_the_documents_and_every_documented_one_is_exported() {
+    let (mut cluster, _directory) = cluster(3).await;
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    let ports = cluster.ports(leader);
+    assert_eq!(send(ports.http, "PUT", "/v1/kv/a", &[], b"1").await.status, 200);
+    let text = get(ports.ops, "/metrics").await.text().to_owned();
+    let exported: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .map(|name| name.trim_end_matches("_total"))
+        .collect();
+    let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    let pages = std::fs::read_to_string(pages).unwrap();
+    let documented: BTreeSet<&str> = pages
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" |").next())
+        .flat_map(|names| names.split("`, `"))
+        .map(|name| name.trim_end_matches('`').trim_end_matches("_total"))
+        .collect();
+    assert_eq!(exported, documented);
+    for peer in (0..3).filter(|peer| *peer != leader) {
+        let sent = format!("quorate_raft_replication_heartbeat_total{{raft_id=\"dev-{peer}\"}} ");
+        assert!(text.contains(&sent), "{sent} is not in\n{text}");
+    }
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    // One write was proposed here, and at least that was applied and timed.
+    for name in
+        ["apply_total", "commitTime_seconds_count", "leader_dispatchLog_seconds_count", "fsm_apply_total"]
+    {
+        assert!(value(&format!("quorate_raft_{name}")) >= 1.0, "{name} in\n{text}");
+    }
+    assert!(value("quorate_raft_state_leader_total") >= 1.0, "{text}");
     cluster.stop().await;
 }
 

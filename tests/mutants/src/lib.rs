@@ -48,8 +48,7 @@ mod tests {
 
     use super::*;
 
-    /// Issue by issue, the rules that need a mutant or a reason for having none: the defects that others had, and the
-    /// decisions that bind the core.
+    /// raft.md §7, 17: the defects that others had, and the decisions that bind the core.
     #[test]
     fn every_rule_of_the_core_has_a_mutant_or_a_reason() {
         let families = [("B", 18), ("O", 8), ("N", 6), ("K", 26)];

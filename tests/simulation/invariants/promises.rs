@@ -1,5 +1,5 @@
 //! Nothing that promises something leaves before its commit: votes and append acknowledgements speak only of what
-//! is on the sender's disk, and a directory votes once in a term (O4; `Output::Send` may leave at once).
+//! is on the sender's disk, and a directory votes once in a term (raft.md §7, 6; O4; `Output::Send` may leave at once).
 
 use std::collections::BTreeMap;
 

@@ -43,7 +43,7 @@ fn a_group_grows_from_one_to_three_and_shrinks_again() {
     assert_eq!(cluster.leader(), Some("a"));
 }
 
-/// N5, S7: the index is that of the entry; a stale one is refused and names the right one.
+/// raft.md §7, 12; N5, S7: the index is that of the entry; a stale one is refused and names the right one.
 #[test]
 fn a_change_decided_on_an_old_configuration_is_refused() {
     let mut cluster = Cluster::new(2, &["a", "b", "c"]);
@@ -58,7 +58,7 @@ fn a_change_decided_on_an_old_configuration_is_refused() {
     assert_eq!(refused(&cluster, ticket), &Refusal::ConfigurationMismatch { expected: before, actual: now });
 }
 
-/// K13: while one change is not committed the next is refused at once, even with the right index.
+/// raft.md §7, 12; K13: while one change is not committed the next is refused at once, even with the right index.
 #[test]
 fn a_second_change_in_flight_is_refused_at_once() {
     let mut cluster = Cluster::new(3, &["a", "b", "c"]);
@@ -150,7 +150,7 @@ fn a_server_that_answers_is_not_removed_for_a_lost_volume() {
     cluster.must_change(lost());
 }
 
-/// S10, N6, K19: a leader that is removed steps down when that commits, takes nothing more, and is quiet.
+/// raft.md §7, 13; S10, N6, K19: a removed leader steps down when that commits, takes nothing more, and is quiet.
 #[test]
 fn a_removed_leader_steps_down_after_the_commit_and_stays_quiet() {
     let mut cluster = Cluster::new(9, &["a", "b", "c"]);
@@ -176,7 +176,7 @@ fn a_removed_leader_steps_down_after_the_commit_and_stays_quiet() {
     assert!(cluster.status(old).term <= cluster.status(cluster.leader().unwrap()).term);
 }
 
-/// N6: a leader that is demoted follows, with everything it needs, and may be promoted again.
+/// raft.md §7, 13; N6: a leader that is demoted follows, with everything it needs, and may be promoted again.
 #[test]
 fn a_demoted_leader_follows() {
     let mut cluster = Cluster::new(10, &["a", "b", "c"]);

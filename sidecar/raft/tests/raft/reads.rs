@@ -25,7 +25,7 @@ fn a_read_index_covers_every_write_acknowledged_before() {
     }
 }
 
-/// N1: one voter of three with two non-voters beside it confirms nothing.
+/// raft.md §7, 8; N1: one voter of three with two non-voters beside it confirms nothing.
 #[test]
 fn non_voters_confirm_no_read() {
     let mut cluster = Cluster::with(2, Settings::default(), &["a", "b", "c"], &["n", "o"]);

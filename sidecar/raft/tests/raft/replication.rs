@@ -50,7 +50,7 @@ fn a_conflicting_suffix_is_replaced_and_a_repeated_append_changes_nothing() {
     assert_eq!(solo.disk.entries, before);
 }
 
-/// N2: previous = 5, no entries, commit = 8, our 6..8 diverge: commit stops at 5.
+/// raft.md §7, 7; N2: previous = 5, no entries, commit = 8, our 6..8 diverge: commit stops at 5.
 #[test]
 fn a_follower_commits_no_further_than_the_entries_of_the_message() {
     let mut solo = Solo::new(with_terms(&[2, 2, 2, 2, 3, 3, 3]));
@@ -161,7 +161,7 @@ fn a_long_conflict_is_found_in_a_few_round_trips() {
     assert_eq!(cluster.members["a"].state.commands[0].1, "3-2");
 }
 
-/// O5: a reply from before the peer was removed and added again says nothing about its new, empty self.
+/// raft.md §7, 15; O5: a reply from before the peer was removed and added again says nothing about its new, empty self.
 #[test]
 fn a_late_reply_from_an_earlier_membership_changes_nothing() {
     let mut cluster = Cluster::with(2, Settings::default(), &["a", "b", "c"], &["n"]);

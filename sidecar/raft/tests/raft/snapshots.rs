@@ -45,7 +45,7 @@ fn diverged() -> Solo {
     Solo::new(disk)
 }
 
-/// N3: a snapshot at or below the commit index changes nothing and is answered with what we hold.
+/// raft.md §7, 9; N3: a snapshot at or below the commit index changes nothing and is answered with what we hold.
 #[test]
 fn a_late_snapshot_rewinds_nothing() {
     let mut solo = diverged();
@@ -66,7 +66,7 @@ fn a_snapshot_inside_an_equal_log_keeps_the_tail() {
     assert_eq!(solo.applied.len(), 5, "it applies its own entries");
 }
 
-/// O3, S24: a snapshot that conflicts with the tail replaces the log in one write and one install.
+/// raft.md §7, 9; O3, S24: a snapshot that conflicts with the tail replaces the log in one write and one install.
 #[test]
 fn a_snapshot_that_conflicts_with_the_tail_replaces_the_whole_log() {
     let mut solo = diverged();

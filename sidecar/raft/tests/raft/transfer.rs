@@ -22,7 +22,7 @@ fn a_transfer_ends_with_the_target_leading() {
     cluster.must_write("x");
 }
 
-/// B10: under write load, a hundred times: the target leads or an error comes within two election
+/// raft.md §7, 10; B10: under write load, a hundred times: the target leads or an error comes within two election
 /// timeouts; no write is half taken; and the cluster writes on in both cases.
 #[test]
 fn transfers_under_write_load_end_in_the_target_or_an_error() {
@@ -159,7 +159,7 @@ fn a_timeout_now_counts_only_from_the_current_leader_and_only_for_a_voter() {
     assert_eq!((non_voter.status().role, non_voter.status().term), (Role::Follower, Term(5)));
 }
 
-/// S18: `TimeoutNow` waits for the acknowledged match, not for what was sent.
+/// raft.md §7, 11; S18: `TimeoutNow` waits for the acknowledged match, not for what was sent.
 #[test]
 fn timeout_now_is_sent_only_when_the_target_has_acknowledged_everything() {
     let mut cluster = Cluster::new(6, &["a", "b", "c"]);

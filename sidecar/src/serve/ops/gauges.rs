@@ -51,6 +51,7 @@ pub(super) fn report(shared: &Shared) -> Result<String, fmt::Error> {
         }
         registry.register("quorate_autopilot_server_healthy", "The server is healthy", health);
     }
+    shared.context.handle.tally().register(&mut registry);
     shared.metrics.register(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry)?;
@@ -95,6 +96,10 @@ fn member(registry: &mut Registry, view: &View) {
 /// What the leader knows of the others; nothing on followers.
 fn peers(registry: &mut Registry, view: &View) {
     let (matched, acked) = (Family::<Peer, Gauge>::default(), Family::<Peer, Seconds>::default());
+    if let Some(latest) = &view.status.latest {
+        let help = "Servers of the configuration";
+        gauge(registry, "quorate_raft_peers", help, number(latest.configuration.servers().len() as u64));
+    }
     for status in &view.status.peers {
         let peer = Peer { raft_id: status.id.raft_id.to_string() };
         matched.get_or_create(&peer).set(number(status.matched.0));
