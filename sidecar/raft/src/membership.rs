@@ -210,8 +210,8 @@ impl Configuration {
                 return Err(InvalidChange::AlreadyMember(pair[1].id.clone()));
             }
         }
-        let addresses: BTreeSet<&str> = servers.iter().map(|server| server.address.as_str()).collect();
-        if broken(Mutant::K16) && addresses.len() < servers.len() {
+        let addresses = || servers.iter().map(|server| server.address.as_str()).collect::<BTreeSet<_>>();
+        if broken(Mutant::K16) && addresses().len() < servers.len() {
             return Err(InvalidChange::TooMany);
         }
         let configuration =

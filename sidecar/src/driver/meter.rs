@@ -97,7 +97,10 @@ impl Meter {
     fn event(&self, event: &Event) {
         match event {
             Event::Campaigning { is_pre_vote: true, .. } => {
-                self.tally.count(Count::HeartbeatTimeout);
+                // The tries after a first one that failed are no new reason.
+                if self.role == Role::Follower {
+                    self.tally.count(Count::HeartbeatTimeout);
+                }
                 self.tally.count(Count::PreElectSelf);
             }
             Event::Campaigning { .. } => self.tally.count(Count::ElectSelf),

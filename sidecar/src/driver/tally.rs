@@ -58,7 +58,7 @@ counts! {
     StateFollower "state_follower" "Times it became a follower";
     StateCandidate "state_candidate" "Times it became a candidate";
     StateLeader "state_leader" "Times it became the leader";
-    HeartbeatTimeout "transition_heartbeat_timeout" "Times no leader was heard for the election timeout";
+    HeartbeatTimeout "transition_heartbeat_timeout" "Times a follower gave its leader up";
     LeaseTimeout "transition_leader_lease_timeout" "Times it stopped leading because it heard no quorum";
     SnapshotCreate "snapshot_create" "Snapshots made or shared for a peer";
 }
