@@ -7,23 +7,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_raft::{Address, Identity, Now, Raft, Settings, StartError};
-use quorate_store::{Directory, LogThread, Opened, Report as StoreReport, Snapshots};
+use quorate_store::{Directory, LogThread, Opened, Report as StoreReport, Snapshots, Stages};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::doom::Doom;
+use super::doom::{Doom, storage_failure};
 use super::handle::{Handle, Shared};
 use super::machine::{MachineThread, Report};
 use super::own_client::OwnClient;
 use super::request::{Ask, Request};
+use super::restore::Hold;
 use super::seats::Seats;
 use super::turn::{Completion, Driver, Inboxes};
 use super::view::{Outlook, Seen, View};
 use super::work::Work;
 use crate::exit::{Code, Failure};
 use crate::limits::{
-    CAUGHT_UP_TIMEOUT, COMPLETION_QUEUE_MAX, PEER_QUEUE_MAX, PROPOSAL_QUEUE_BYTES_MAX, PROPOSAL_QUEUE_MAX,
-    STOP_FLUSH_TIMEOUT,
+    ARCHIVES_MAX, CAUGHT_UP_TIMEOUT, COMPLETION_QUEUE_MAX, PEER_QUEUE_MAX, PROPOSAL_QUEUE_BYTES_MAX,
+    PROPOSAL_QUEUE_MAX, STOP_FLUSH_TIMEOUT,
 };
 use crate::link::{FromPeer, Leaders, Links, Returns, Witness};
 use crate::tls::CredentialsReceiver;
@@ -46,6 +47,7 @@ pub(crate) struct Running {
     pub(crate) returns: Returns,
     pub(crate) witness: Witness,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) stages: Arc<Stages>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<(LogThread, Links)>,
     machine: MachineThread,
@@ -76,6 +78,9 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     .map_err(|error| Failure::new(Code::Unavailable, format!("cannot start the storage thread: {error}")))?;
     let directory = Arc::new(opened.directory);
     let state = opened.state;
+    // Read whole and checked; there are none unless a restore is under way or was a short time ago.
+    let stages = Stages::open(&directory, raft.status().term).map_err(|error| storage_failure(&error))?;
+    let stages = Arc::new(stages);
     let machine = MachineThread::start(state.clone(), machine_reports(&completions), doom.clone())?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
     let returns = links.returns().clone();
@@ -90,6 +95,8 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         leadership: outlook.leadership.subscribe(),
         leaders: Leaders::new(Arc::clone(&identity), links.book()),
         own_client: OwnClient::new(),
+        stages: Arc::clone(&stages),
+        archives: Arc::new(Semaphore::new(ARCHIVES_MAX)),
     };
     let handle = Handle { shared: Arc::new(shared) };
     let work = Work::new(log, log_reader, machine.queue().clone(), completions.clone(), doom.clone());
@@ -111,12 +118,14 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         directory: Arc::clone(&directory),
         state,
         installing: None,
+        stages: Arc::clone(&stages),
+        restore: Hold::default(),
         seen: Seen { applied, durable_applied: applied, ..Seen::default() },
     };
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
     let task = tokio::spawn(driver.run(inboxes));
     tokio::spawn(catch_up(handle.clone(), requests));
-    Ok(Running { handle, inbox, returns, witness, directory, stop, task, machine })
+    Ok(Running { handle, inbox, returns, witness, directory, stages, stop, task, machine })
 }
 
 /// The machine's reports as completions. Its thread may wait for the driver, never the other way round.
