@@ -82,6 +82,23 @@ pub const SNAPSHOT_PROGRESS_EVERY: u64 = 4 * 1024 * 1024;
 /// A snapshot transfer that moved nothing for so long has failed; the next one resumes.
 pub const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Archives being saved at a time (K17); one more is refused as busy. Each keeps a snapshot on the data volume until it is
+/// through; they share it if they began close together.
+pub const ARCHIVES_MAX: usize = 2;
+/// Bytes of an archive handed to the connection at a time.
+pub const ARCHIVE_CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks of an archive that wait for the connection, or for our disk: with a chunk's size, all the memory it takes.
+pub const ARCHIVE_CHUNKS_WAITING_MAX: usize = 4;
+/// An archive of which nothing was taken, or of which nothing came, for so long is given up.
+pub const ARCHIVE_STALL_TIMEOUT: Duration = Duration::from_mins(1);
+/// Saving an archive: how often it is looked whether the state is on the disk.
+pub const ARCHIVE_FLUSH_GLANCE: Duration = Duration::from_millis(10);
+
+/// A member that is asked to stage an archive has failed if it takes longer: 28 GiB at the pace of a snapshot.
+pub const STAGE_TIMEOUT: Duration = Duration::from_mins(15);
+/// A member that must restore an archive and found it nowhere asks again after this pause.
+pub const STAGE_RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// Dials to a peer whose stream ended, before it is left open whether its process is gone (K12).
 pub const GONE_DIALS_MAX: usize = 5;
 /// Between two of them: a dying process has closed its port by then.

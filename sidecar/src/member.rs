@@ -26,7 +26,7 @@ use crate::control;
 use crate::driver::{self, Doom, Handle, Parts, Running, storage_failure};
 use crate::exit::{Code, Failure};
 use crate::limits::{STOP_DRAIN_TIMEOUT, STOP_HANDOVER_TIMEOUT};
-use crate::link::{self, LinkServer, Receiving};
+use crate::link::{self, LinkServer, Receiving, Staging};
 use crate::recover;
 use crate::serve;
 use crate::settings::{Addresses, MemberSettings};
@@ -266,6 +266,7 @@ fn spawn_link(
         returns: running.returns.clone(),
         handle: running.handle.clone(),
         witness: running.witness.clone(),
+        staging: Staging::new(running, doom.clone()),
         receiving: Receiving::new(Arc::clone(&running.directory), running.inbox.clone(), doom.clone()),
         stopping,
     };

@@ -107,6 +107,18 @@ pub enum Command {
         /// Only if the settings' modify index is this; [`ApiIndex::MISSING`]: only if never set.
         expected: Option<ApiIndex>,
     },
+    /// An archive takes the place of the state (K17). Proposed by a leader that has it staged on a quorum, never by a
+    /// client; whoever owns the state's file carries it out ([`Restored`](crate::Restored)).
+    Restore(RestoreOrder),
+}
+
+/// Which archive is to be restored: the state in it, as members hold it staged (K17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RestoreOrder {
+    /// SHA-256 of the state.
+    pub sha256: [u8; 32],
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// The member a client belongs to, as Raft ID and incarnation in one text; compared for equality only.
@@ -202,7 +214,9 @@ impl Command {
             | Self::DeletePrefix { .. }
             | Self::Txn(_)
             | Self::RegisterClient { .. }
-            | Self::SetAutopilot { .. } => 1,
+            | Self::SetAutopilot { .. }
+            // Nothing was released before it.
+            | Self::Restore(_) => 1,
         }
     }
 }

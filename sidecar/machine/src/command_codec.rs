@@ -10,7 +10,7 @@
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tag, Tagged, TxnOp};
+use crate::command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
 use crate::settings_codec;
 
 const VERSION: u8 = 1;
@@ -22,6 +22,7 @@ const DELETE_PREFIX: u8 = 4;
 const TXN: u8 = 5;
 const REGISTER_CLIENT: u8 = 6;
 const SET_AUTOPILOT: u8 = 7;
+const RESTORE: u8 = 8;
 
 const OP_SET: u8 = 1;
 const OP_CAS: u8 = 2;
@@ -72,6 +73,17 @@ impl Tagged {
         from.end()?;
         Ok(Self { tag, command })
     }
+
+    /// The order in an entry's bytes if they are a restore; looked at before an entry is applied, and cheap for any other.
+    pub fn restore_order(entry: &Bytes) -> Option<RestoreOrder> {
+        if !entry.starts_with(&[VERSION, 0, RESTORE]) {
+            return None;
+        }
+        match Self::decode(entry) {
+            Ok(Self { command: Command::Restore(order), .. }) => Some(order),
+            _ => None,
+        }
+    }
 }
 
 fn encode(to: &mut Writer, command: &Command) {
@@ -117,6 +129,11 @@ fn encode(to: &mut Writer, command: &Command) {
             optional_index(to, *expected);
             settings_codec::encode(to, change);
         }
+        Command::Restore(RestoreOrder { sha256, bytes }) => {
+            to.byte(RESTORE);
+            to.bytes(sha256);
+            to.number(*bytes);
+        }
     }
 }
 
@@ -145,6 +162,11 @@ fn decode(from: &mut Reader<'_>) -> Result<Command, DecodeError> {
             };
             let expected = read_optional_index(from)?;
             Command::SetAutopilot { change: settings_codec::decode(from)?, mode, expected }
+        }
+        RESTORE => {
+            let sha256 = <[u8; 32]>::try_from(&*from.bytes("sha256")?);
+            let sha256 = sha256.map_err(|_| DecodeError::OutOfRange { what: "length of a SHA-256" })?;
+            Command::Restore(RestoreOrder { sha256, bytes: from.number("bytes of the state")? })
         }
         tag => return Err(DecodeError::UnknownTag { what: "command kind", tag: u64::from(tag) }),
     })

@@ -29,6 +29,7 @@ mod meta;
 mod outcome;
 mod outcome_codec;
 mod read;
+mod restored;
 mod settings_codec;
 #[cfg(test)]
 mod tests;
@@ -39,11 +40,12 @@ mod view;
 
 pub use base::{Base, KeyRange, Table, Visit, prefix_end};
 pub use codec::DecodeError;
-pub use command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tag, Tagged, TxnOp};
+pub use command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
 pub use entry::{KeyText, KvEntry};
 pub use flush::Flush;
 pub use machine::Machine;
 pub use meta::{AppliedConfiguration, AutopilotRecord, Era, KeysMeta, Meta, Position, StateError};
 pub use outcome::{Outcome, Refusal, TxnFailure, TxnFailureReason};
 pub use read::{KeyRead, Keys, List, PageLimit};
+pub use restored::{ARCHIVE_INDEX_MAX, Restored};
 pub use validate::Invalid;

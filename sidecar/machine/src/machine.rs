@@ -15,6 +15,7 @@ use crate::limits::MEMTABLE_BYTES_MAX;
 use crate::meta::{AppliedConfiguration, Era, Meta, Position, StateError};
 use crate::outcome::{Outcome, Refusal};
 use crate::txn;
+use crate::validate::Invalid;
 use crate::view::View;
 
 /// The replicated state: memtable over base. One owner; reads go through `&self`.
@@ -204,6 +205,11 @@ impl<B: Base> Machine<B> {
                 };
                 record.set(index, settings);
                 Outcome::Written { modify_index: record.modify_index }
+            }
+            // Whoever owns the state's file carries an order out before it comes here; one that comes all the same was
+            // marked as a client's, and is refused by every member alike.
+            Command::Restore(_) => {
+                Outcome::Refused(Refusal::Unreadable { reason: Invalid::Restore.to_string() })
             }
         })
     }

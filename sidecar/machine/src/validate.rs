@@ -55,6 +55,11 @@ pub enum Invalid {
         /// The sum.
         bytes: usize,
     },
+    /// A restore is no client's command: it needs a right of its own, and an archive that members hold (K17, K23).
+    #[error(
+        "a restore is not a command of clients: send the archive to PUT /v1/snapshot or Cluster.Restore; not applied"
+    )]
+    Restore,
     /// A member's name is too long.
     #[error(
         "the owner's name is {bytes} bytes, the limit is {limit} (OWNER_BYTES_MAX): not registered",
@@ -92,6 +97,7 @@ impl Command {
                 _ => Ok(()),
             },
             Self::SetAutopilot { .. } => Ok(()),
+            Self::Restore(_) => Err(Invalid::Restore),
         }
     }
 
@@ -103,7 +109,7 @@ impl Command {
             Self::DeletePrefix { prefix } => prefix.len(),
             Self::Txn(ops) => ops.iter().map(|op| op.key().len() + op.value().map_or(0, Bytes::len)).sum(),
             Self::RegisterClient { owner } => owner.as_ref().map_or(0, |owner| owner.0.len()),
-            Self::SetAutopilot { .. } => 0,
+            Self::SetAutopilot { .. } | Self::Restore(_) => 0,
         }
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_machine::{Command, Outcome, Tagged, TxnOp};
 use quorate_raft::{Change, ClusterId, Index, LogId, Membership, RaftId, Refusal, ServerId, Status, Version};
+use quorate_store::Stages;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -79,6 +80,9 @@ pub(crate) struct Shared {
     pub(crate) leaders: Leaders,
     pub(super) own_client: OwnClient,
     pub(super) tally: Arc<Tally>,
+    pub(super) stages: Arc<Stages>,
+    /// Places for archives being saved.
+    pub(super) archives: Arc<Semaphore>,
 }
 
 impl Handle {
@@ -258,7 +262,7 @@ impl Handle {
     }
 
     /// A member that was removed, or whose volume the cluster doesn't know, serves nothing (K1, K19).
-    fn check_serving(&self) -> Result<(), CallError> {
+    pub(super) fn check_serving(&self) -> Result<(), CallError> {
         let view = self.shared.view.borrow();
         if view.status.membership == Membership::Removed {
             return Err(CallError::from(Refusal::Removed));
@@ -409,7 +413,7 @@ impl Handle {
         }
     }
 
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         deadline: Instant,
         ask: impl FnOnce(oneshot::Sender<Result<T, CallError>>) -> Ask,
@@ -426,7 +430,7 @@ impl Handle {
         }
     }
 
-    fn send(&self, request: Request) -> Result<(), CallError> {
+    pub(super) fn send(&self, request: Request) -> Result<(), CallError> {
         self.shared.requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => CallError::busy("the request queue"),
             mpsc::error::TrySendError::Closed(_) => CallError::stopping(),
@@ -453,11 +457,12 @@ fn is_growing(command: &Command) -> bool {
         Command::Delete { .. }
         | Command::DeletePrefix { .. }
         | Command::RegisterClient { .. }
-        | Command::SetAutopilot { .. } => false,
+        | Command::SetAutopilot { .. }
+        | Command::Restore(_) => false,
     }
 }
 
 /// What waits in memory must end, whatever the caller asked for.
-fn capped(deadline: Instant) -> Instant {
+pub(super) fn capped(deadline: Instant) -> Instant {
     deadline.min(Instant::now() + REQUEST_TIMEOUT_MAX)
 }

@@ -14,12 +14,12 @@
 //! storage error ends the process and is never retried.
 //! Not here: what commands mean, and when the log may forget (the core decides from `DurableApplied`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use quorate_machine::{Era, Machine, Position, StateError};
+use quorate_machine::{Era, Machine, Meta, Outcome, Position, RestoreOrder, StateError, Tagged};
 use quorate_raft::{Entry, Index, LogId, Payload, Term};
 use quorate_store::{StateFile, StoreError, encode_configuration};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -52,6 +52,12 @@ pub(crate) enum Waiter {
 pub(crate) enum Report {
     Applied(LogId),
     DurableApplied(LogId),
+    /// The next entry is a restore (K17): the machine waits for the state made by it, from this one's numbers.
+    Restore {
+        order: RestoreOrder,
+        at: LogId,
+        here: Box<Meta>,
+    },
     /// No flush is under way and none will begin: the state file can be replaced.
     Rests,
     /// The machine is on the installed state.
@@ -69,6 +75,8 @@ pub(super) enum Job {
         query: Box<dyn Query>,
         permit: OwnedSemaphorePermit,
     },
+    /// Flush now, whatever the time: somebody needs the state on the disk.
+    Flush,
     /// Finish the flush under way and begin no other: the state file is about to be replaced.
     Rest,
     /// Drop everything and continue from this file, which is whole at a later index (K5).
@@ -112,6 +120,7 @@ impl MachineThread {
             waits: 0,
             flushed_at: Instant::now(),
             is_resting: false,
+            restoring: None,
         };
         let thread = std::thread::Builder::new()
             .name("machine".to_owned())
@@ -159,7 +168,20 @@ struct Worker {
     flushed_at: Instant,
     /// The state file is being replaced.
     is_resting: bool,
+    /// An archive is becoming the state; what comes after it waits. Bounded by what the core hands out before it hears
+    /// that earlier entries are applied.
+    restoring: Option<Restoring>,
 }
+
+/// A restore whose turn it is to be applied.
+struct Restoring {
+    at: LogId,
+    waiter: Option<Waiter>,
+    /// What was to be applied after it, in order.
+    held: VecDeque<Batch>,
+}
+
+type Batch = (Vec<Entry>, Vec<(Index, Waiter)>);
 
 impl Worker {
     fn run(mut self) {
@@ -197,6 +219,10 @@ impl Worker {
                 self.rest();
                 Ok(())
             }
+            Job::Flush => {
+                self.begin_flush();
+                Ok(())
+            }
             Job::Install(file) => self.install(file),
             Job::FlushEnded => {
                 self.take_flushed(Duration::ZERO);
@@ -208,12 +234,24 @@ impl Worker {
     }
 
     fn apply(&mut self, entries: Vec<Entry>, waiters: Vec<(Index, Waiter)>) -> Result<(), QueryError> {
+        if let Some(restoring) = &mut self.restoring {
+            restoring.held.push_back((entries, waiters));
+            return Ok(());
+        }
         let mut waiters = waiters.into_iter().peekable();
         let mut last = None;
-        for entry in entries {
+        let mut entries = entries.into_iter();
+        let mut order = None;
+        while let Some(entry) = entries.next() {
             self.make_room();
             let at = Position { index: entry.index.0, term: entry.term.0 };
             let waiter = waiters.next_if(|(index, _)| *index == entry.index).map(|(_, waiter)| waiter);
+            order = restore_order(&entry);
+            if order.is_some() {
+                let held = VecDeque::from([(entries.collect(), waiters.collect())]);
+                self.restoring = Some(Restoring { at: entry.id(), waiter, held });
+                break;
+            }
             last = Some(entry.id());
             match entry.payload {
                 Payload::Command(command) => {
@@ -240,6 +278,10 @@ impl Worker {
         }
         if let Some(last) = last {
             self.report(Report::Applied(last));
+        }
+        if let (Some(order), Some(restoring)) = (order, &self.restoring) {
+            let here = Box::new(self.state.meta().clone());
+            self.report(Report::Restore { order, at: restoring.at, here });
         }
         self.show_keys_index();
         self.answer_waiting()
@@ -307,8 +349,29 @@ impl Worker {
         debug!(index = %applied.index, "the machine continues from an installed snapshot");
         self.report(Report::Installed);
         self.report(Report::Applied(applied));
+        // Of a snapshot the core knows it; a restore is to it an entry as any other.
+        self.report(Report::DurableApplied(applied));
         self.show_keys_index();
-        self.answer_waiting()
+        self.answer_waiting()?;
+        self.go_on_after_restore(applied)
+    }
+
+    /// The new state is that of the restore that was waited for, or of a snapshot from beyond it.
+    fn go_on_after_restore(&mut self, applied: LogId) -> Result<(), QueryError> {
+        let Some(restoring) = self.restoring.take_if(|restoring| restoring.at.index <= applied.index) else {
+            return Ok(());
+        };
+        // Overtaken by a snapshot, it was applied too, and nobody here knows what came of it: the caller hears that.
+        if let Some(Waiter::Write(reply)) = restoring.waiter.filter(|_| restoring.at == applied) {
+            let outcome = Outcome::Written { modify_index: self.state.meta().keys.index };
+            let _ = reply.send(Ok(Applied { index: applied.index, outcome }));
+        }
+        for (mut entries, mut waiters) in restoring.held {
+            entries.retain(|entry| entry.index > applied.index);
+            waiters.retain(|(index, _)| *index > applied.index);
+            self.apply(entries, waiters)?;
+        }
+        Ok(())
     }
 
     fn flush_if_due(&mut self) {
@@ -347,6 +410,13 @@ impl Worker {
 
     fn report(&self, report: Report) {
         (self.reports)(report);
+    }
+}
+
+fn restore_order(entry: &Entry) -> Option<RestoreOrder> {
+    match &entry.payload {
+        Payload::Command(command) => Tagged::restore_order(command),
+        Payload::Noop | Payload::Barrier | Payload::Configuration(_) => None,
     }
 }
 

@@ -15,6 +15,7 @@
 //! yet is held here, bounded by what the core hands out before it hears of the end of earlier work.
 //! Not here: decisions. Which message may leave before which commit is the core's gate.
 
+mod archive;
 mod doom;
 mod error;
 mod events;
@@ -25,6 +26,7 @@ mod meter;
 mod own_client;
 mod queries;
 mod request;
+mod restore;
 mod seats;
 mod snapshots;
 mod start;
@@ -33,11 +35,13 @@ mod turn;
 mod view;
 mod work;
 
+pub use archive::Snapshot;
 pub(crate) use doom::{Doom, storage_failure};
 pub use error::{CallError, Effect, ErrorKind};
 pub use handle::{Applied, Consistency, Handle, ReadResult};
 pub use machine::{QueryError, State};
 pub(crate) use own_client::keep_registered;
+pub(crate) use restore::{RestoredAt, staging_failed};
 pub(crate) use snapshots::Sending;
 pub(crate) use start::{Parts, Running, start};
 pub(crate) use turn::Completion;

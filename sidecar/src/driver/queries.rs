@@ -83,6 +83,14 @@ impl MachineQueue {
         }
     }
 
+    /// Asks for a flush now, beside those that are due by time and size.
+    pub(super) fn flush(&self) -> Result<(), CallError> {
+        self.jobs.try_send(Job::Flush).map_err(|error| match error {
+            TrySendError::Full(_) => CallError::busy("the read queue"),
+            TrySendError::Disconnected(_) => CallError::stopping(),
+        })
+    }
+
     /// Hands over work, waiting for room; for the thread that ends the machine.
     pub(super) fn send(&self, job: Job) -> Result<(), SendError<Job>> {
         self.jobs.send(job)

@@ -1,12 +1,15 @@
 //! What a [`Handle`](super::Handle) asks of the driver, and how each is answered.
 
 use bytes::Bytes;
+use quorate_machine::RestoreOrder;
 use quorate_raft::{Change, ClusterId, Index, RaftId, ServerId, Status};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::archive::Files;
 use super::error::CallError;
 use super::handle::Applied;
+use super::restore::Place;
 
 /// Answers one caller; who is gone is not told.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, CallError>>;
@@ -48,6 +51,20 @@ pub(crate) enum Ask {
     },
     Status {
         reply: Reply<Arc<Status>>,
+    },
+    /// Take the one place of a restore.
+    BeginRestore {
+        reply: Reply<Place>,
+    },
+    /// Propose the restore of what a quorum has staged.
+    ProposeRestore {
+        place: Arc<Place>,
+        order: RestoreOrder,
+        reply: Reply<Applied>,
+    },
+    /// What an archive is made from, as it is now.
+    Files {
+        reply: Reply<Files>,
     },
     /// This member has caught up once (K38).
     CaughtUp,

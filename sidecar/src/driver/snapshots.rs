@@ -1,4 +1,5 @@
-//! Snapshots, as far as the driver has to do with them: who sends one, and how a received one becomes the state.
+//! Snapshots, as far as the driver has to do with them: who sends one, and how a received one, or what was made from an
+//! archive (K17), becomes the state.
 //!
 //! ```text
 //!   the commit that names it ─▶ the machine rests ─▶ the file is opened ─▶ the machine moves there ─▶ Persisted
@@ -19,6 +20,8 @@ use crate::link::Transfer;
 /// An install between its commit and the machine's move.
 pub(super) struct Installing {
     last: LogId,
+    /// Its file, as the log names it.
+    name: String,
     /// The last commit the core is not told of yet.
     sequence: Option<Sequence>,
 }
@@ -82,9 +85,14 @@ impl Driver {
         if let Some(sequence) = committed.sequence {
             self.meter.stored(sequence);
         }
-        if let Some(last) = committed.installed {
-            self.installing = Some(Installing { last, sequence: None });
-            self.work.give(Job::Rest);
+        if let (Some(last), Some(name)) = (committed.installed, committed.named.clone()) {
+            // One may come while an earlier one is on its way: it goes on from there, to the later file.
+            if let Some(installing) = &mut self.installing {
+                (installing.last, installing.name) = (last, name);
+            } else {
+                self.installing = Some(Installing { last, name, sequence: None });
+                self.work.give(Job::Rest);
+            }
         }
         match &mut self.installing {
             Some(installing) => installing.sequence = committed.sequence.or(installing.sequence),
@@ -95,10 +103,11 @@ impl Driver {
 
     /// The machine's flushes are over: the old file can go.
     pub(super) fn machine_rests(&mut self) {
-        let Some(Installing { last, .. }) = self.installing else { return };
+        let Some(Installing { name, .. }) = &self.installing else { return };
+        let name = name.clone();
         let (directory, replaced) = (Arc::clone(&self.directory), self.state.clone());
         let (completions, doom) = (self.completions.clone(), self.doom.clone());
-        tokio::task::spawn_blocking(move || match directory.open_installed(last, &replaced) {
+        tokio::task::spawn_blocking(move || match directory.open_named(&name, &replaced) {
             // The driver is gone only when the member is ending.
             Ok(file) => drop(completions.blocking_send(Completion::Opened(file))),
             Err(error) => doom.storage(&error),
@@ -107,14 +116,24 @@ impl Driver {
 
     pub(super) fn opened(&mut self, file: StateFile) {
         self.state = file;
+        if self.installing.as_ref().is_some_and(|later| later.name != self.state.name()) {
+            // A later one was named meanwhile.
+            self.machine_rests();
+            return;
+        }
         self.work.give(Job::Install(self.state.clone()));
     }
 
     pub(super) fn installed(&mut self) {
-        let Some(Installing { last, sequence }) = self.installing.take() else { return };
+        if self.installing.as_ref().is_some_and(|later| later.name != self.state.name()) {
+            // A later one was named while the machine moved.
+            self.work.give(Job::Rest);
+            return;
+        }
+        let Some(Installing { last, sequence, .. }) = self.installing.take() else { return };
         self.seen.durable_applied = last;
         self.inputs.extend(sequence.map(|sequence| Input::Persisted { sequence }));
-        info!(index = %last.index, term = %last.term, "the state is that of a received snapshot");
+        info!(index = %last.index, term = %last.term, "the state is that of a received snapshot or archive");
         self.follow_configuration();
     }
 

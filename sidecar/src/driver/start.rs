@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_raft::{Address, Identity, Now, Raft, Settings, StartError};
-use quorate_store::{Directory, LogThread, Opened, Report as StoreReport, Snapshots};
+use quorate_store::{Directory, Log, LogThread, Opened, Report as StoreReport, Snapshots, Stages};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::doom::Doom;
+use super::doom::{Doom, storage_failure};
 use super::handle::{Handle, Shared};
 use super::machine::{MachineThread, Report};
 use super::meter::Meter;
 use super::own_client::OwnClient;
 use super::request::{Ask, Request};
+use super::restore::Hold;
 use super::seats::Seats;
 use super::tally::Tally;
 use super::turn::{Completion, Driver, Inboxes};
@@ -24,8 +25,8 @@ use super::view::{Outlook, Seen, View};
 use super::work::Work;
 use crate::exit::{Code, Failure};
 use crate::limits::{
-    CAUGHT_UP_TIMEOUT, COMPLETION_QUEUE_MAX, PEER_QUEUE_MAX, PROPOSAL_QUEUE_BYTES_MAX, PROPOSAL_QUEUE_MAX,
-    STOP_FLUSH_TIMEOUT,
+    ARCHIVES_MAX, CAUGHT_UP_TIMEOUT, COMPLETION_QUEUE_MAX, PEER_QUEUE_MAX, PROPOSAL_QUEUE_BYTES_MAX,
+    PROPOSAL_QUEUE_MAX, STOP_FLUSH_TIMEOUT,
 };
 use crate::link::{FromPeer, Leaders, Links, Returns, Witness};
 use crate::tls::CredentialsReceiver;
@@ -48,6 +49,7 @@ pub(crate) struct Running {
     pub(crate) returns: Returns,
     pub(crate) witness: Witness,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) stages: Arc<Stages>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<(LogThread, Links)>,
     machine: MachineThread,
@@ -66,18 +68,12 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         Raft::new(Identity::clone(&identity), settings, opened.stored, rand::random(), Now(Duration::ZERO))
             .map_err(|error| start_failure(&error))?;
     let log_reader = opened.log.reader();
-    let (reports, failed) = (completions.clone(), doom.clone());
-    let log = LogThread::start(opened.log, move |report| {
-        // Said here, because the driver may have ended for what followed from it.
-        if let StoreReport::Failed(error) = &report {
-            failed.storage(error);
-        }
-        // The driver is gone only when the member is ending.
-        let _ = reports.blocking_send(Completion::Storage(report));
-    })
-    .map_err(|error| Failure::new(Code::Unavailable, format!("cannot start the storage thread: {error}")))?;
+    let log = start_log(opened.log, &completions, &doom)?;
     let directory = Arc::new(opened.directory);
     let state = opened.state;
+    // Read whole and checked; there are none unless a restore is under way or was a short time ago.
+    let stages = Stages::open(&directory, raft.status().term).map_err(|error| storage_failure(&error))?;
+    let stages = Arc::new(stages);
     let tally = Arc::new(Tally::new());
     let counted = Arc::clone(&tally);
     let machine = MachineThread::start(state.clone(), machine_reports(&completions), doom.clone(), counted)?;
@@ -95,6 +91,8 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         leaders: Leaders::new(Arc::clone(&identity), links.book()),
         own_client: OwnClient::new(),
         tally: Arc::clone(&tally),
+        stages: Arc::clone(&stages),
+        archives: Arc::new(Semaphore::new(ARCHIVES_MAX)),
     };
     let handle = Handle { shared: Arc::new(shared) };
     let work = Work::new(log, log_reader, machine.queue().clone(), completions.clone(), doom.clone());
@@ -116,13 +114,28 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         directory: Arc::clone(&directory),
         state,
         installing: None,
+        stages: Arc::clone(&stages),
+        restore: Hold::default(),
         seen: Seen { applied, durable_applied: applied, ..Seen::default() },
         meter: Meter::new(tally),
     };
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
     let task = tokio::spawn(driver.run(inboxes));
     tokio::spawn(catch_up(handle.clone(), requests));
-    Ok(Running { handle, inbox, returns, witness, directory, stop, task, machine })
+    Ok(Running { handle, inbox, returns, witness, directory, stages, stop, task, machine })
+}
+
+fn start_log(log: Log, completions: &mpsc::Sender<Completion>, doom: &Doom) -> Result<LogThread, Failure> {
+    let (reports, failed) = (completions.clone(), doom.clone());
+    LogThread::start(log, move |report| {
+        // Said here, because the driver may have ended for what followed from it.
+        if let StoreReport::Failed(error) = &report {
+            failed.storage(error);
+        }
+        // The driver is gone only when the member is ending.
+        let _ = reports.blocking_send(Completion::Storage(report));
+    })
+    .map_err(|error| Failure::new(Code::Unavailable, format!("cannot start the storage thread: {error}")))
 }
 
 /// The machine's reports as completions. Its thread may wait for the driver, never the other way round.

@@ -42,9 +42,10 @@ counts! {
     Apply "apply" "Writes proposed at this member";
     Barrier "barrier" "Barriers asked of this member";
     VerifyLeader "verify_leader" "Confirmations of leadership asked of this member, each for one or more reads";
+    Restore "restore" "Archives restored through this member";
     CompactLogs "compactLogs" "Times the log forgot its oldest entries";
     FsmApply "fsm_apply" "Entries applied to the state";
-    FsmRestore "fsm_restore" "Received snapshots that became the state";
+    FsmRestore "fsm_restore" "Received snapshots and restored archives that became the state";
     FsmSnapshot "fsm_snapshot" "Flushes of the state to disk";
     FsmEnqueue "fsm_enqueue" "Batches of committed entries handed to the machine";
     RpcAppendEntries "rpc_appendEntries" "Append requests received";
@@ -133,7 +134,7 @@ impl Tally {
         self.fsm_busy.inc_by(took.as_secs_f64());
     }
 
-    /// A received snapshot became the state, which took so long.
+    /// A received snapshot or a restored archive became the state, which took so long.
     pub(super) fn restored(&self, took: Duration) {
         self.count(Count::FsmRestore);
         self.last_restore.set(took.as_secs_f64());

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate_raft::{Address, Entry, Identity, Input, LogReader, Now, Output, Raft, Role};
-use quorate_store::{LogThread, Report as Stored, Request as StoreRequest, Snapshots, Space, StateFile};
+use quorate_machine::{Command, Tagged};
+use quorate_raft::{Address, Entry, Identity, Input, LogId, LogReader, Now, Output, Raft, Role};
+use quorate_store::{
+    LogThread, Report as Stored, Request as StoreRequest, Snapshots, Space, Stages, StateFile,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::doom::Doom;
 use super::machine::{Job, Report};
 use super::meter::Meter;
 use super::request::{Ask, Request};
+use super::restore::Hold;
 use super::seats::{Seat, Seats};
 use super::snapshots::{Installing, Sending};
 use super::view::{Outlook, Seen, View};
@@ -28,8 +32,10 @@ pub(crate) enum Completion {
     },
     Space(Space),
     Sending(Sending),
-    /// The state file of an installed snapshot.
+    /// The state file of an installed snapshot, or of a restore.
     Opened(StateFile),
+    /// The state file of the restore that is this entry is there, and waits to be named.
+    Restored(LogId),
 }
 
 /// What ended the driver's sleep.
@@ -68,6 +74,8 @@ pub(super) struct Driver {
     /// The state file in use.
     pub(super) state: StateFile,
     pub(super) installing: Option<Installing>,
+    pub(super) stages: Arc<Stages>,
+    pub(super) restore: Hold,
     pub(super) seen: Seen,
     pub(super) meter: Meter,
 }
@@ -150,6 +158,8 @@ impl Driver {
                 self.seen.durable_applied = applied;
                 self.inputs.push(Input::DurableApplied { applied });
             }
+            Completion::Machine(Report::Restore { order, at, here }) => self.restore(order, at, here),
+            Completion::Restored(at) => self.work.store(StoreRequest::NameRestored { at }),
             Completion::Machine(Report::Rests) => self.machine_rests(),
             Completion::Machine(Report::Installed) => self.installed(),
             Completion::Sending(sending) => self.sending(sending),
@@ -191,6 +201,26 @@ impl Driver {
             }
             Ask::ReadIndex { reply } => Input::ReadIndex { ticket: self.seats.take(Seat::ReadIndex(reply)) },
             Ask::Barrier { reply } => Input::Barrier { ticket: self.seats.take(Seat::Barrier(reply)) },
+            Ask::ChangeMembership { reply, .. } if self.restore.refuses_changes() => {
+                // Who is gone is not told.
+                let _ = reply.send(Err(super::restore::no_change_now()));
+                return;
+            }
+            Ask::BeginRestore { reply } => {
+                // Who is gone is not told.
+                let _ = reply.send(self.begin_restore());
+                return;
+            }
+            Ask::ProposeRestore { place, order, reply } => match self.check_restore(&place) {
+                Ok(()) => Input::Propose {
+                    ticket: self.seats.take(Seat::Write(reply, Instant::now())),
+                    command: Tagged { tag: None, command: Command::Restore(order) }.encode(),
+                },
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                    return;
+                }
+            },
             Ask::ChangeMembership { expected, change, reply } => {
                 let ticket = self.seats.take(Seat::Configuration(reply));
                 Input::ChangeMembership { ticket, expected, change }
@@ -210,6 +240,11 @@ impl Driver {
             }
             Ask::Status { reply } => {
                 let _ = reply.send(Ok(Arc::new(self.raft.status())));
+                return;
+            }
+            Ask::Files { reply } => {
+                // Who is gone is not told.
+                let _ = reply.send(Ok(self.files()));
                 return;
             }
             Ask::CaughtUp => {
@@ -257,6 +292,7 @@ impl Driver {
         if self.space_asked_at.is_none_or(|asked| asked.elapsed() >= SPACE_CHECK_EVERY) {
             self.space_asked_at = Some(Instant::now());
             self.links.forget_departed();
+            self.sweep_stages();
             let (directory, completions) = (Arc::clone(&self.directory), self.completions.clone());
             tokio::task::spawn_blocking(move || match directory.tend_ballast() {
                 Ok(space) => drop(completions.blocking_send(Completion::Space(space))),

@@ -10,17 +10,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_client::PeerClient;
-use quorate_machine::Outcome;
-use quorate_raft::{Identity, Index, ServerId};
+use quorate_machine::{Outcome, RestoreOrder};
+use quorate_raft::{Identity, Index, ServerId, Term};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use super::dialer::Dialer;
-use super::{Book, hello};
+use super::{Book, fetch, hello};
 use crate::driver::{Applied, CallError, Effect, ErrorKind};
-use crate::limits::LINK_MESSAGE_BYTES_MAX;
+use crate::limits::{LINK_MESSAGE_BYTES_MAX, STAGE_TIMEOUT};
 
 /// Connections for forwarded calls, apart from the streams of messages: a large write in flight must not
 /// hold up a heartbeat.
@@ -38,6 +38,11 @@ type Channels = HashMap<ServerId, (Arc<Dialer>, Channel)>;
 impl Leaders {
     pub(crate) fn new(identity: Arc<Identity>, book: watch::Receiver<Arc<Book>>) -> Self {
         Self { identity, book, channels: Arc::default() }
+    }
+
+    /// All servers that can be dialed.
+    pub(crate) fn book(&self) -> watch::Receiver<Arc<Book>> {
+        self.book.clone()
     }
 
     pub(crate) async fn propose(
@@ -90,6 +95,20 @@ impl Leaders {
                 Some(proto::read_index_response::Result::Error(error)) => Err(error_from_wire(error)),
                 None => Err(unreachable(leader, "its answer is empty")),
             },
+        }
+    }
+
+    /// Asks a peer to hold this state, which it fetches from here; returns when it is on its disk (K17).
+    pub(crate) async fn stage(&self, peer: &ServerId, order: RestoreOrder, term: Term) -> Result<(), String> {
+        let deadline = Instant::now() + STAGE_TIMEOUT;
+        let mut client = self.client(peer, deadline).await.map_err(|error| error.message)?;
+        let hello = Some(hello::ours(&self.identity, Some(peer.clone())).to_wire());
+        let state = Some(fetch::order_to_wire(order));
+        let request = with_deadline(proto::StageRequest { hello, state, term: term.0 }, deadline);
+        match timeout_at(deadline, client.stage(request)).await {
+            Err(_) => Err("it took too long".to_owned()),
+            Ok(Err(status)) => Err(status.message().to_owned()),
+            Ok(Ok(_)) => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@
 //!   core ─Send─▶ Links ──requests──▶ peer task (dials, hello) ══stream══▶ the peer's server
 //!                  └───answers─────▶ back on the stream the request came in on, if it is still open
 //!   the peer's stream ══▶ server (certificate, hello) ──▶ Inbox ──▶ driver
+//!   Handle ─stage─▶ a peer, which fetches the archive from here (K17)
 //!   Handle ─forward─▶ Leaders ══call══▶ the leader's server ──▶ its Handle, `here` only: one hop
 //! ```
 //!
@@ -12,11 +13,13 @@
 //! Not here: retries of messages (the core probes), and what a message means.
 
 mod dialer;
+pub(crate) mod fetch;
 mod hello;
 mod leaders;
 mod peer;
 mod receiving;
 mod server;
+mod staging;
 mod transfer;
 mod wire;
 mod witness;
@@ -35,6 +38,7 @@ pub(crate) use dialer::Dialer;
 pub use leaders::Leaders;
 pub(crate) use receiving::Receiving;
 pub(crate) use server::{LinkServer, serve};
+pub(crate) use staging::Staging;
 pub(crate) use transfer::Transfer;
 pub use wire::{Hello, WireError};
 pub(crate) use witness::Witness;

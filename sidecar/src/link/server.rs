@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use super::peer::frame;
 use super::receiving::{Offer, Receiving};
 use super::wire::{Hello, message_from_wire};
-use super::{FromPeer, Returns, Witness, hello, leaders};
+use super::{FromPeer, Returns, Staging, Witness, fetch, hello, leaders};
 use crate::driver::Handle;
 use crate::limits::{
     FRAMES_WAITING_MAX, HANDSHAKE_TIMEOUT, LINK_CALLER_KEEPALIVE, LINK_CONNECTIONS_MAX,
@@ -35,6 +35,7 @@ pub(crate) struct LinkServer {
     pub(crate) handle: Handle,
     pub(crate) receiving: Receiving,
     pub(crate) witness: Witness,
+    pub(crate) staging: Staging,
     /// Set when the member stops: streams end, so that connections can.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -160,12 +161,14 @@ async fn take(peer: &ServerId, inbox: &mpsc::Sender<FromPeer>, frame: proto::Fra
 }
 
 type Frames = Pin<Box<dyn Stream<Item = Result<proto::Frame, Status>> + Send>>;
+type Chunks = Pin<Box<dyn Stream<Item = Result<proto::FetchChunk, Status>> + Send>>;
 type SnapshotReplies = Pin<Box<dyn Stream<Item = Result<proto::SnapshotReply, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Peer for LinkServer {
     type ExchangeStream = Frames;
     type SnapshotStream = SnapshotReplies;
+    type FetchStream = Chunks;
 
     async fn exchange(&self, request: Request<Streaming<proto::Frame>>) -> Result<Response<Frames>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
@@ -234,6 +237,27 @@ impl Peer for LinkServer {
         // It ends with the stream, at the latest after it stalled.
         tokio::spawn(self.receiving.clone().run(offer, frames, replies));
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+
+    async fn stage(
+        &self,
+        request: Request<proto::StageRequest>,
+    ) -> Result<Response<proto::StageResponse>, Status> {
+        let theirs = Hello::from_wire(request.get_ref().hello.clone())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.caller(&request, &theirs)?;
+        let request = request.into_inner();
+        let order = fetch::order_from_wire(request.state)?;
+        self.staging.stage(&self.identity, &theirs.sender, order, Term(request.term)).await?;
+        Ok(Response::new(proto::StageResponse {}))
+    }
+
+    async fn fetch(&self, request: Request<proto::FetchRequest>) -> Result<Response<Chunks>, Status> {
+        let theirs = Hello::from_wire(request.get_ref().hello.clone())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.caller(&request, &theirs)?;
+        let order = fetch::order_from_wire(request.into_inner().state)?;
+        Ok(Response::new(Box::pin(self.staging.give(order)?)))
     }
 
     async fn propose(

@@ -10,6 +10,7 @@
 //! Each edge translates into [`Handle`] calls, checks input and rights before them, and spells what comes back.
 //! Not here: meaning. Which write succeeds is decided in the machine, who leads in the core.
 
+mod archive;
 mod consul;
 mod grpc;
 mod http;

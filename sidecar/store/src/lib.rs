@@ -4,6 +4,7 @@
 //!   core ──Persist──▶ LogThread ──one transaction, one fdatasync──▶ log.redb ──names──┐
 //!   machine ──Flush──▶ StateFile ──one transaction at one index──▶ state.redb ◀───────┘
 //!   state.redb ──one read transaction──▶ snapshot file ──chunks──▶ receiver ──▶ state-<index>-<term>.redb
+//!                                             └──gzip tar──▶ archive, for people (K17)
 //! ```
 //!
 //! Promises: what was reported as persisted survives any crash (P1); a crash at any call leaves the store
@@ -15,6 +16,7 @@
 //!
 //! Not here: what commands mean (`machine`), when to compact and how much to keep (`raft`), async.
 
+mod archive;
 mod ballast;
 mod coalesce;
 mod codec;
@@ -30,10 +32,12 @@ mod os_disk;
 mod recovery;
 mod site;
 mod snapshot;
+mod stage;
 mod state;
 mod thread;
 mod watermarks;
 
+pub use archive::{ArchiveError, ArchiveMeta, ArchiveReader, write_archive};
 pub use codec::configuration::{decode as decode_configuration, encode as encode_configuration};
 pub use codec::meta::DirectoryIdentity;
 pub use codec::record::DecodeError;
@@ -47,5 +51,6 @@ pub use log::{Committed, Log, LogReader};
 pub use os_disk::OsDisk;
 pub use recovery::{Recovery, RecoveryRequest, Unrecoverable};
 pub use snapshot::{SnapshotFile, SnapshotHeader, SnapshotReceiver, Snapshots};
+pub use stage::{Incoming, StagedFile, Stages};
 pub use state::StateFile;
 pub use thread::{LogThread, Rejected, Report, Request};

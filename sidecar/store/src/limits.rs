@@ -61,6 +61,18 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 /// a damaged length cannot make it allocate without bound.
 pub const SNAPSHOT_HEADER_BYTES_MAX: usize = 1024 * 1024;
 
+/// Format of an archive written by this build (K17): its `meta.json` says so. The state in it has a version of its own.
+pub const ARCHIVE_FORMAT_VERSION: u32 = 1;
+
+/// The oldest archive this build still restores. Archives are kept for long, so raising it needs a reason.
+pub const ARCHIVE_FORMAT_VERSION_OLDEST: u32 = 1;
+
+/// Bytes of `meta.json` and of `SHA256SUMS` in an archive, each; more is refused as no archive of ours.
+pub const ARCHIVE_META_BYTES_MAX: usize = 64 * 1024;
+
+/// Zeros that may follow an archive's end inside its gzip: tar fills up to blocks of 10 KiB.
+pub const ARCHIVE_PADDING_BYTES_MAX: usize = 10 * 1024;
+
 /// Bytes of one key or value in a snapshot record, at most; a reader refuses more.
 pub const SNAPSHOT_RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -90,3 +102,5 @@ const _: () = assert!(
     "what one entry wrote must fit one snapshot record"
 );
 const _: () = assert!(FORMAT_VERSION_OLDEST <= FORMAT_VERSION, "a build reads what it writes");
+const _: () =
+    assert!(ARCHIVE_FORMAT_VERSION_OLDEST <= ARCHIVE_FORMAT_VERSION, "a build restores what it archives");

@@ -13,7 +13,7 @@
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::thread::{Builder, JoinHandle};
 
-use quorate_raft::{Entry, Index, Persist};
+use quorate_raft::{Entry, Index, LogId, Persist};
 
 use crate::error::StoreError;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, QUEUE_REQUESTS_MAX};
@@ -28,6 +28,11 @@ pub enum Request {
     Compact {
         /// The last index to forget.
         upto: Index,
+    },
+    /// Name the state file of the restore that is this entry (K17); what was submitted before it is durable by then.
+    NameRestored {
+        /// The entry.
+        at: LogId,
     },
 }
 
@@ -60,7 +65,7 @@ impl LogThread {
     /// Starts the thread; `report` is called on it, and should only pass the report on.
     pub fn start(log: Log, report: impl FnMut(Report) + Send + 'static) -> std::io::Result<Self> {
         let (queue, requests) = mpsc::sync_channel(QUEUE_REQUESTS_MAX);
-        let worker = Worker { log, requests, report, held: None, compact_upto: None };
+        let worker = Worker { log, requests, report, held: None, compact_upto: None, restored: None };
         let thread = Builder::new().name("storage".to_owned()).spawn(move || worker.run())?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
@@ -109,6 +114,8 @@ struct Worker<R> {
     held: Option<Persist>,
     /// How far to compact; rides on commits, a bounded step each.
     compact_upto: Option<Index>,
+    /// A state file to name once the batch is durable.
+    restored: Option<LogId>,
 }
 
 impl<R: FnMut(Report)> Worker<R> {
@@ -118,6 +125,9 @@ impl<R: FnMut(Report)> Worker<R> {
             let mut batch = Batch::default();
             is_open = self.gather(&mut batch);
             if batch.persists.is_empty() && self.compact_upto.is_none() {
+                if !self.name_restored() {
+                    return;
+                }
                 continue;
             }
             match self.log.commit_and_compact(&batch.persists, self.compact_upto) {
@@ -126,11 +136,29 @@ impl<R: FnMut(Report)> Worker<R> {
                         self.compact_upto = None;
                     }
                     (self.report)(Report::Committed(committed));
+                    if !self.name_restored() {
+                        return;
+                    }
                 }
                 Err(error) => {
                     (self.report)(Report::Failed(error));
                     return;
                 }
+            }
+        }
+    }
+
+    /// Names a restored state if that was asked for; false after an error.
+    fn name_restored(&mut self) -> bool {
+        let Some(at) = self.restored.take() else { return true };
+        match self.log.name_restored(at) {
+            Ok(committed) => {
+                (self.report)(Report::Committed(committed));
+                true
+            }
+            Err(error) => {
+                (self.report)(Report::Failed(error));
+                false
             }
         }
     }
@@ -147,7 +175,7 @@ impl<R: FnMut(Report)> Worker<R> {
                 Err(mpsc::RecvError) => return false,
             }
         }
-        while self.held.is_none() {
+        while self.held.is_none() && self.restored.is_none() {
             match self.requests.try_recv() {
                 Ok(request) => self.take(request, batch),
                 Err(TryRecvError::Empty) => break,
@@ -160,6 +188,7 @@ impl<R: FnMut(Report)> Worker<R> {
     fn take(&mut self, request: Request, batch: &mut Batch) {
         match request {
             Request::Compact { upto } => self.compact_upto = self.compact_upto.max(Some(upto)),
+            Request::NameRestored { at } => self.restored = Some(at),
             Request::Persist(persist) if batch.has_room_for(&persist) => batch.add(persist),
             Request::Persist(persist) => self.held = Some(persist),
         }

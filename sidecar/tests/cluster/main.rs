@@ -5,6 +5,7 @@ mod faults;
 mod identity;
 mod membership;
 mod recovery;
+mod restore;
 mod snapshots;
 mod stopping;
 mod versions;

@@ -9,6 +9,7 @@ mod http_blocking;
 mod http_client;
 mod http_input;
 mod http_kv;
+mod http_snapshot;
 mod leaderless;
 mod operator_port;
 mod ops;

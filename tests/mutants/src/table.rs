@@ -181,6 +181,14 @@ table! {
         killed by "raft" "replace::a_voter_that_answers_is_not_replaced_unless_it_was_declared_to_leave";
     K16 ["K16", "O7"] "an address may not repeat"
         killed by "raft" "statements::a_group_whose_addresses_have_all_changed_elects_a_leader_within_ten_seconds";
+    K17Index ["K17", "B14"] "a restore does not raise the index above the archive's"
+        killed by "quorate_machine" "restored::tests::the_index_after_a_restore_exceeds_ours_and_the_archive_s";
+    K17Staged ["K17"] "a staged archive is removed while an entry of the log may name it"
+        killed by "restore" "a_staged_archive_stays_while_an_entry_may_name_it";
+    K17Quorum ["K17", "S25"] "a restore is proposed that no quorum has on disk"
+        killed by "cluster" "restore::an_archive_that_no_majority_can_take_is_not_restored";
+    K17Still ["K17"] "the configuration changes while an archive is restored"
+        killed by "cluster" "restore::while_an_archive_is_restored_the_configuration_stands_still";
     K18Lost ["K18", "S28"] "a recovery without the user's word for each lost voter"
         killed by "quorate_store" "recovery::tests::the_lost_must_be_exactly_the_other_voters";
     K18Epoch ["K18"] "changes of membership forget the recovery epoch"
@@ -210,8 +218,6 @@ table! {
 /// Rules without a switch, and why.
 pub const NOT_BROKEN: &[(&str, &str)] = &[
     ("B2", "no switch could break it: a snapshot is made on a thread that nothing waits for"),
-    ("B14", "comes with K17"),
-    ("K17", "not built yet"),
     ("K21", "not built yet"),
     ("K22", "not built yet"),
     ("K23", "about ports and certificates, not the core: tests of the sidecar hold it"),

@@ -8,7 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use quorate_autopilot::SettingsChange;
 
-use crate::command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tag, Tagged, TxnOp};
+use crate::command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
 use crate::entry::KvEntry;
 use crate::outcome::{Outcome, Refusal, TxnFailure, TxnFailureReason};
 
@@ -31,6 +31,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
             let mode = if merge { SettingsMode::Merge } else { SettingsMode::Replace };
             Command::SetAutopilot { change, mode, expected }
         }),
+        1 => any::<([u8; 32], u64)>()
+            .prop_map(|(sha256, bytes)| Command::Restore(RestoreOrder { sha256, bytes })),
     ]
 }
 

@@ -9,6 +9,7 @@ use crate::entry::KvEntry;
 use crate::limits::CLIENT_WINDOW;
 use crate::meta::AutopilotRecord;
 use crate::outcome::{Outcome, Refusal, TxnFailure, TxnFailureReason};
+use crate::validate::Invalid;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
@@ -100,6 +101,10 @@ impl Model {
                     self.autopilot = AutopilotRecord { settings, create_index, modify_index: index };
                 }
                 Outcome::Written { modify_index: self.autopilot.modify_index }
+            }
+            // What owns the state's file did not take it out: no client's command.
+            Command::Restore(_) => {
+                Outcome::Refused(Refusal::Unreadable { reason: Invalid::Restore.to_string() })
             }
         }
     }

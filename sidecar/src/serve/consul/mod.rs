@@ -1,4 +1,4 @@
-//! HTTP as Consul's clients speak it: `/v1/kv`, `/v1/status`, autopilot's health and the configuration.
+//! HTTP as Consul's clients speak it: `/v1/kv`, `/v1/status`, `/v1/snapshot`, autopilot's health and the configuration.
 //!
 //! Paths are matched here and not by a router: a key is whatever stands behind `/v1/kv/`, with `//`, `%2F` and all.
 //! Every status, header and text is one that clients in the field act on; errors are bare texts, and never a redirect.
@@ -15,6 +15,7 @@ mod operator;
 mod params;
 mod question;
 mod refused;
+mod snapshot;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,6 +43,7 @@ enum Endpoint {
     StatusPeers,
     AutopilotHealth,
     RaftConfiguration,
+    Snapshot,
 }
 
 impl Endpoint {
@@ -52,6 +54,7 @@ impl Endpoint {
             Self::StatusLeader | Self::StatusPeers | Self::AutopilotHealth | Self::RaftConfiguration => {
                 &[Method::GET]
             }
+            Self::Snapshot => &[Method::GET, Method::PUT],
         }
     }
 
@@ -63,6 +66,7 @@ impl Endpoint {
             Self::StatusPeers => "status/peers",
             Self::AutopilotHealth => "operator/autopilot/health",
             Self::RaftConfiguration => "operator/raft/configuration",
+            Self::Snapshot => "snapshot",
         }
     }
 }
@@ -76,6 +80,7 @@ fn endpoint(path: &str) -> Result<Endpoint, Refused> {
         "/v1/status/peers" => return Ok(Endpoint::StatusPeers),
         "/v1/operator/autopilot/health" => return Ok(Endpoint::AutopilotHealth),
         "/v1/operator/raft/configuration" => return Ok(Endpoint::RaftConfiguration),
+        "/v1/snapshot" => return Ok(Endpoint::Snapshot),
         _ if path.starts_with(KV) => return Ok(Endpoint::Kv),
         _ => {}
     }
@@ -86,8 +91,6 @@ fn endpoint(path: &str) -> Result<Endpoint, Refused> {
         Err(Refused::NotSupported("sessions are not supported yet: use compare-and-set (?cas=)"))
     } else if path == "/v1/txn" {
         Err(Refused::NotSupported("transactions are not supported over HTTP yet: use gRPC (Kv.Txn)"))
-    } else if path == "/v1/snapshot" {
-        Err(Refused::NotSupported("snapshots over HTTP are not supported yet"))
     } else if under(&["/v1/operator/autopilot/", "/v1/operator/raft/"]) {
         Err(Refused::NotSupported("not supported over HTTP yet: use gRPC (Autopilot, Membership)"))
     } else if under(&["/v1/acl/"]) {
@@ -144,6 +147,8 @@ async fn dispatch(api: &Api, endpoint: Endpoint, path: &str, request: Request) -
         Endpoint::StatusPeers => Ok(operator::status_peers(&api.shared, &params)),
         Endpoint::AutopilotHealth => operator::autopilot_health(&api.shared, &params),
         Endpoint::RaftConfiguration => operator::raft_configuration(&api.shared, &params),
+        Endpoint::Snapshot if method == Method::PUT => snapshot::restore(api, request).await,
+        Endpoint::Snapshot => snapshot::save(api, &params).await,
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) enum Refused {
     TooLarge(String),
     /// 401.
     AclDisabled,
+    /// 403.
+    Denied(String),
     /// 404.
     UnknownPath,
     /// 501.
@@ -76,6 +78,7 @@ impl Refused {
         match self {
             Self::Bad(_) | Self::UnprintablePath | Self::UndecodableQuery | Self::TooLarge(_) => "invalid",
             Self::UnknownPath | Self::NotSupported(_) | Self::AclDisabled => "not_supported",
+            Self::Denied(_) => "denied",
             Self::Failed(_) => "refused",
             Self::Call(error) => match error.kind {
                 ErrorKind::NoLeader => "no_leader",
@@ -95,6 +98,7 @@ impl Refused {
             Self::Failed(message) => text(500, &message),
             Self::TooLarge(message) => text(413, &message),
             Self::AclDisabled => text(401, "ACL support disabled"),
+            Self::Denied(message) => text(403, &message),
             Self::UnknownPath => text(404, "Invalid URL path: not a recognized HTTP API endpoint\n"),
             Self::NotSupported(message) => text(501, message),
             // Patroni and Go's lock monitor try again after 500 only, whatever went wrong.

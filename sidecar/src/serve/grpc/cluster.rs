@@ -1,18 +1,20 @@
-//! `quorate.v1.Cluster`: pictures; nothing here changes anything.
+//! `quorate.v1.Cluster`: pictures, and the whole state as an archive, out and in.
 
 use std::pin::Pin;
 
+use bytes::Bytes;
 use futures::Stream;
 use quorate_api::v1::{self, cluster_server::Cluster};
 use quorate_raft::{LogId, Membership, Role};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::WatchStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
 use super::autopilot;
 use super::shape::{self, millis};
-use crate::driver::{self, View};
+use crate::driver::{self, Consistency, View};
+use crate::serve::archive;
 use crate::serve::rights::Right;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -81,6 +83,37 @@ impl Cluster for Service {
             let stopping = super::super::stopped(self.shared.context.stopping.clone());
             let until_stopped = futures::StreamExt::take_until(changes, stopping);
             Ok(Box::pin(until_stopped) as Self::WatchLeadershipStream)
+        })
+        .await
+    }
+
+    async fn restore(&self, request: Request<Streaming<v1::RestoreRequest>>) -> Answer<v1::RestoreResponse> {
+        self.call("Cluster.Restore", Right::Admin, request, |parts, _| async move {
+            let body = parts.map(|part| part.map(|part| part.data));
+            let restored = archive::restore(self.handle(), body).await?;
+            Ok(v1::RestoreResponse { index: restored.index.0, api_index: restored.api_index })
+        })
+        .await
+    }
+
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<v1::SnapshotResponse, Status>> + Send>>;
+
+    async fn snapshot(&self, request: Request<v1::SnapshotRequest>) -> Answer<Self::SnapshotStream> {
+        self.call("Cluster.Snapshot", Right::Data, request, |request, deadline| async move {
+            let consistency = if request.is_stale { Consistency::Stale } else { Consistency::Linearizable };
+            let snapshot = self.handle().snapshot(consistency, deadline).await?;
+            let header = snapshot.file.header();
+            let info = v1::ArchiveInfo {
+                term: header.last.term.0,
+                index: header.last.index.0,
+                api_index: header.last.index.0 + header.index_base,
+            };
+            let first = v1::SnapshotResponse { info: Some(info), data: Bytes::new() };
+            let data = archive::stream(snapshot).map(|chunk| match chunk {
+                Ok(data) => Ok(v1::SnapshotResponse { info: None, data }),
+                Err(error) => Err(Status::data_loss(format!("the archive broke off: {error}; ask again"))),
+            });
+            Ok(Box::pin(tokio_stream::once(Ok(first)).chain(data)) as Self::SnapshotStream)
         })
         .await
     }

@@ -70,6 +70,8 @@ pub struct Committed {
     /// The state file named by an install in it (K5): the machine must move there before the
     /// core hears of the commit.
     pub installed: Option<LogId>,
+    /// That file's name.
+    pub named: Option<String>,
     /// The first index kept, if a compaction was asked for, also if it removed nothing.
     pub compacted: Option<Index>,
     /// Whether more can be compacted right away; a step is bounded.

@@ -15,7 +15,7 @@ use crate::codec::row;
 use crate::database::STORE;
 use crate::error::StoreError;
 use crate::limits::COMPACT_ROWS_MAX;
-use crate::names::state_name;
+use crate::names::{restored_name, state_index, state_name};
 use crate::site::Site;
 
 type Entries<'t> = Table<'t, u64, &'static [u8]>;
@@ -80,6 +80,38 @@ impl Log {
         Ok(())
     }
 
+    /// Names the state file made by the restore that is the entry `at`, which is durable and committed here (K5, K17): the one
+    /// transaction that makes it the state. The log itself stays as it is, so there is no gap in it (B14).
+    ///
+    /// Nothing is done, and `installed` is none, if the state is that of a later entry already.
+    pub fn name_restored(&mut self, at: LogId) -> Result<Committed, StoreError> {
+        if self.is_stopped {
+            return Err(StoreError::Stopped);
+        }
+        let doing = "naming a restored state";
+        if at.index > self.head.last.index {
+            let why = format!("the log ends at {}, the restore is the entry {at}", self.head.last);
+            return Err(StoreError::Refused { doing, why });
+        }
+        let is_past = state_index(&self.state_name).is_some_and(|index| index >= at.index);
+        if is_past || at.index <= self.watermarks.durable_applied() {
+            return Ok(Committed::default());
+        }
+        let name = self.check_file(at, restored_name(at))?;
+        self.is_stopped = true;
+        let transaction = self.begin()?;
+        {
+            let mut store = transaction.open_table(STORE).map_err(|error| self.failed(error))?;
+            store
+                .insert(STATE_NAME, encode_state_name(&name).as_slice())
+                .map_err(|error| self.failed(error))?;
+        }
+        transaction.commit().map_err(|error| self.failed(error))?;
+        self.state_name.clone_from(&name);
+        self.is_stopped = false;
+        Ok(Committed { installed: Some(at), named: Some(name), ..Committed::default() })
+    }
+
     fn write(
         &mut self,
         persists: &[Persist],
@@ -92,7 +124,7 @@ impl Log {
         }
         let identity =
             DirectoryIdentity { cluster_id: draft.cluster_id, recovery_epoch, ..self.identity.clone() };
-        let named = draft.install.map(|last| self.check_install(last)).transpose()?;
+        let named = draft.install.map(|last| self.check_file(last, state_name(last))).transpose()?;
         let transaction = self.begin()?;
         let compacted = self.write_entries(&transaction, &mut draft, compact_upto)?;
         let is_compacted = compacted.is_some_and(|cut| cut.moved);
@@ -107,21 +139,21 @@ impl Log {
         self.head = draft.head;
         self.terms = draft.terms;
         self.identity = identity;
-        if let Some(named) = named {
-            self.state_name = named;
+        if let Some(named) = &named {
+            self.state_name.clone_from(named);
         }
         Ok(Committed {
             sequence: persists.last().map(|persist| persist.sequence),
             installed: draft.install,
+            named,
             compacted: compacted.map(|cut| cut.first),
             compaction_pending: compacted.is_some_and(|cut| cut.pending),
         })
     }
 
     /// K5: the file must be there before the log names it, and newer than what it replaces.
-    fn check_install(&self, last: LogId) -> Result<String, StoreError> {
+    fn check_file(&self, last: LogId, name: String) -> Result<String, StoreError> {
         let doing = "installing a snapshot";
-        let name = state_name(last);
         let durable_applied = self.watermarks.durable_applied();
         if last.index <= durable_applied {
             let why =

@@ -1,9 +1,11 @@
 //! From a received file to a state file, in one pass: every byte is checked before it counts.
+//!
+//! A snapshot becomes the state as it is; of an archive only the keys do, changed as a restore changes them (K17).
 
 use std::ops::Bound;
 
 use bytes::Bytes;
-use quorate_machine::{Meta, Table};
+use quorate_machine::{ARCHIVE_INDEX_MAX, ApiIndex, Meta, Position, Restored, Table};
 use quorate_raft::{ClusterId, LogId};
 use redb::{Database, StorageBackend};
 use sha2::{Digest, Sha256};
@@ -38,19 +40,93 @@ pub(super) fn build(
         return Err(refused(format!("it is of cluster {}, not ours", header.cluster_id)));
     }
     let (target, database) = create_tables(&site.disk, name)?;
-    let mut builder = Builder { site: target, database, rows: Vec::new(), rows_bytes: 0, meta: None };
-    let mut data = Vec::new();
-    while let Some(mut chunk) = source.chunk()? {
-        data.append(&mut chunk);
-        let used = builder.take(&data)?;
-        data.drain(..used);
-    }
-    if !data.is_empty() {
-        return Err(refused("it ends within a record"));
-    }
-    builder.finish(&header)?;
+    let mut builder = Builder::new(target, database);
+    let mut meta = None;
+    source.pour(&mut |table, key, value| {
+        note_meta(&mut meta, table, key, value)?;
+        builder.push(table, key, value)
+    })?;
+    agree(&header, meta.as_ref())?;
+    // The last commit syncs the file, with everything before it.
+    builder.write()?;
     Ok(header)
 }
+
+/// Builds the state file `name`, of the restore that is the entry at `at`, the next one after `here`; the API index of the
+/// restore.
+pub(crate) fn build_restored(
+    site: &Site,
+    file: &dyn StorageBackend,
+    bytes: u64,
+    here: &Meta,
+    at: Position,
+    name: &str,
+) -> Result<ApiIndex, StoreError> {
+    let mut source = Source { site, file, bytes, offset: 0, hash: Sha256::new() };
+    let restored = Restored::new(here, at, source.header()?.api_index());
+    let (target, database) = create_tables(&site.disk, name)?;
+    let mut builder = Builder::new(target, database);
+    source.pour(&mut |table, key, value| match table {
+        Table::Keys => builder.push(table, key, &key_row(&restored, key, value)?),
+        // The archive's clients, tombstones and numbers stay behind.
+        Table::Tombstones | Table::TombstoneOrder | Table::Clients | Table::Meta => Ok(()),
+    })?;
+    builder.push(Table::Meta, Meta::KEY, &restored.meta().encode())?;
+    builder.write()?;
+    Ok(restored.index())
+}
+
+/// Looks at everything a restore will look at, so that one that was begun cannot fail for what it reads (S25).
+pub(crate) fn check(
+    site: &Site,
+    file: &dyn StorageBackend,
+    bytes: u64,
+) -> Result<SnapshotHeader, StoreError> {
+    let mut source = Source { site, file, bytes, offset: 0, hash: Sha256::new() };
+    let header = source.header()?;
+    if header.api_index() > ARCHIVE_INDEX_MAX {
+        return Err(refused(format!("its index would be {}", header.api_index())));
+    }
+    let restored = Restored::new(&Meta::default(), Position { index: 1, term: 1 }, header.api_index());
+    let (mut meta, mut last) = (None, None);
+    source.pour(&mut |table, key, value| {
+        let here = (table, key.to_vec());
+        if last.as_ref().is_some_and(|last| *last >= here) {
+            return Err(refused("its records are not in order"));
+        }
+        last = Some(here);
+        if table == Table::Keys {
+            key_row(&restored, key, value)?;
+        }
+        note_meta(&mut meta, table, key, value)
+    })?;
+    agree(&header, meta.as_ref())?;
+    Ok(header)
+}
+
+fn key_row(restored: &Restored, key: &[u8], value: &[u8]) -> Result<Bytes, StoreError> {
+    restored.key_row(key, &Bytes::copy_from_slice(value)).map_err(|error| refused(error.to_string()))
+}
+
+/// Remembers the machine's own row when it comes by.
+fn note_meta(meta: &mut Option<Meta>, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    if table == Table::Meta && key == Meta::KEY {
+        let found =
+            Meta::decode(&Bytes::copy_from_slice(value)).map_err(|error| refused(error.to_string()))?;
+        *meta = Some(found);
+    }
+    Ok(())
+}
+
+fn agree(header: &SnapshotHeader, meta: Option<&Meta>) -> Result<(), StoreError> {
+    if meta.is_some_and(|meta| header.agrees_with(meta)) {
+        return Ok(());
+    }
+    Err(refused("its header and its content are of different entries"))
+}
+
+/// What is done with each record.
+type Take<'a> = dyn FnMut(Table, &[u8], &[u8]) -> Result<(), StoreError> + 'a;
 
 /// Reads the file front to back, checking as it goes.
 struct Source<'a> {
@@ -117,6 +193,17 @@ impl Source<'_> {
         Ok(Some(data))
     }
 
+    /// Gives every record to `take`, to the end of the file.
+    fn pour(&mut self, take: &mut Take<'_>) -> Result<(), StoreError> {
+        let mut data = Vec::new();
+        while let Some(mut chunk) = self.chunk()? {
+            data.append(&mut chunk);
+            let used = records(&data, take)?;
+            data.drain(..used);
+        }
+        if data.is_empty() { Ok(()) } else { Err(refused("it ends within a record")) }
+    }
+
     fn end(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         let mark = self.read(4)?;
         let expected = self.hash.clone().finalize();
@@ -134,34 +221,31 @@ struct Builder {
     database: Database,
     rows: Vec<(Table, Vec<u8>, Vec<u8>)>,
     rows_bytes: usize,
-    meta: Option<Meta>,
+}
+
+/// Gives all whole records in `data` to `take`; how many bytes those are.
+fn records(data: &[u8], take: &mut Take<'_>) -> Result<usize, StoreError> {
+    let mut used = 0;
+    while let Some((header, rest)) = data[used..].split_at_checked(RECORD_HEADER_BYTES) {
+        let table = table_of(header[0]).ok_or_else(|| refused(format!("table {} is unknown", header[0])))?;
+        let (key_len, value_len) = (size(&header[1..5]), size(&header[5..]));
+        if key_len > SNAPSHOT_RECORD_BYTES_MAX || value_len > SNAPSHOT_RECORD_BYTES_MAX {
+            return Err(refused(format!("a record would have {key_len} + {value_len} bytes")));
+        }
+        let Some((record, _)) = rest.split_at_checked(key_len + value_len) else { break };
+        let (key, value) = record.split_at(key_len);
+        take(table, key, value)?;
+        used += RECORD_HEADER_BYTES + key_len + value_len;
+    }
+    Ok(used)
 }
 
 impl Builder {
-    /// Takes all whole records from `data`; how many bytes those are.
-    fn take(&mut self, data: &[u8]) -> Result<usize, StoreError> {
-        let mut used = 0;
-        while let Some((header, rest)) = data[used..].split_at_checked(RECORD_HEADER_BYTES) {
-            let table =
-                table_of(header[0]).ok_or_else(|| refused(format!("table {} is unknown", header[0])))?;
-            let (key_len, value_len) = (size(&header[1..5]), size(&header[5..]));
-            if key_len > SNAPSHOT_RECORD_BYTES_MAX || value_len > SNAPSHOT_RECORD_BYTES_MAX {
-                return Err(refused(format!("a record would have {key_len} + {value_len} bytes")));
-            }
-            let Some((record, _)) = rest.split_at_checked(key_len + value_len) else { break };
-            let (key, value) = record.split_at(key_len);
-            self.row(table, key, value)?;
-            used += RECORD_HEADER_BYTES + key_len + value_len;
-        }
-        Ok(used)
+    fn new(site: Site, database: Database) -> Self {
+        Self { site, database, rows: Vec::new(), rows_bytes: 0 }
     }
 
-    fn row(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        if table == Table::Meta && key == Meta::KEY {
-            let meta =
-                Meta::decode(&Bytes::copy_from_slice(value)).map_err(|error| refused(error.to_string()))?;
-            self.meta = Some(meta);
-        }
+    fn push(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         self.rows_bytes += key.len() + value.len();
         self.rows.push((table, key.to_vec(), value.to_vec()));
         if self.rows_bytes >= SNAPSHOT_BUILD_BYTES { self.write() } else { Ok(()) }
@@ -175,14 +259,6 @@ impl Builder {
             Err(redb::Error::UnorderedKey) => Err(refused("its records are not in order")),
             Err(error) => Err(self.site.redb("building the state from a snapshot", error)),
         }
-    }
-
-    fn finish(mut self, header: &SnapshotHeader) -> Result<(), StoreError> {
-        if !self.meta.as_ref().is_some_and(|meta| header.agrees_with(meta)) {
-            return Err(refused("its header and its content are of different entries"));
-        }
-        // The last commit syncs the file, with everything before it.
-        self.write()
     }
 }
 

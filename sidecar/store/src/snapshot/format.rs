@@ -9,7 +9,7 @@
 //!
 //! Invariant: a reader allocates no more than the limits here, whatever the bytes say.
 
-use quorate_machine::{Meta, Table};
+use quorate_machine::{ApiIndex, Meta, Table};
 use quorate_raft::{ClusterId, IndexedConfiguration, LogId, SnapshotMeta};
 
 use crate::codec::configuration::{read_indexed, write_indexed};
@@ -50,6 +50,11 @@ impl SnapshotHeader {
     /// As the core wants it.
     pub fn meta(&self) -> SnapshotMeta {
         SnapshotMeta { last: self.last, configuration: self.configuration.clone() }
+    }
+
+    /// The API index of its last entry.
+    pub fn api_index(&self) -> ApiIndex {
+        ApiIndex(self.last.index.0.saturating_add(self.index_base))
     }
 
     /// Whether the machine's own row says the same.

@@ -16,6 +16,8 @@ mod format;
 mod make;
 mod receive;
 
+pub(crate) use build::{build_restored, check};
 pub use format::SnapshotHeader;
 pub use make::{SnapshotFile, Snapshots};
 pub use receive::SnapshotReceiver;
+pub(crate) use receive::refused;

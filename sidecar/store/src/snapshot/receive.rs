@@ -117,8 +117,13 @@ impl Directory {
     /// After the commit that named it: opens the state file of the snapshot that ends at `last`, in place of
     /// `replaced`, which is closed for flushes and whose file is removed (K5).
     pub fn open_installed(&self, last: LogId, replaced: &StateFile) -> Result<StateFile, StoreError> {
+        self.open_named(&state_name(last), replaced)
+    }
+
+    /// The same for any file the log names now, by that name: a snapshot's or a restore's (K17).
+    pub fn open_named(&self, name: &str, replaced: &StateFile) -> Result<StateFile, StoreError> {
         let disk: &Arc<dyn Disk> = self.disk();
-        let state = StateFile::open(disk, &state_name(last), Arc::clone(self.watermarks()))?;
+        let state = StateFile::open(disk, name, Arc::clone(self.watermarks()))?;
         replaced.retire();
         let site = Site::new(disk, replaced.name());
         disk.remove(replaced.name()).map_err(|error| site.io("removing the replaced state", error))?;
@@ -139,6 +144,6 @@ impl Directory {
     }
 }
 
-pub(super) fn refused(why: impl Into<String>) -> StoreError {
+pub(crate) fn refused(why: impl Into<String>) -> StoreError {
     StoreError::SnapshotRefused { why: why.into() }
 }

@@ -1,0 +1,142 @@
+//! What becomes of an archive when it takes the place of the state: keys from there, everything else from here (K17).
+//!
+//! ```text
+//!                    archive            here               after the restore
+//!   keys, values     ────────────────────────────────────▶ the archive's
+//!   modify index     dropped            dropped            the restore's own, of every key
+//!   tombstones       dropped            dropped            none; the floor under prefixes is the restore's index
+//!   clients          dropped            dropped            none: a retry from before is told SessionExpired (K20)
+//!   cluster, configuration, version, settings ───────────▶ this cluster's
+//!   index base                                             raised, so that the restore's index exceeds all of both
+//! ```
+//!
+//! Every key gets the restore's index because an index must never fall for whoever watches, and because a
+//! compare-and-set that was read before must not hit a key that happens to carry the same number in the archive.
+//!
+//! Invariant: it depends on the archive, the entry and the state before it alone, so every member makes the same.
+
+use bytes::Bytes;
+use quorate_mutants::{Mutant, broken};
+
+use crate::codec::DecodeError;
+use crate::command::ApiIndex;
+use crate::entry::KvEntry;
+use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::meta::{KeysMeta, Meta, Position};
+
+/// The highest API index an archive may have: far above any real one, far below where numbers end.
+pub const ARCHIVE_INDEX_MAX: ApiIndex = ApiIndex(1 << 62);
+
+/// The state made by one restore.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    meta: Meta,
+}
+
+impl Restored {
+    /// By the entry at `at`, the next one after `here`, from an archive whose last API index is `archive`.
+    pub fn new(here: &Meta, at: Position, archive: ApiIndex) -> Self {
+        // The restore's own index must exceed the archive's; it exceeds ours as every entry does.
+        let needed = archive.0.saturating_add(1).saturating_sub(at.index);
+        let index_base = if broken(Mutant::K17Index) { here.index_base } else { here.index_base.max(needed) };
+        let index = ApiIndex(at.index + index_base);
+        let keys = KeysMeta { index, tombstones: 0, tombstone_floor: index };
+        let restore_epoch = here.restore_epoch + 1;
+        Self { meta: Meta { applied: at, index_base, keys, restore_epoch, ..here.clone() } }
+    }
+
+    /// The restore's own API index: that of every key it brings.
+    pub fn index(&self) -> ApiIndex {
+        self.meta.keys.index
+    }
+
+    /// The state's own numbers after it.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The row of a key, from its row in the archive.
+    pub fn key_row(&self, key: &[u8], row: &Bytes) -> Result<Bytes, DecodeError> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(DecodeError::OutOfRange { what: "length of a key" });
+        }
+        let mut entry = KvEntry::from_row(Bytes::copy_from_slice(key), row)?;
+        if entry.value.len() > VALUE_BYTES_MAX {
+            return Err(DecodeError::OutOfRange { what: "length of a value" });
+        }
+        // It came into being no later than it is here, whatever the archive says.
+        entry.create_index = entry.create_index.min(self.index());
+        entry.modify_index = self.index();
+        Ok(entry.to_row())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::AutopilotRecord;
+
+    fn here(index: u64, index_base: u64) -> Meta {
+        let autopilot = AutopilotRecord { modify_index: ApiIndex(3), ..AutopilotRecord::default() };
+        let applied = Position { index, term: 4 };
+        Meta { applied, index_base, autopilot, restore_epoch: 6, ..Meta::default() }
+    }
+
+    fn restored(here: &Meta, archive: u64) -> Restored {
+        let at = Position { index: here.applied.index + 1, term: 5 };
+        Restored::new(here, at, ApiIndex(archive))
+    }
+
+    /// B14, K17: into a younger or an older cluster, again and again: the index only grows, and exceeds the archive's.
+    #[test]
+    fn the_index_after_a_restore_exceeds_ours_and_the_archive_s() {
+        for (index, base, archive) in
+            [(10, 0, 5), (10, 0, 10), (10, 0, 11), (10, 0, 5_000), (10, 90, 100), (10, 90, 101), (10, 90, 3)]
+        {
+            let before = here(index, base);
+            let after = restored(&before, archive);
+            assert!(after.index() > before.api_index(index), "{index} {base} {archive}");
+            assert!(after.index().0 > archive, "{index} {base} {archive}");
+            assert_eq!(after.meta().api_index(index + 1), after.index());
+            assert!(after.meta().index_base >= base);
+        }
+        assert!(
+            restored(&here(10, 0), u64::MAX).index().0 > 1 << 62,
+            "no overflow, whatever an archive says"
+        );
+    }
+
+    /// K17: what the cluster is stays; what clients were forgets itself.
+    #[test]
+    fn a_restore_keeps_what_the_cluster_is() {
+        let before = here(10, 0);
+        let after = restored(&before, 500).meta().clone();
+        assert_eq!(after.applied, Position { index: 11, term: 5 });
+        assert_eq!(after.restore_epoch, 7);
+        assert_eq!(
+            (after.autopilot, after.era, after.configuration),
+            (before.autopilot, before.era, before.configuration)
+        );
+        assert_eq!((after.keys.tombstones, after.keys.tombstone_floor), (0, after.keys.index));
+    }
+
+    /// A compare-and-set of before must not hit, and a watcher must see the key change.
+    #[test]
+    fn a_restored_key_has_the_restore_s_index() {
+        let entry = KvEntry {
+            key: "k".into(),
+            value: "v".into(),
+            flags: 7,
+            create_index: ApiIndex(3),
+            modify_index: ApiIndex(4),
+            lock_index: 2,
+        };
+        let after = restored(&here(10, 0), 4);
+        let row = after.key_row(b"k", &entry.to_row()).unwrap();
+        let found = KvEntry::from_row("k".into(), &row).unwrap();
+        assert_eq!(found, KvEntry { modify_index: ApiIndex(11), ..entry });
+        assert!(after.key_row(b"", &row).is_err());
+        assert!(after.key_row(&[b'k'; KEY_BYTES_MAX + 1], &row).is_err());
+        assert!(after.key_row(b"k", &Bytes::from_static(b"\x01short")).is_err());
+    }
+}
