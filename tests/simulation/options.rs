@@ -171,6 +171,7 @@ fn settings(rng: &mut SmallRng) -> Settings {
         early_pre_vote: rng.random_bool(0.8),
         retention_bytes,
         retention_bytes_max: retention_bytes * kept_longer,
+        cache_bytes_max: pick(rng, &[300, 3_000, 30_000, Settings::default().cache_bytes_max]),
     }
 }
 
@@ -200,10 +201,11 @@ impl fmt::Display for Options {
         writeln!(f, "seed {}: {} members, safety phase {:?}", self.seed, self.members, self.safety_phase)?;
         writeln!(
             f,
-            "  group: election timeout {:?}, retention {} to {} bytes, a flush after {:.0} % of applies",
+            "  group: election timeout {:?}, retention {} to {} bytes, {} bytes in memory, a flush after {:.0} % of applies",
             self.settings.election_timeout,
             self.settings.retention_bytes,
             self.settings.retention_bytes_max,
+            self.settings.cache_bytes_max,
             self.flush * 100.0,
         )?;
         writeln!(

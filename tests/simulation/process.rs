@@ -208,7 +208,7 @@ impl Process {
 
     /// Removes a received snapshot that the core does not want.
     pub fn discard_snapshot(&self, last: LogId) -> Result<()> {
-        Ok(self.directory.discard_snapshot(last, self.machine.base())?)
+        Ok(self.directory.discard_snapshot(last)?)
     }
 
     /// Drops the log up to `upto`; returns the first index that is left.

@@ -75,7 +75,9 @@ impl Raft {
                 Read::Entries(entries) => self.hand_out_entries(entries),
                 Read::OnDisk => {
                     self.applier.is_reading = true;
-                    let (reader, upto, bytes_max) = (LogReader::Apply, self.commit, LOG_READ_BYTES_MAX);
+                    // What is committed and not yet on this disk is in memory: asked for, it would not be found.
+                    let upto = self.commit.min(self.log.persisted());
+                    let (reader, bytes_max) = (LogReader::Apply, LOG_READ_BYTES_MAX);
                     self.outbox.push(Output::ReadLog { reader, from, upto, bytes_max });
                 }
                 Read::Compacted => unreachable!("nothing is compacted before a synced flush holds it (K3)"),

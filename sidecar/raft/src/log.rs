@@ -15,7 +15,6 @@ use std::collections::VecDeque;
 
 use crate::compaction::{LogSizes, Need};
 use crate::entry::{Entry, Stored};
-use crate::limits::CACHE_BYTES_MAX;
 use crate::settings::Settings;
 use crate::term_runs::TermRuns;
 use crate::types::{Index, LogId, Sequence, Term};
@@ -27,6 +26,7 @@ pub(crate) struct Log {
     /// Contiguous and ending at `last`, or empty.
     cache: VecDeque<Entry>,
     cache_bytes: u64,
+    cache_bytes_max: u64,
     /// The first entry that storage was not yet told of, if any.
     unwritten_from: Option<Index>,
     /// The last entry of the log as handed to storage.
@@ -58,6 +58,7 @@ impl Log {
             terms,
             cache: VecDeque::new(),
             cache_bytes: 0,
+            cache_bytes_max: settings.cache_bytes_max,
             unwritten_from: None,
             handed: last.index,
             writes: VecDeque::new(),
@@ -220,7 +221,7 @@ impl Log {
     }
 
     fn shrink_cache(&mut self) {
-        while self.cache_bytes > CACHE_BYTES_MAX {
+        while self.cache_bytes > self.cache_bytes_max {
             let persisted = self.persisted;
             let Some(entry) = self.cache.pop_front_if(|entry| entry.index <= persisted) else { break };
             self.cache_bytes -= entry.bytes();
@@ -385,7 +386,7 @@ mod tests {
         assert!(matches!(log.read(Index(1), Index(40), 1), Read::Entries(_)), "nothing is confirmed yet");
         log.confirm(Sequence(1));
         assert!(matches!(log.read(Index(1), Index(40), 1), Read::OnDisk));
-        assert!(log.cache_bytes <= CACHE_BYTES_MAX);
+        assert!(log.cache_bytes <= log.cache_bytes_max);
         assert!(matches!(log.read(Index(30), Index(40), 1), Read::Entries(_)));
     }
 }

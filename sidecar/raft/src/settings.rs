@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::limits::{RETENTION_BYTES, RETENTION_BYTES_MAX};
+use crate::limits::{CACHE_BYTES_MAX, RETENTION_BYTES, RETENTION_BYTES_MAX};
 
 /// Safety never depends on these; how fast a lost leader is noticed does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Settings {
     pub retention_bytes: u64,
     /// Log kept while a live follower or a snapshot transfer needs it (K7).
     pub retention_bytes_max: u64,
+    /// The newest entries, up to so many bytes, are kept in memory; older ones are read from storage.
+    pub cache_bytes_max: u64,
 }
 
 /// Settings that contradict each other.
@@ -89,6 +91,7 @@ impl Default for Settings {
             early_pre_vote: true,
             retention_bytes: RETENTION_BYTES,
             retention_bytes_max: RETENTION_BYTES_MAX,
+            cache_bytes_max: CACHE_BYTES_MAX,
         }
     }
 }

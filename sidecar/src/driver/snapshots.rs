@@ -138,8 +138,8 @@ impl Driver {
     }
 
     pub(super) fn discard_snapshot(&self, last: LogId) {
-        let (directory, state, doom) = (Arc::clone(&self.directory), self.state.clone(), self.doom.clone());
-        tokio::task::spawn_blocking(move || match directory.discard_snapshot(last, &state) {
+        let (directory, doom) = (Arc::clone(&self.directory), self.doom.clone());
+        tokio::task::spawn_blocking(move || match directory.discard_snapshot(last) {
             Ok(()) => {}
             Err(error @ StoreError::Io { .. }) => warn!(%error, "an unwanted snapshot was not removed"),
             Err(error) => doom.storage(&error),

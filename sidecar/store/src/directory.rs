@@ -28,6 +28,7 @@ use crate::log::{LOG_NAME, Log};
 use crate::names::{LOG_NEW_NAME, STATE_FIRST_NAME, STATE_NEW_NAME, is_of_a_transfer, is_state};
 use crate::os_disk::OsDisk;
 use crate::site::Site;
+use crate::snapshot::Received;
 use crate::state::StateFile;
 use crate::watermarks::Watermarks;
 
@@ -37,6 +38,7 @@ pub struct Directory {
     disk: Arc<dyn Disk>,
     identity: DirectoryIdentity,
     watermarks: Arc<Watermarks>,
+    received: Received,
     ballast: Ballast,
     _lock: DirectoryLock,
 }
@@ -136,7 +138,14 @@ impl Directory {
         check_gap(disk, log.first(), durable_applied)?;
         let stored = log.stored(&state)?;
         Ok(Opened {
-            directory: Self { disk: Arc::clone(disk), identity, watermarks, ballast, _lock: lock },
+            directory: Self {
+                disk: Arc::clone(disk),
+                identity,
+                watermarks,
+                received: Received::default(),
+                ballast,
+                _lock: lock,
+            },
             log,
             state,
             stored,
@@ -171,6 +180,10 @@ impl Directory {
 
     pub(crate) fn watermarks(&self) -> &Arc<Watermarks> {
         &self.watermarks
+    }
+
+    pub(crate) fn received(&self) -> &Received {
+        &self.received
     }
 }
 

@@ -191,6 +191,38 @@ fn a_snapshot_without_room_is_refused_at_once() {
     assert!(error.is_refusal(), "{error}");
 }
 
+/// K5: a snapshot that comes again while the first is not named yet is the same state: discarding one does not take the
+/// file from the other, and once it is the state nothing takes it.
+#[test]
+fn a_snapshot_that_came_twice_is_kept_while_one_of_them_may_be_wanted() {
+    let last = log_id(2, 50);
+    let member = Member::new();
+    let mut opened = member.open();
+    for _ in 0..3 {
+        receive(&opened, last, &snapshot(last)).unwrap();
+    }
+    opened.directory.discard_snapshot(last).unwrap();
+    opened.log.commit(&[install(1, last)]).unwrap();
+    let state = opened.directory.open_installed(last, &opened.state).unwrap();
+    opened.directory.discard_snapshot(last).unwrap();
+    assert_eq!(member.disk.names().unwrap(), ["log.redb", "state-50-2.redb"]);
+    assert_eq!(state.durable_applied(), last);
+}
+
+/// K5: of two snapshots that were named one after the other the first leaves nothing behind, even if it never became the
+/// state.
+#[test]
+fn a_superseded_snapshot_is_removed() {
+    let member = Member::new();
+    let mut opened = member.open();
+    for (sequence, last) in [(1, log_id(2, 50)), (2, log_id(2, 60))] {
+        receive(&opened, last, &snapshot(last)).unwrap();
+        opened.log.commit(&[install(sequence, last)]).unwrap();
+    }
+    opened.directory.open_installed(log_id(2, 60), &opened.state).unwrap();
+    assert_eq!(member.disk.names().unwrap(), ["log.redb", "state-60-2.redb"]);
+}
+
 /// N3: what the core does not want is removed, and the state in use never is.
 #[test]
 fn an_unwanted_snapshot_is_removed() {
@@ -199,8 +231,8 @@ fn an_unwanted_snapshot_is_removed() {
     let opened = member.open();
     receive(&opened, last, &snapshot(last)).unwrap();
     assert_eq!(member.disk.names().unwrap(), ["log.redb", "state-50-2.redb", "state.redb"]);
-    opened.directory.discard_snapshot(last, &opened.state).unwrap();
-    opened.directory.discard_snapshot(last, &opened.state).unwrap();
+    opened.directory.discard_snapshot(last).unwrap();
+    opened.directory.discard_snapshot(last).unwrap();
     assert_eq!(member.disk.names().unwrap(), ["log.redb", "state.redb"]);
 }
 

@@ -35,6 +35,7 @@ impl Run {
         let settings = Settings {
             retention_bytes: retention,
             retention_bytes_max: retention * 2,
+            cache_bytes_max: [1, 2 << 10, 1 << 20][draw.random_range(0..3)],
             ..Settings::default()
         };
         let used = [1, 3, 3, 4, 5][draw.random_range(0..5)];

@@ -77,6 +77,22 @@ fn an_append_is_acknowledged_only_once_it_is_on_disk() {
     assert_eq!(outcome(&solo.said()), AppendOutcome::Accepted { matched: Index(2) });
 }
 
+/// S20: what is committed and not yet on this disk is handed out from memory, and never asked of the disk, which could
+/// only be asked again and again.
+#[test]
+fn only_what_is_on_this_disk_is_read_from_it() {
+    let settings = Settings { cache_bytes_max: 1, ..Settings::default() };
+    let mut solo = Solo::with(with_terms(&[2, 2]), settings);
+    solo.is_disk_stuck = true;
+    solo.hear("b", 2, append(log_id(2, 3), vec![command(2, 4, "z")], 4));
+    while let Some(Output::ReadLog { reader, from, upto, bytes_max }) = solo.others.pop() {
+        assert!(upto <= Index(3), "4 is on its way to the disk");
+        let entries = solo.disk.read(from, upto, bytes_max);
+        solo.step(Input::LogRead { reader, entries });
+    }
+    assert_eq!(solo.applied.last(), Some(&command(2, 4, "z")));
+}
+
 /// S6, paper figure 8: an entry of an earlier term on a majority is not committed by counting.
 #[test]
 fn a_leader_commits_only_by_entries_of_its_own_term() {

@@ -15,9 +15,11 @@ mod build;
 mod format;
 mod make;
 mod receive;
+mod received;
 
 pub(crate) use build::{build_restored, check};
 pub use format::SnapshotHeader;
 pub use make::{SnapshotFile, Snapshots};
 pub use receive::SnapshotReceiver;
 pub(crate) use receive::refused;
+pub(crate) use received::Received;

@@ -79,11 +79,15 @@ impl SnapshotReceiver {
     /// returns. Nothing refers to it until the log names it.
     ///
     /// A [`StoreError::SnapshotRefused`] leaves nothing behind. Reads and writes the whole state, so
-    /// it is called off the driver's thread.
+    /// it is called off the driver's thread, for one snapshot at a time.
     pub fn finish(self, directory: &Directory) -> Result<SnapshotMeta, StoreError> {
         if !self.is_complete() {
             return Err(refused(format!("only {} of {} bytes came", self.offset, self.bytes)));
         }
+        if let Some(meta) = directory.received().again(self.last) {
+            return Ok(meta);
+        }
+        // Asked after that: one that became the state just now is not here any more, and its file must not be built anew.
         let durable_applied = self.watermarks.durable_applied();
         if self.last.index <= durable_applied {
             return Err(refused(format!(
@@ -101,6 +105,7 @@ impl SnapshotReceiver {
         let header = built?;
         // K5: the name must be durable before the log can refer to it.
         self.site.disk.sync_names().map_err(|error| self.site.io("receiving a snapshot", error))?;
+        directory.received().add(header.meta());
         Ok(header.meta())
     }
 }
@@ -127,19 +132,22 @@ impl Directory {
         replaced.retire();
         let site = Site::new(disk, replaced.name());
         disk.remove(replaced.name()).map_err(|error| site.io("removing the replaced state", error))?;
+        let settled = self.received().settle(state.durable_applied().index);
+        for superseded in settled.iter().filter(|settled| *settled != name && *settled != replaced.name()) {
+            disk.remove(superseded).map_err(|error| site.io("removing a superseded snapshot", error))?;
+        }
         disk.sync_names().map_err(|error| site.io("removing the replaced state", error))?;
         Ok(state)
     }
 
-    /// Removes a received snapshot that the core does not want (N3). `current` is the state in use, which is
-    /// never removed.
-    pub fn discard_snapshot(&self, last: LogId, current: &StateFile) -> Result<(), StoreError> {
-        let name = state_name(last);
-        let site = Site::new(self.disk(), &*name);
-        let names = self.disk().names().map_err(|error| site.io("removing an unwanted snapshot", error))?;
-        if name == current.name() || !names.contains(&name) {
+    /// The core does not want one reception of this snapshot (N3). Its file goes unless another reception of it is wanted, or
+    /// may be.
+    pub fn discard_snapshot(&self, last: LogId) -> Result<(), StoreError> {
+        if !self.received().discard(last) {
             return Ok(());
         }
+        let name = state_name(last);
+        let site = Site::new(self.disk(), &*name);
         self.disk().remove(&name).map_err(|error| site.io("removing an unwanted snapshot", error))
     }
 }
