@@ -43,6 +43,10 @@ test: prerequisites bed ## everything: checks, all crates, simulation, a real Ku
 mutants: ## break one rule after another; each must make its test fail: [NAME=]
 	$(SUITE) mutants $(NAME)
 
+.PHONY: kubernetes
+kubernetes: prerequisites bed ## tests on the bed, all or those whose names contain TEST=; with TEST= the bed stays up
+	$(SUITE) kubernetes $(TEST)
+
 .PHONY: fuzz
 fuzz: ## decoders, and the core's step, on CASES= arbitrary inputs each (default 100000; `make test` takes fewer)
 	PROPTEST_CASES=$(or $(CASES),100000) cargo test --profile bed --workspace --lib --test raft -- panic
@@ -59,7 +63,8 @@ replay: ## replay one simulation: SEED= [STEPS=] [TRACE=1]
 
 .PHONY: crds
 crds: ## regenerate the CRD and the chart's copy
-	cargo run --profile bed -p quorate-crds > crds/raftclusters.yaml.new
+	@$(BUILD) --quiet
+	$(CARGO_TARGET_DIR)/bed/quorate-crds > crds/raftclusters.yaml.new
 	mv crds/raftclusters.yaml.new crds/raftclusters.yaml
 	cp crds/raftclusters.yaml charts/quorate/files/raftclusters.yaml
 	git diff --stat

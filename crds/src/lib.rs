@@ -28,7 +28,7 @@ pub use limits::{CLUSTER_NAME_CHARS_MAX, CRD_BYTES_MAX, REPLICAS_MAX, REPLICAS_M
 pub use schema::crd;
 pub use spec::{
     Autopilot, ClaimPolicy, RaftCluster, RaftClusterSpec, Retention, Sidecar, Spread, Storage, Topology,
-    Unsatisfiable,
+    Unsatisfiable, Update, UpdateStrategy,
 };
 pub use status::{Blocked, Founder, MemberStatus, RaftClusterStatus, RaftStatus, Rollout};
 pub use yaml::crd_yaml;

@@ -84,6 +84,8 @@ pub struct RaftClusterSpec {
     pub template: Option<PodTemplateSpec>,
     /// How members spread over nodes and zones.
     pub topology: Topology,
+    /// How Pods are replaced when the template changes.
+    pub update: Update,
 }
 
 impl Default for RaftClusterSpec {
@@ -96,6 +98,7 @@ impl Default for RaftClusterSpec {
             storage: Storage::default(),
             template: None,
             topology: Topology::default(),
+            update: Update::default(),
         }
     }
 }
@@ -195,6 +198,29 @@ impl Default for Topology {
     fn default() -> Self {
         Self { spread: Spread::Zone, when_unsatisfiable: Unsatisfiable::ScheduleAnyway }
     }
+}
+
+/// How Pods are replaced when the template changes: one member at a time, the leader last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Update {
+    /// All of them, or all but the leader.
+    pub strategy: UpdateStrategy,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self { strategy: UpdateStrategy::Automatic }
+    }
+}
+
+/// How far a rollout goes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UpdateStrategy {
+    /// To its end: the leader hands over and is replaced last.
+    Automatic,
+    /// Up to the leader; its Pod is for a person to delete.
+    Supervised,
 }
 
 /// What members are spread over.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::children::names;
 use crate::limits::DEGRADED_AFTER;
-use crate::observed::{ContainerState, Now, Slot};
-use crate::raft_view::{RaftView, quorum};
+use crate::observed::{ContainerState, Now, Pod, Slot};
+use crate::raft_view::{RaftView, ServerView, quorum};
 use crate::reason::Reason;
 use crate::round::{Round, member_of};
 use crate::rules::lost::lost_ids;
@@ -84,13 +84,18 @@ fn ready(
     }
     if let Some(server) = view.servers.iter().find(|server| server.is_voter && !server.is_healthy) {
         let member = member_of(&server.raft_id);
+        let (reason, what) = if is_restarting(round, server) {
+            (Reason::StartingMember, "is being restarted")
+        } else {
+            (Reason::MemberUnhealthy, "is unhealthy")
+        };
         let text = format!(
-            "{member} is unhealthy: {}; {}: tolerates {}",
+            "{member} {what}: {}; {}: tolerates {}",
             unhealthy(view, server),
             quorum_text(view),
             failures(view.failure_tolerance)
         );
-        return verdict(false, Reason::MemberUnhealthy, text);
+        return verdict(false, reason, text);
     }
     if let Some(why) = round.pending.first() {
         return verdict(false, why.reason, why.text.clone());
@@ -105,11 +110,15 @@ fn ready(
         return verdict(false, reason, text);
     }
     if !outdated.is_empty() {
-        let text = format!(
-            "{} still run an older template; rolling is not automatic in this version: delete one of these Pods, wait until all voters are healthy, then the next",
-            outdated.join(", ")
-        );
-        return verdict(false, Reason::RolloutPending, text);
+        let held_back = round.blocked.iter().find(|entry| ["14", "19"].contains(&entry.rule.as_str()));
+        return match held_back {
+            Some(entry) => verdict(false, Reason::named(&entry.reason), entry.message.clone()),
+            None => verdict(
+                false,
+                Reason::RollingOut,
+                format!("an older template is run by {}", outdated.join(", ")),
+            ),
+        };
     }
     // A leader that cannot write to the API server serves all the same.
     let held_back = round.blocked.iter().find(|entry| entry.reason != Reason::PublishingBlocked.as_str());
@@ -126,6 +135,15 @@ fn ready(
     };
     let text = format!("{who} healthy, tolerates {}{even}", failures(view.failure_tolerance));
     verdict(true, Reason::QuorumHealthy, text)
+}
+
+/// Whether a server is away because its Pod is being replaced, by whomever.
+fn is_restarting(round: &Round<'_>, server: &ServerView) -> bool {
+    let ordinal = names::ordinal_of_pod(round.observed.name(), member_of(&server.raft_id));
+    let Some(slot) = ordinal.and_then(|ordinal| round.observed.slots.get(&ordinal)) else { return false };
+    let is_reported = slot.node.as_ref().is_none_or(|node| node.ready);
+    let is_young = |pod: &Pod| pod.deleting || round.now.since(pod.created) < DEGRADED_AFTER;
+    slot.claim.is_some() && is_reported && slot.pod.as_ref().is_none_or(is_young)
 }
 
 fn available(round: &Round<'_>, quorum_missing: Option<&str>) -> Verdict {

@@ -73,6 +73,7 @@ impl fmt::Display for Step {
                 write!(f, "remove {raft_id} ({reason})")
             }
             Self::TransferLeadership { from, to } => write!(f, "transfer leadership from {from} to {to}"),
+            Self::EvictPod { pod } => write!(f, "evict Pod {pod}"),
             Self::DeletePod { pod } => write!(f, "delete Pod {pod}"),
             Self::DeleteClaim { claim } => write!(f, "delete claim {claim}"),
         }

@@ -8,7 +8,7 @@ use crate::round::Round;
 use crate::status::NO_LEADER;
 
 /// Reasons of Ready that a person is told of when they begin.
-const TOLD_AT_ONCE: [Reason; 2] = [Reason::MemberUnhealthy, Reason::RolloutPending];
+const TOLD_AT_ONCE: [Reason; 1] = [Reason::MemberUnhealthy];
 
 /// What a person would want to be told, once.
 pub(crate) fn of(round: &Round<'_>, old: &RaftClusterStatus, new: &RaftClusterStatus) -> Vec<Event> {
@@ -19,6 +19,7 @@ pub(crate) fn of(round: &Round<'_>, old: &RaftClusterStatus, new: &RaftClusterSt
         push(&mut events, false, "Bootstrapped", format!("the cluster has begun; its ID is {id}"));
     }
     leadership(&mut events, old, new);
+    rollout(&mut events, old, new);
     conditions(round, &mut events, old, new);
     for entry in &new.blocked {
         let is_new = !old.blocked.iter().any(|old| old.member == entry.member && old.reason == entry.reason);
@@ -37,6 +38,19 @@ fn leadership(events: &mut Vec<Event>, old: &RaftClusterStatus, new: &RaftCluste
     let Some(leader) = new.leader.as_deref().filter(|leader| *leader != NO_LEADER) else { return };
     if old.leader.as_deref() != Some(leader) {
         push(events, false, "LeaderElected", format!("{leader} leads"));
+    }
+}
+
+/// Begun with the first Pod that is outdated, over with the last.
+fn rollout(events: &mut Vec<Event>, old: &RaftClusterStatus, new: &RaftClusterStatus) {
+    let pending = |status: &RaftClusterStatus| {
+        status.rollout.as_ref().map(|rollout| rollout.pending.clone()).unwrap_or_default()
+    };
+    let (before, now) = (pending(old), pending(new));
+    if before.is_empty() && !now.is_empty() {
+        push(events, false, "RolloutStarted", format!("an older template is run by {}", now.join(", ")));
+    } else if !before.is_empty() && now.is_empty() {
+        push(events, false, "RolloutCompleted", "every Pod runs the current template".to_owned());
     }
 }
 

@@ -93,6 +93,8 @@ pub struct Claim {
     pub deleting: bool,
     /// The UID of its controller, if it has one.
     pub controller_uid: Option<String>,
+    /// The only nodes its volume can be mounted on; none = any, or not known.
+    pub nodes: Option<Vec<String>>,
     /// The storage class named in it; none = none named (the default class, if there is one).
     pub storage_class: Option<String>,
     /// What the operator wrote onto it (K34).
@@ -262,6 +264,8 @@ pub struct Children {
     pub budget: Child,
     /// `minAvailable` of the budget as found.
     pub budget_min_available: Option<i32>,
+    /// What the budget counts, as Kubernetes last wrote it.
+    pub budget_counts: Option<BudgetCounts>,
     /// ServiceAccount `<cluster>-member`.
     pub service_account: Child,
     /// Role `<cluster>-member`.
@@ -276,6 +280,17 @@ pub struct Children {
     pub leader_ports: Vec<(String, i32)>,
     /// Secrets `<cluster>-<n>-tls`.
     pub certificates: BTreeMap<Ordinal, Certificate>,
+}
+
+/// Pods by a disruption budget's own count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BudgetCounts {
+    /// Selected Pods that are ready.
+    pub current_healthy: i32,
+    /// So many must stay ready.
+    pub desired_healthy: i32,
+    /// So many may be evicted now.
+    pub disruptions_allowed: i32,
 }
 
 /// A member's certificate Secret.

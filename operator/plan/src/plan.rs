@@ -100,12 +100,17 @@ pub enum Step {
         /// Decides what else the leader checks.
         reason: RemoveReason,
     },
-    /// Ask the leader to hand over before it is removed.
+    /// Ask the leader to hand over before it is removed or restarted.
     TransferLeadership {
         /// The leader's Raft ID.
         from: String,
         /// The one to lead.
         to: String,
+    },
+    /// Evict a Pod, with UID and resource version: a disruption budget may refuse it (K36).
+    EvictPod {
+        /// Its name.
+        pod: String,
     },
     /// Delete a Pod, with UID and resource version.
     DeletePod {

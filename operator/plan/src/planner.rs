@@ -1,8 +1,8 @@
 //! The rules in their order.
 //!
 //! A rule matches only when its step is feasible now; otherwise it says what holds it back, and the next rule is
-//! tried. Numbers are those of the planner's page and never change; numbers that are missing (3, 4, 9, 11, 14, 15,
-//! 19: recovery, hibernation, claims being deleted, broken members, replacement of the dead, rollout) are not built.
+//! tried. Numbers are those of the planner's page and never change; numbers that are missing (3, 4, 9, 11, 15:
+//! recovery, hibernation, claims being deleted, broken members, replacement of the dead) are not built.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::limits::{LOOK_AGAIN_BLOCKED, LOOK_AGAIN_SETTLED, LOOK_AGAIN_SOON};
 use crate::observed::{Now, Observed};
 use crate::plan::Plan;
 use crate::round::{Round, Verdict};
-use crate::rules::{bootstrap, grow, join, leave, lost, shrink, start, stop};
+use crate::rules::{bootstrap, grow, join, leave, lost, rollout, shrink, start, stop};
 use crate::{status, upkeep};
 
 type Rule = fn(&mut Round<'_>) -> Verdict;
@@ -36,9 +36,11 @@ const STEPS: &[Rule] = &[
     lost::volumes,               // 10
     leave::finish,               // 12
     shrink::mark,                // 13
+    rollout::non_voters,         // 14
     join::wait_for_vote,         // 16
     join::add,                   // 17
     grow::make_slot,             // 18
+    rollout::voters,             // 19
 ];
 
 /// The planner: pure, the same input gives the same output (I7).

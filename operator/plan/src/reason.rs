@@ -79,8 +79,14 @@ reasons! {
     ScalingDown,
     /// The leader hands over before it is removed.
     TransferringLeadership,
-    /// Pods still run an older template; rolling them is not automatic yet.
-    RolloutPending,
+    /// Pods of an older template are replaced, one member at a time.
+    RollingOut,
+    /// A rollout waits: for a member that does not come back, for a node, or for a person.
+    RolloutPaused,
+    /// The disruption budget lets no Pod go now.
+    BlockedByDisruptionBudget,
+    /// With one or two voters a restart stops writes until it is over.
+    RestartingWithoutTolerance,
     /// A step waits for more voters to be healthy.
     WaitingForQuorum,
     /// A voter is not healthy.

@@ -154,9 +154,11 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// A healthy voter to lead in another's place: one that stays, with the longest log.
-    pub(crate) fn successor(&self, leaving: &str) -> Option<&'a ServerView> {
-        let stays = |id: &str| self.wanted().any(|(ordinal, _, claim)| self.raft_id(ordinal, claim) == id);
+    /// A healthy voter to lead in another's place: one that stays and is fit for it, with the longest log.
+    pub(crate) fn successor(&self, leaving: &str, is_fit: impl Fn(&Slot) -> bool) -> Option<&'a ServerView> {
+        let stays = |id: &str| {
+            self.wanted().any(|(ordinal, slot, claim)| self.raft_id(ordinal, claim) == id && is_fit(slot))
+        };
         let servers = self.view()?.servers.iter();
         servers
             .filter(|server| {

@@ -11,7 +11,7 @@ use quorate_crds::{RaftClusterStatus, Rollout};
 use crate::children::{Rendering, member_selector};
 use crate::conditions::{self, Verdicts};
 use crate::events;
-use crate::observed::Now;
+use crate::observed::{Claim, ContainerState, Now, Ordinal, Slot};
 use crate::plan::Event;
 use crate::raft_view::{RaftView, quorum};
 use crate::reason::Reason;
@@ -49,15 +49,20 @@ pub(crate) fn conclude(round: &Round<'_>) -> (RaftClusterStatus, Vec<Event>, boo
     (status, events, quorum_missing.is_some())
 }
 
-/// Pods that run another rendering than the current one; rolling them is not automatic yet.
+/// Members that do not run the current rendering yet: their Pod is of another, or was, and its successor does not run.
 fn outdated(round: &Round<'_>) -> Vec<String> {
     let current = Rendering::of(round.observed).template_hash();
-    round
-        .live()
-        .filter_map(|(_, slot, _)| slot.pod.as_ref())
-        .filter(|pod| !pod.deleting && pod.template_hash.as_deref() != Some(&current))
-        .map(|pod| pod.name.clone())
-        .collect()
+    let status = round.observed.cluster.status.as_ref();
+    let before = status.and_then(|status| status.rollout.as_ref()).map(|rollout| &rollout.pending);
+    let is_outdated = |(ordinal, slot, _): &(Ordinal, &Slot, &Claim)| {
+        let was_outdated = before.is_some_and(|before| before.contains(&round.pod_name(*ordinal)));
+        match &slot.pod {
+            Some(pod) if pod.template_hash.as_deref() != Some(&current) => true,
+            Some(pod) => was_outdated && !matches!(pod.sidecar, ContainerState::Running { .. }),
+            None => was_outdated,
+        }
+    };
+    round.live().filter(is_outdated).map(|(ordinal, _, _)| round.pod_name(ordinal)).collect()
 }
 
 fn voters(view: &RaftView) -> String {
@@ -109,7 +114,7 @@ fn summary(round: &Round<'_>, verdicts: &Verdicts) -> String {
 fn next_thing(round: &Round<'_>, verdicts: &Verdicts) -> Option<String> {
     let pending = round.pending.first().map(|why| why.text.clone());
     let blocked = round.blocked.first().map(|entry| entry.message.clone());
-    let is_for_people = matches!(verdicts.ready.reason, Reason::RolloutPending | Reason::Paused);
+    let is_for_people = verdicts.ready.reason == Reason::Paused;
     pending.or(blocked).or_else(|| is_for_people.then(|| verdicts.ready.message.clone()))
 }
 

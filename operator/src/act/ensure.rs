@@ -263,7 +263,10 @@ where
 }
 
 /// 404 and 409 mean that the object is not the one read any more.
-fn overtaken_or<T>(what: &'static str, answer: Result<T, kube::Error>) -> Result<Acted, RoundError> {
+pub(super) fn overtaken_or<T>(
+    what: &'static str,
+    answer: Result<T, kube::Error>,
+) -> Result<Acted, RoundError> {
     match answer {
         Ok(_) => Ok(Acted::ToItsEnd),
         Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(Acted::Overtaken),

@@ -77,7 +77,7 @@ async fn tell_leader(hands: &Hands<'_>, plan: &Plan) {
                 leader.set_autopilot(settings).await?;
             }
         }
-        leader.report_facts(fact::report(&hands.seen.observed, &plan.facts)).await
+        leader.report_facts(fact::report(&hands.seen.observed, plan)).await
     };
     let result: Result<(), ChangeError> = told.await;
     if let Err(error) = result {

@@ -1,11 +1,12 @@
 //! The one disruptive step of a plan (I1), after its checks.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::{DeleteParams, EvictParams, Preconditions};
 use quorate_plan::plan::{Check, PlannedStep, Step};
 use tracing::info;
 
 use super::{Acted, Hands, ensure};
-use crate::error::RoundError;
+use crate::error::{RoundError, code, words};
 
 /// Checks each precondition live, then does it.
 pub(super) async fn carry_out(hands: &Hands<'_>, planned: &PlannedStep) -> Result<Acted, RoundError> {
@@ -38,6 +39,10 @@ async fn do_it(hands: &Hands<'_>, planned: &PlannedStep) -> Result<Acted, RoundE
         Step::TransferLeadership { from, to } => {
             hands.dial(from).await?.transfer_leadership(to).await?;
         }
+        Step::EvictPod { pod } => {
+            let Some((uid, version)) = preconditions(planned, pod) else { return Ok(Acted::Overtaken) };
+            return evict(hands, pod, uid, version).await;
+        }
         Step::DeletePod { pod } => {
             let Some((uid, version)) = preconditions(planned, pod) else { return Ok(Acted::Overtaken) };
             return ensure::delete::<Pod>(hands, pod, uid, version).await;
@@ -48,6 +53,26 @@ async fn do_it(hands: &Hands<'_>, planned: &PlannedStep) -> Result<Acted, RoundE
         }
     }
     Ok(Acted::ToItsEnd)
+}
+
+/// Asks the API server to let a Pod go; a disruption budget may answer that none may go now (K36).
+async fn evict(hands: &Hands<'_>, pod: &str, uid: &str, resource_version: &str) -> Result<Acted, RoundError> {
+    let delete_options = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: Some(resource_version.to_owned()),
+        }),
+        ..DeleteParams::default()
+    };
+    let parameters = EvictParams { delete_options: Some(delete_options), ..EvictParams::default() };
+    let evicted = hands.place.api::<Pod>(hands.client).evict(pod, &parameters).await;
+    match evicted {
+        Err(error) if code(&error) == Some(429) => {
+            info!(%pod, why = words(&error), "the disruption budget lets no Pod go now");
+            Ok(Acted::Overtaken)
+        }
+        other => ensure::overtaken_or("evicting a Pod", other),
+    }
 }
 
 /// The leader a membership step was decided on; index 0 never matches, so a step without this check is refused.

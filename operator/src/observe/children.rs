@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Client, Resource};
 use quorate_plan::children::names;
-use quorate_plan::observed::{Certificate, Child, Children, Ordinal};
+use quorate_plan::observed::{BudgetCounts, Certificate, Child, Children, Ordinal};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
@@ -85,6 +85,7 @@ pub(super) async fn read(client: &Client, place: &Place, ordinals: &[Ordinal]) -
         leader_lease: owned_opt(place, leader_lease.as_ref().map(|lease| &lease.metadata)),
         budget: owned_opt(place, budget.as_ref().map(|budget| &budget.metadata)),
         budget_min_available: budget.as_ref().and_then(min_available),
+        budget_counts: budget.as_ref().and_then(budget_counts),
         service_account,
         role,
         role_binding: owned_opt(place, role_binding.as_ref().map(|binding| &binding.metadata)),
@@ -147,6 +148,16 @@ fn min_available(budget: &PodDisruptionBudget) -> Option<i32> {
         IntOrString::Int(count) => Some(*count),
         IntOrString::String(_) => None,
     }
+}
+
+/// None until Kubernetes has counted for the budget as it is now.
+fn budget_counts(budget: &PodDisruptionBudget) -> Option<BudgetCounts> {
+    let status = budget.status.as_ref()?;
+    (status.observed_generation == budget.metadata.generation).then_some(BudgetCounts {
+        current_healthy: status.current_healthy,
+        desired_healthy: status.desired_healthy,
+        disruptions_allowed: status.disruptions_allowed,
+    })
 }
 
 fn ports(service: &Service) -> Vec<(String, i32)> {

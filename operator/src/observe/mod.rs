@@ -14,6 +14,7 @@ mod nodes;
 mod obstacles;
 mod pods;
 mod slots;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -68,6 +69,7 @@ pub(crate) async fn observe(
         nodes::storage(client, installation, &cluster),
         nodes::fill(client, installation, &mut slots),
     )?;
+    volumes::fill(client, installation, &place.name, &claims, &mut slots).await?;
     obstacles::fill(client, &place, &mut slots).await;
     let authority = found.authority;
     let dialer = dialer(&cluster, authority.as_ref())?;

@@ -11,7 +11,7 @@ use crate::plan::{Check, Ensure, Event, Fact, FactKind, RemoveReason, Step};
 use crate::raft_view::{RaftView, ServerView};
 use crate::reason::Reason;
 use crate::record::{LeavesBecause, MemberState, keys};
-use crate::round::{Majority, Round, Verdict, claim_check, configuration_check, pod_check, why};
+use crate::round::{Majority, Round, Verdict, claim_check, configuration_check, member_of, pod_check, why};
 use quorate_crds::ClaimPolicy;
 
 /// Rule 12, lowest ordinal first.
@@ -96,7 +96,8 @@ fn remove(
     }
     let checks = vec![configuration_check(view)];
     if view.leader == server.raft_id {
-        return hand_over(round, "12", &member, server, checks);
+        let successor = round.successor(&server.raft_id, |_| true);
+        return hand_over(round, "12", server, successor, "leave", checks);
     }
     let reason = match claim.record.leaves_because {
         Some(LeavesBecause::Lagging) => RemoveReason::Lagging,
@@ -113,21 +114,23 @@ fn remove(
     round.decide(step, checks, why);
 }
 
-/// A leader hands over before it is removed (P9); whoever takes over is a voter that stays.
+/// A leader hands over before it is removed or restarted (P9), to a voter that stays.
 pub(crate) fn hand_over(
     round: &mut Round<'_>,
     rule: &'static str,
-    member: &str,
-    server: &ServerView,
+    leader: &ServerView,
+    successor: Option<&ServerView>,
+    in_order_to: &str,
     checks: Vec<Check>,
 ) {
-    let Some(successor) = round.successor(&server.raft_id) else {
+    let member = member_of(&leader.raft_id);
+    let Some(successor) = successor else {
         let text = format!("{member} leads and nobody healthy can take over: bring another voter back");
         return round.block(rule, Reason::TransferringLeadership, member, text);
     };
-    let text = format!("it leads and is to leave; {} takes over", successor.raft_id);
+    let text = format!("it leads and is to {in_order_to}; {} takes over", successor.raft_id);
     let why = why(rule, Reason::TransferringLeadership, member, text);
-    let step = Step::TransferLeadership { from: server.raft_id.clone(), to: successor.raft_id.clone() };
+    let step = Step::TransferLeadership { from: leader.raft_id.clone(), to: successor.raft_id.clone() };
     round.decide(step, checks, why);
 }
 

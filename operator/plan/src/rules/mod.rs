@@ -5,6 +5,7 @@ pub(crate) mod grow;
 pub(crate) mod join;
 pub(crate) mod leave;
 pub(crate) mod lost;
+pub(crate) mod rollout;
 pub(crate) mod shrink;
 pub(crate) mod start;
 pub(crate) mod stop;

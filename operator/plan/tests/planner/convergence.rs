@@ -136,3 +136,103 @@ fn an_edit_at_any_moment_strands_nothing() {
         }
     }
 }
+
+/// Rounds until Ready, while at most one voter is ever away.
+fn roll(world: &mut World, mut round: impl FnMut(&mut World)) {
+    let mut rounds = 0;
+    while !world.is_ready() {
+        round(world);
+        world.tick();
+        let away =
+            world.group.servers.iter().filter(|(id, member)| member.is_voter && !world.is_up(id)).count();
+        assert!(away <= 1, "{away} voters are away at once");
+        rounds += 1;
+        assert!(rounds < ROUNDS_MAX, "the rollout did not end:\n{}", world.plan());
+    }
+}
+
+fn edit(world: &mut World, image: &str) {
+    world.cluster.spec.sidecar.image = Some(image.to_owned());
+    world.edited();
+}
+
+fn is_rolled_out(world: &World) {
+    let image = world.cluster.spec.sidecar.image.clone().expect("edited");
+    assert_eq!(world.status().rollout.expect("pinned").pending, Vec::<String>::new());
+    let hashes: std::collections::BTreeSet<_> =
+        world.pods.values().map(|pod| pod.template_hash.clone()).collect();
+    assert_eq!(hashes.len(), 1, "one rendering, of {image}");
+}
+
+/// operator.md, "What must be true", 30 and 33: a rollout takes down one voter at a time and ends, after whichever call
+/// the operator dies.
+#[test]
+fn a_rollout_survives_the_operator_after_every_call() {
+    for replicas in [3, 5] {
+        let settled = World::settled("db", replicas);
+        let mut total = 0;
+        for death in 0.. {
+            let mut world = settled.clone();
+            edit(&mut world, "quorate/sidecar:0.2.0");
+            let mut made = 0;
+            roll(&mut world, |world| {
+                let plan = world.plan();
+                let mut calls = if made < death { Calls::at_most(death - made) } else { Calls::unlimited() };
+                world.act(&plan, &mut calls);
+                made += calls.made;
+                if made == death {
+                    world.first_round = true;
+                    made += 1;
+                }
+            });
+            is_rolled_out(&world);
+            total = total.max(death);
+            if made < death {
+                break;
+            }
+        }
+        assert!(total > 10, "a rollout makes {total} calls: too few to mean anything");
+    }
+}
+
+/// I8, I2: reads of Kubernetes that are rounds old never let a rollout take a second voter.
+#[test]
+fn a_rollout_by_old_reads_takes_one_voter_at_a_time() {
+    for lag in 1..4 {
+        let mut world = World::settled("db", 3);
+        edit(&mut world, "quorate/sidecar:0.2.0");
+        let mut seen: Vec<Observed> = Vec::new();
+        let mut round = |world: &mut World| {
+            seen.push(world.look());
+            let old = world.look_with_stale_kubernetes(&seen[seen.len().saturating_sub(1 + lag)]);
+            let plan = plan(&old, world.time());
+            world.act_on(&plan, &mut Calls::unlimited(), old.cluster.metadata.resource_version.as_ref());
+        };
+        roll(&mut world, &mut round);
+        for _ in 0..10 {
+            round(&mut world);
+            world.tick();
+        }
+        world.run_until_ready();
+        is_rolled_out(&world);
+    }
+}
+
+/// operator.md, "What must be true", 30; I10: a second edit, and a change of size, at any moment of a rollout.
+#[test]
+fn an_edit_at_any_moment_of_a_rollout_supersedes_it() {
+    for moment in 0..30 {
+        for size in [1, 3, 5] {
+            let mut world = World::settled("db", 3);
+            edit(&mut world, "quorate/sidecar:0.2.0");
+            for _ in 0..moment {
+                world.round();
+            }
+            edit(&mut world, "quorate/sidecar:0.3.0");
+            world.scale(size);
+            world.run_until_ready();
+            arrive(&world, size);
+            is_rolled_out(&world);
+        }
+    }
+}

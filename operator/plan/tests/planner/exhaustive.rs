@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_crds::{Founder, RaftClusterStatus};
+use quorate_plan::children::Rendering;
 use quorate_plan::children::names::ordinal_of_pod;
 use quorate_plan::observed::{Certificate, Child, Claim, ContainerState, Observed, Pod, PodPhase, Slot};
 use quorate_plan::plan::Check;
-use quorate_plan::raft_view::{RaftView, ServerView, quorum};
+use quorate_plan::raft_view::{MemberAnswer, RaftView, ServerView, quorum};
 use quorate_plan::record::{ClaimRecord, LeavesBecause, MemberState, raft_id};
 use quorate_plan::{Ensure, Now, Ordinal, Plan, Step, plan};
 
@@ -24,6 +25,8 @@ pub(crate) struct Small {
     pub(crate) claim: Option<MemberState>,
     pub(crate) claim_deleting: bool,
     pub(crate) pod: bool,
+    /// That Pod is of an older rendering.
+    pub(crate) outdated: bool,
     pub(crate) server: Server,
 }
 
@@ -50,10 +53,10 @@ pub(crate) fn smalls() -> Vec<Small> {
     let mut all = Vec::new();
     for claim in STATES {
         for claim_deleting in [false, true] {
-            for pod in [false, true] {
+            for (pod, outdated) in [(false, false), (true, false), (true, true)] {
                 for server in SERVERS {
                     if claim.is_some() || !claim_deleting {
-                        all.push(Small { claim, claim_deleting, pod, server });
+                        all.push(Small { claim, claim_deleting, pod, outdated, server });
                     }
                 }
             }
@@ -79,7 +82,8 @@ pub(crate) fn observe(slots: &[Small], replicas: i32, leader: Option<usize>, in_
         let id = raft_id(&format!("db-{number}"), &uid);
         let certificate = Certificate { owner: Child::Ours, raft_id: Some(id.clone()), renewal_due: false };
         observed.children.certificates.insert(ordinal, certificate);
-        observed.slots.insert(ordinal, slot(number, *small, &uid, &id));
+        let current = Rendering::of(&observed).template_hash();
+        observed.slots.insert(ordinal, slot(number, *small, &uid, &id, &current));
         if let Some(server) = server(&id, small.server) {
             servers.push(server);
         }
@@ -100,10 +104,14 @@ pub(crate) fn observe(slots: &[Small], replicas: i32, leader: Option<usize>, in_
             ..RaftView::default()
         })
     });
+    let leader = observed.raft.as_ref().map(|view| view.leader.clone());
+    for answer in observed.slots.values_mut().filter_map(|slot| slot.answer.as_mut()) {
+        answer.leader.clone_from(&leader);
+    }
     observed
 }
 
-fn slot(number: u32, small: Small, uid: &str, id: &str) -> Slot {
+fn slot(number: u32, small: Small, uid: &str, id: &str, current: &str) -> Slot {
     let claim = small.claim.map(|state| Claim {
         name: format!("raft-db-{number}"),
         uid: uid.to_owned(),
@@ -125,15 +133,24 @@ fn slot(number: u32, small: Small, uid: &str, id: &str) -> Slot {
         uid: format!("pod-{number}"),
         resource_version: "8".to_owned(),
         phase: PodPhase::Running,
+        ready: true,
         controller_uid: Some("c0ffee00-0000-4000-8000-000000000001".to_owned()),
         claim_uid: Some(uid.to_owned()),
         raft_id: Some(id.to_owned()),
-        template_hash: Some("old".to_owned()),
+        template_hash: Some(if small.outdated { "old" } else { current }.to_owned()),
+        voter_label: small.server == Server::HealthyVoter && small.claim == Some(MemberState::Member),
         sidecar: ContainerState::Running { since: Now(START) },
         sidecar_ran: true,
         ..Pod::default()
     });
-    Slot { claim, pod, ..Slot::default() }
+    let is_up = small.pod && matches!(small.server, Server::HealthyVoter | Server::NonVoter);
+    let answer = is_up.then(|| MemberAnswer {
+        raft_id: id.to_owned(),
+        incarnation: "0a".repeat(16),
+        cluster_id: Some("5f".repeat(16)),
+        ..MemberAnswer::default()
+    });
+    Slot { claim, pod, answer, ..Slot::default() }
 }
 
 fn server(id: &str, server: Server) -> Option<ServerView> {
@@ -181,14 +198,33 @@ pub(crate) fn check(observed: &Observed, plan: &Plan) {
             assert!(!view.change_in_flight, "I3: a second change");
             has_index(planned.checks.as_slice(), view);
         }
+        Step::EvictPod { pod } => {
+            let view = view.expect("no Pod is taken down without a view");
+            has_index(planned.checks.as_slice(), view);
+            let stays = |check: &Check| matches!(check, Check::ClaimStays { .. });
+            assert!(planned.checks.iter().any(stays), "K33: the claim is looked at live");
+            let slot =
+                observed.slots.values().find(|slot| slot.pod.as_ref().is_some_and(|it| it.name == *pod));
+            assert!(
+                !slot.and_then(|slot| slot.claim.as_ref()).is_some_and(|claim| claim.deleting),
+                "K41: {pod} would not come back"
+            );
+            let id = raft_id_of(observed, pod);
+            let voters = view.voter_count();
+            let healthy = view.voters().filter(|server| server.raft_id != id && server.is_healthy).count();
+            let is_voter = view.server(&id).is_some_and(|server| server.is_voter);
+            assert!(!is_voter || voters <= 2 || healthy >= quorum(voters), "I2: {id} is restarted");
+            assert!(
+                !is_voter || voters == 1 || view.leader != id,
+                "a leader hands over before it is restarted"
+            );
+        }
         Step::DeletePod { pod } => {
             assert!(
                 planned.checks.iter().any(|check| matches!(check, Check::Pod { .. })),
                 "a delete names its Pod"
             );
-            let slot =
-                observed.slots.values().find(|slot| slot.pod.as_ref().is_some_and(|it| it.name == *pod));
-            let id = slot.and_then(|slot| slot.pod.as_ref()?.raft_id.clone()).unwrap_or_default();
+            let id = raft_id_of(observed, pod);
             // Every Pod of these states runs, so it may go only for good (I4).
             assert!(view.is_some(), "no Pod is taken down without a view");
             assert!(!holds(&id), "I4: Pod {pod} goes while {id} is in the configuration");
@@ -205,6 +241,11 @@ pub(crate) fn check(observed: &Observed, plan: &Plan) {
     assert!(!planned.why.rule.is_empty());
     assert!(!planned.why.member.is_empty());
     assert!(!planned.why.text.is_empty());
+}
+
+fn raft_id_of(observed: &Observed, pod: &str) -> String {
+    let slot = observed.slots.values().find(|slot| slot.pod.as_ref().is_some_and(|it| it.name == pod));
+    slot.and_then(|slot| slot.pod.as_ref()?.raft_id.clone()).unwrap_or_default()
 }
 
 fn has_index(checks: &[Check], view: &RaftView) {
@@ -268,6 +309,7 @@ fn every_small_state_gives_a_plan_that_does_no_harm() {
         claim: Some(MemberState::Member),
         claim_deleting: false,
         pod: true,
+        outdated: false,
         server: Server::HealthyVoter,
     };
     let (mut states, mut steps) = (0_u32, 0_u32);

@@ -21,11 +21,12 @@ fn small() -> impl Strategy<Value = Small> {
         6 => Just(Server::HealthyVoter),
         2 => Just(Server::UnhealthyVoter),
     ];
-    (states, prop::bool::weighted(0.1), prop::bool::weighted(0.8), servers).prop_map(
-        |(claim, deleting, pod, server)| Small {
+    (states, prop::bool::weighted(0.1), prop::bool::weighted(0.8), prop::bool::ANY, servers).prop_map(
+        |(claim, deleting, pod, outdated, server)| Small {
             claim,
             claim_deleting: deleting && claim.is_some(),
             pod,
+            outdated,
             server,
         },
     )
@@ -89,6 +90,7 @@ fn a_leader_that_cannot_publish_is_named() {
     let voter = Small {
         claim: Some(MemberState::Member),
         pod: true,
+        outdated: false,
         server: Server::HealthyVoter,
         claim_deleting: false,
     };

@@ -82,7 +82,7 @@ fn each_state_has_its_conditions() {
         ),
         ("all volumes gone", gone, "FFFTT", "Available", "AllMembersLost"),
         ("paused", paused, "FTFFF", "Ready", "Paused"),
-        ("template edited", edited, "FTFFF", "Ready", "RolloutPending"),
+        ("template edited", edited, "FTTFF", "Ready", "RollingOut"),
         ("unschedulable for 90 s", stuck, "FFTTT", "Stalled", "Unschedulable"),
     ];
     for (state, world, expected, type_, why) in table {

@@ -5,7 +5,7 @@
 //! | command | does |
 //! |---|---|
 //! | `cluster NAME replicas=N [settled]` | begins a world; `settled`: runs it until Ready |
-//! | `scale N` · `edit-template` · `pause` · `resume` | edits the resource |
+//! | `scale N` · `pause` · `resume` | edits the resource |
 //! | `delete-pod N` · `delete-claim-and-pod N` · `empty-directory N` | what a person or a fault does |
 //! | `cut N` · `heal` · `obstacle N unschedulable\|image` | nodes and kubelets |
 //! | `no-default-class` · `foreign-claim N` · `lag N ENTRIES` · `joiners-lag ENTRIES` | the surroundings |
@@ -13,6 +13,9 @@
 //! | `lead N` | makes a member the leader |
 //! | `forget` · `leave-behind-nothing` | empties status; forgets the old Raft group |
 //! | `create-anew` | the resource was deleted and made again; its claims were kept |
+//! | `edit-template [IMAGE]` · `supervise` · `cordon N` | another sidecar image; stops before the leader; a node takes no Pods and holds the volume |
+//! | `unready N` · `ready` | the application beside a member fails its probe; all are well again |
+//! | `budget CURRENT DESIRED ALLOWED` | what the disruption budget counts from now on |
 //! | `retain` | sets `whenScaled: Retain` |
 //! | `plan` | prints the whole plan of this moment, without carrying it out |
 //! | `rounds [N] [until=ready]` | carries rounds out; prints steps, what is created and noted, and what waits |
@@ -25,8 +28,8 @@
 use std::fmt::Write as _;
 
 use datadriven::walk;
-use quorate_crds::ClaimPolicy;
-use quorate_plan::observed::{Obstacle, ObstacleKind};
+use quorate_crds::{ClaimPolicy, UpdateStrategy};
+use quorate_plan::observed::{BudgetCounts, Node, Obstacle, ObstacleKind};
 use quorate_plan::record::ClaimRecord;
 use quorate_plan::{Now, Ordinal, Plan};
 
@@ -57,10 +60,28 @@ fn run(world: &mut World, line: &str) -> String {
         "cluster" => return begin(world, &args),
         "scale" => world.scale(i32::try_from(number(0)).expect("a size")),
         "edit-template" => {
-            world.cluster.spec.sidecar.image = Some("quorate/sidecar:0.2.0".to_owned());
+            let image = args.first().copied().unwrap_or("quorate/sidecar:0.2.0");
+            world.cluster.spec.sidecar.image = Some(image.to_owned());
             world.edited();
         }
         "retain" => world.cluster.spec.storage.retention.when_scaled = ClaimPolicy::Retain,
+        "supervise" => {
+            world.cluster.spec.update.strategy = UpdateStrategy::Supervised;
+            world.edited();
+        }
+        "unready" => {
+            world.unready.insert(Ordinal(number(0)));
+        }
+        "ready" => world.unready.clear(),
+        "cordon" => cordon(world, Ordinal(number(0))),
+        "budget" => {
+            let count = |place: usize| i32::try_from(number(place)).expect(line);
+            world.children.budget_counts = Some(BudgetCounts {
+                current_healthy: count(0),
+                desired_healthy: count(1),
+                disruptions_allowed: count(2),
+            });
+        }
         "pause" => {
             world.cluster.metadata.annotations =
                 Some([("quorate.dev/paused".to_owned(), "true".to_owned())].into());
@@ -74,6 +95,7 @@ fn run(world: &mut World, line: &str) -> String {
         }
         "heal" => {
             world.cut.clear();
+            world.nodes.clear();
             world.obstacles.clear();
         }
         "obstacle" => obstacle(world, Ordinal(number(0)), args.get(1).copied().unwrap_or_default()),
@@ -140,6 +162,14 @@ fn obstacle(world: &mut World, ordinal: Ordinal, kind: &str) {
         other => panic!("no such obstacle: {other}"),
     };
     world.obstacles.insert(ordinal, Obstacle { kind, message: message.to_owned(), since: Now(world.now) });
+}
+
+fn cordon(world: &mut World, ordinal: Ordinal) {
+    let name = format!("node-{ordinal}");
+    if let Some(claim) = world.claims.get_mut(&ordinal) {
+        claim.nodes = Some(vec![name.clone()]);
+    }
+    world.nodes.insert(ordinal, Node { name, unschedulable: true, ..Node::default() });
 }
 
 fn foreign_claim(world: &mut World, ordinal: Ordinal) {

@@ -1,4 +1,4 @@
-//! `suite all|check|mutants`: runs the suites one after another, goes on after a failure, and ends with one line
+//! `suite all|check|mutants|kubernetes`: runs the suites one after another, goes on after a failure, and ends with one line
 //! `N passed, N failed` summed over all of them.
 
 use std::process::ExitCode;
@@ -22,12 +22,14 @@ const SIMULATION_FROM: &str = "1";
 
 fn main() -> ExitCode {
     let scope = std::env::args().nth(1).unwrap_or_default();
+    let names: Vec<String> = std::env::args().skip(2).collect();
     let count = match scope.as_str() {
         "check" => check(),
         "all" => all(),
-        "mutants" => part("mutants", || mutants::hunt(&std::env::args().skip(2).collect::<Vec<_>>())),
+        "mutants" => part("mutants", || mutants::hunt(&names)),
+        "kubernetes" => part("Kubernetes", || kubernetes(&names)),
         _ => {
-            eprintln!("usage: suite all | check | mutants [NAME...]");
+            eprintln!("usage: suite all | check | mutants [NAME...] | kubernetes [TEST...]");
             return ExitCode::from(64);
         }
     };
@@ -67,7 +69,7 @@ fn all() -> Count {
         run_counted(&["go", "-C", "tests/bed", "test", "-v", ".", "./cmd/bed"])
     });
     count += part("simulation", simulation);
-    count += part("Kubernetes", kubernetes);
+    count += part("Kubernetes", || kubernetes(&[]));
     count
 }
 
@@ -106,10 +108,11 @@ fn purity() -> Result<Count> {
     Ok(Count::one(true))
 }
 
-/// The tests on a real Kubernetes. Where the bed can't run they are skipped with the reason; in CI that fails.
-fn kubernetes() -> Result<Count> {
-    command(&[&tool(), "missing", "--install"]).status()?;
-    let up = command(&[&tool(), "up"]).status()?;
+/// The tests on a real Kubernetes, all or those whose names contain one of these. Where the bed can't run they are skipped with the reason; in CI that fails.
+fn kubernetes(names: &[String]) -> Result<Count> {
+    let bed_tool = tool();
+    command(&[&bed_tool, "missing", "--install"]).status()?;
+    let up = command(&[&bed_tool, "up"]).status()?;
     if up.code() == Some(SKIPPED) {
         let in_ci = std::env::var_os("CI").is_some();
         return Ok(if in_ci { Count::one(false) } else { Count { skipped: 1, ..Count::default() } });
@@ -119,8 +122,8 @@ fn kubernetes() -> Result<Count> {
     }
     images::load("bed")?;
     say("tests on the bed, a namespace each");
-    let count = run_counted(&[
-        &tool(),
+    let mut words = vec![
+        bed_tool.as_str(),
         "exec",
         "cargo",
         "test",
@@ -133,8 +136,10 @@ fn kubernetes() -> Result<Count> {
         "--nocapture",
         "--test-threads",
         "4",
-    ])?;
-    if count.failed == 0 {
+    ];
+    words.extend(names.iter().map(String::as_str));
+    let count = run_counted(&words)?;
+    if count.failed == 0 && names.is_empty() {
         bed(&["down"])?;
     } else {
         println!("the bed is left up to look around in: `make bed-status`; `make bed-down` removes it");

@@ -145,6 +145,12 @@ impl World {
                 self.group.leader = Some(to.clone());
                 self.group.term += 1;
             }
+            Step::EvictPod { pod } => {
+                let ordinal = self.ordinal(pod);
+                self.may_take_down(ordinal);
+                self.may_restart(ordinal);
+                self.delete_pod(ordinal.0);
+            }
             Step::DeletePod { pod } => {
                 let ordinal = self.ordinal(pod);
                 self.may_take_down(ordinal);
@@ -214,6 +220,22 @@ impl World {
             assert!(!claim.deleting, "I4: Pod {} was taken down while its claim was being deleted", pod.name);
             assert!(claim.record.is_wanted(), "I4: Pod {} was deleted before {id} left", pod.name);
         }
+    }
+
+    /// I2: while a member is away for a moment, the others are a healthy majority, unless that cannot be.
+    fn may_restart(&self, ordinal: Ordinal) {
+        let id = self.pods[&ordinal].raft_id.clone().unwrap_or_default();
+        let voters = self.group.servers.values().filter(|member| member.is_voter).count();
+        let others = self
+            .group
+            .servers
+            .iter()
+            .filter(|(other, member)| member.is_voter && **other != id && self.is_up(other));
+        let is_voter = self.group.servers.get(&id).is_some_and(|member| member.is_voter);
+        assert!(
+            !is_voter || voters <= 2 || others.count() > voters / 2,
+            "I2: {id} was restarted and the rest has no majority"
+        );
     }
 
     fn delete_claim(&mut self, name: &str) {

@@ -32,6 +32,7 @@ fn slot(world: &World, ordinal: Ordinal) -> Slot {
     let mut pod = world.pods.get(&ordinal).cloned();
     if let Some(pod) = &mut pod {
         pod.obstacle = world.obstacles.get(&ordinal).cloned();
+        pod.ready &= !world.unready.contains(&ordinal);
     }
     let node = pod.as_ref().and_then(|pod| pod.node.clone()).map(|name| {
         let known = world.nodes.get(&ordinal).cloned().unwrap_or_default();
