@@ -60,6 +60,16 @@ pub(crate) const RULES: &[Rule] = &[
         "spec.storage.size must be a quantity of at least 1Gi, such as 10Gi: log, state and a snapshot must fit side by side",
     ),
     rule(
+        "spec/autopilot/deadServerLastContactThreshold",
+        "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1m') && duration(self) <= duration('720h')",
+        "spec.autopilot.deadServerLastContactThreshold must be a duration from 1m to 720h, such as 10m",
+    ),
+    rule(
+        "spec/autopilot",
+        "duration(self.deadServerLastContactThreshold) > duration(self.lastContactThreshold)",
+        "spec.autopilot.deadServerLastContactThreshold must be longer than lastContactThreshold: a member would be dead before it is unhealthy",
+    ),
+    rule(
         "spec/autopilot/lastContactThreshold",
         "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('300ms') && duration(self) <= duration('1h')",
         "spec.autopilot.lastContactThreshold must be a duration from 300ms (three heartbeats) to 1h, such as 1s",

@@ -130,7 +130,7 @@ fn bound(schema: &mut Value) {
             at(schema, &format!("spec/template/spec/{list}/*/{field}"))[key] = limit.into();
         }
     }
-    for field in ["lastContactThreshold", "serverStabilizationTime"] {
+    for field in ["lastContactThreshold", "deadServerLastContactThreshold", "serverStabilizationTime"] {
         at(schema, &format!("spec/autopilot/{field}"))["maxLength"] = limits::DURATION_CHARS_MAX.into();
     }
 }

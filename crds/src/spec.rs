@@ -109,6 +109,8 @@ impl Default for RaftClusterSpec {
 pub struct Autopilot {
     /// A member the leader has not heard from for longer is unhealthy, such as "1s".
     pub last_contact_threshold: String,
+    /// A voter the leader has not heard from for longer is dead: a new member takes its place, such as "10m".
+    pub dead_server_last_contact_threshold: String,
     /// A member whose log trails the leader's by more entries for two seconds is unhealthy.
     pub max_trailing_logs: i64,
     /// A new member votes after it was healthy for this long without a break, such as "10s".
@@ -119,6 +121,7 @@ impl Default for Autopilot {
     fn default() -> Self {
         Self {
             last_contact_threshold: "1s".to_owned(),
+            dead_server_last_contact_threshold: "10m".to_owned(),
             max_trailing_logs: 250,
             server_stabilization_time: "10s".to_owned(),
         }

@@ -25,8 +25,10 @@ pub enum Code {
     CannotCreate,
     /// The disk is full or failed.
     Io,
-    /// The data directory belongs to another member, cluster or recovery epoch.
+    /// The data directory belongs to another member or cluster.
     WrongIdentity,
+    /// The data directory is from before a recovery (K18): an old majority must not come back.
+    BeforeRecovery,
 }
 
 impl Code {
@@ -38,7 +40,7 @@ impl Code {
             Self::Unavailable => 69,
             Self::CannotCreate => 73,
             Self::Io => 74,
-            Self::WrongIdentity => 78,
+            Self::WrongIdentity | Self::BeforeRecovery => 78,
         }
     }
 
@@ -51,6 +53,7 @@ impl Code {
             Self::CannotCreate => "CannotCreate",
             Self::Io => "Io",
             Self::WrongIdentity => "WrongIdentity",
+            Self::BeforeRecovery => "BeforeRecovery",
         }
     }
 }

@@ -52,6 +52,12 @@ impl<'a> Sentence<'a> {
         self
     }
 
+    /// How long a voter is silent before another takes its place.
+    pub(crate) fn dead_after(mut self, threshold: &str) -> Self {
+        threshold.clone_into(&mut self.spec.autopilot.dead_server_last_contact_threshold);
+        self
+    }
+
     /// Another storage class than the default.
     pub(crate) fn storage_class(mut self, class: &str) -> Self {
         self.spec.storage.storage_class_name = Some(class.to_owned());
@@ -136,6 +142,17 @@ impl Cluster<'_> {
     /// One member's Pod.
     pub(crate) async fn pod(&self, name: &str) -> Result<Pod> {
         Ok(self.pods.get(name).await?)
+    }
+
+    /// Waits until there is no Pod of this name.
+    pub(crate) async fn wait_gone(&self, name: &str) -> Result<()> {
+        until(&format!("{name} to be gone"), PATIENCE, async || {
+            Ok(match self.pods.get_opt(name).await? {
+                None => Look::Found(()),
+                Some(pod) => Look::NotYet(format!("{:?}", pod.metadata.deletion_timestamp)),
+            })
+        })
+        .await
     }
 
     /// What selects the members' Pods.

@@ -26,5 +26,6 @@ mod kills_the_operator;
 mod loses_a_volume;
 mod loses_the_leader_pod;
 mod refuses_bad_specs;
+mod replaces_a_member;
 mod rolls_out;
 mod tells_the_truth;

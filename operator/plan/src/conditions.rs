@@ -290,10 +290,9 @@ fn degraded(round: &Round<'_>) -> Verdict {
             format!("the volume of {lost} is lost; it leaves and another joins"),
         );
     }
-    if let Some(entry) =
-        round.blocked.iter().find(|entry| entry.reason == Reason::VolumeBeingDeleted.as_str())
-    {
-        return verdict(true, Reason::VolumeBeingDeleted, entry.message.clone());
+    if let Some((ordinal, _, claim)) = round.wanted().find(|(_, _, claim)| claim.deleting) {
+        let text = format!("the volume claim {} of {} is being deleted", claim.name, round.pod_name(ordinal));
+        return verdict(true, Reason::VolumeBeingDeleted, text);
     }
     let Some(view) = round.view() else {
         return if round.is_bootstrapped() {

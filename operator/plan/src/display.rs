@@ -131,8 +131,9 @@ impl fmt::Display for Ensure {
             }
             Self::SetAutopilot(settings) => write!(
                 f,
-                "autopilot: last contact {:?}, trailing {}, stabilization {:?}, min quorum {}",
+                "autopilot: last contact {:?}, dead after {:?}, trailing {}, stabilization {:?}, min quorum {}",
                 settings.last_contact_threshold,
+                settings.dead_server_last_contact_threshold,
                 settings.max_trailing_logs,
                 settings.server_stabilization_time,
                 settings.min_quorum

@@ -12,6 +12,10 @@ pub const HEARD_RECENTLY: Duration = Duration::from_secs(10);
 pub const CATCH_UP_DEADLINE: Duration = Duration::from_mins(10);
 /// How often a catching-up member's progress is noted on its claim: the note is what survives the operator's own restart.
 pub const PROGRESS_NOTE_EVERY: Duration = Duration::from_mins(1);
+/// A volume that no existing node can mount for this long is dead with its node (K49).
+pub const NO_NODE_AFTER: Duration = Duration::from_mins(5);
+/// A newcomer that no node has room for after this long cannot run (K49).
+pub const UNPLACED_AFTER: Duration = Duration::from_mins(5);
 /// At most one member is replaced automatically in this time (K39).
 pub const REPLACEMENT_EVERY: Duration = Duration::from_hours(1);
 /// Trouble younger than this is not called Degraded: a restart is not ill-health (K50).

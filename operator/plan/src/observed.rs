@@ -93,6 +93,8 @@ pub struct Claim {
     pub deleting: bool,
     /// The UID of its controller, if it has one.
     pub controller_uid: Option<String>,
+    /// None of the nodes its volume can be mounted on exists any more.
+    pub is_stranded: bool,
     /// The only nodes its volume can be mounted on; none = any, or not known.
     pub nodes: Option<Vec<String>>,
     /// The storage class named in it; none = none named (the default class, if there is one).

@@ -25,13 +25,8 @@ fn being_deleted(round: &mut Round<'_>, slot: &Slot, claim: &Claim, member: &str
     if !claim.record.is_wanted() {
         return;
     }
-    if slot.pod.as_ref().is_some_and(|pod| !pod.deleting) {
-        let text = format!(
-            "the volume claim {} is being deleted and goes with its Pod: delete Pod {member} to have the member replaced, one member at a time",
-            claim.name
-        );
-        round.block("9", Reason::VolumeBeingDeleted, member, text);
-    } else {
+    // While its Pod runs the claim stays, and the member with it: rule 9 replaces it first.
+    if slot.pod.as_ref().is_none_or(|pod| pod.deleting) {
         let text =
             format!("the volume claim {} and its Pod are going; {member} is replaced afterwards", claim.name);
         round.wait("9", Reason::VolumeBeingDeleted, member, text);

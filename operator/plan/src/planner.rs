@@ -1,8 +1,8 @@
 //! The rules in their order.
 //!
 //! A rule matches only when its step is feasible now; otherwise it says what holds it back, and the next rule is
-//! tried. Numbers are those of the planner's page and never change; numbers that are missing (3, 4, 9, 11, 15:
-//! recovery, hibernation, claims being deleted, broken members, replacement of the dead) are not built.
+//! tried. Numbers are those of the planner's page and never change; numbers that are missing (3, 4: recovery,
+//! hibernation) are not built.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::limits::{LOOK_AGAIN_BLOCKED, LOOK_AGAIN_SETTLED, LOOK_AGAIN_SOON};
 use crate::observed::{Now, Observed};
 use crate::plan::Plan;
 use crate::round::{Round, Verdict};
-use crate::rules::{bootstrap, grow, join, leave, lost, rollout, shrink, start, stop};
+use crate::rules::{bootstrap, broken, grow, join, leave, lost, replace, rollout, shrink, start, stop};
 use crate::{status, upkeep};
 
 type Rule = fn(&mut Round<'_>) -> Verdict;
@@ -22,8 +22,9 @@ const ALWAYS: &[Rule] = &[
     stop::name_conflict, // K45
     stop::publishing,    // K32
     upkeep::ensure,
-    start::members, // E1, before 2: a pause does not stop restarts (K48)
-    stop::paused,   // 2
+    replace::malformed, // 15
+    start::members,     // E1, before 2: a pause does not stop restarts (K48)
+    stop::paused,       // 2
 ];
 
 /// Each of these may decide the one step of the round (I1).
@@ -34,9 +35,11 @@ const STEPS: &[Rule] = &[
     stop::no_view,               // 7
     stop::configuration_changes, // 8
     lost::volumes,               // 10
+    broken::members,             // 11
     leave::finish,               // 12
     shrink::mark,                // 13
     rollout::non_voters,         // 14
+    replace::voters,             // 9, 15
     join::wait_for_vote,         // 16
     join::add,                   // 17
     grow::make_slot,             // 18

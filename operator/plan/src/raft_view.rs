@@ -28,6 +28,7 @@ pub struct RaftView {
 }
 
 /// A server of the configuration as its leader sees it.
+#[allow(clippy::struct_excessive_bools)] // each is an answer of its own
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerView {
     /// Names its data directory.
@@ -44,6 +45,8 @@ pub struct ServerView {
     pub is_healthy: bool,
     /// Why not, in autopilot's words; empty if healthy.
     pub unhealthy_because: String,
+    /// Silent for the whole dead threshold, by the leader's own clock (K55).
+    pub is_dead: bool,
     /// Age of its last acknowledgement at the leader; none before the first in this term.
     pub last_contact: Option<Duration>,
     /// The last entry known to be on its disk.
@@ -80,6 +83,8 @@ pub enum Intent {
 pub struct AutopilotSettings {
     /// Longer without an acknowledgement is unhealthy.
     pub last_contact_threshold: Duration,
+    /// Silent for longer is dead: it is replaced.
+    pub dead_server_last_contact_threshold: Duration,
     /// Trailing by more entries is unhealthy.
     pub max_trailing_logs: u64,
     /// Unbroken health needed for a vote.

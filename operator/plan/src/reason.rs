@@ -73,8 +73,10 @@ reasons! {
     MemberLagging,
     /// A member made no progress for too long.
     DeadlineExceeded,
-    /// A member whose directory is past use is replaced by a new one.
+    /// A member is replaced by a new one: its volume is of no use any more, or a person asked for it.
     ReplacingMember,
+    /// A voter is dead with its node, or was silent for too long: a new member takes its place.
+    DeadVoter,
     /// A member is removed.
     ScalingDown,
     /// The leader hands over before it is removed.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::observed::Now;
+use crate::raft_view::Intent;
 
 /// Annotation keys on claims.
 pub mod keys {
@@ -38,6 +39,8 @@ pub struct ClaimRecord {
     pub raft_id: Option<String>,
     /// The incarnation of that directory.
     pub incarnation: Option<String>,
+    /// What the member is meant to be.
+    pub intent: Intent,
     /// The recovery epoch it belongs to.
     pub recovery_epoch: u64,
     /// Where in its life the member is; none = the claim is not ours.
@@ -88,6 +91,10 @@ pub enum LeavesBecause {
     Lagging,
     /// Its directory was emptied: the claim is kept (K34).
     VolumeLost,
+    /// Its sidecar said that its volume is of no use any more (rule 11): the claim is kept.
+    Broken,
+    /// Another took its place (rules 9 and 15): the claim is kept.
+    Replaced,
 }
 
 impl LeavesBecause {
@@ -97,11 +104,35 @@ impl LeavesBecause {
             Self::ScaleIn => "ScaleIn",
             Self::Lagging => "Lagging",
             Self::VolumeLost => "VolumeLost",
+            Self::Broken => "Broken",
+            Self::Replaced => "Replaced",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::ScaleIn, Self::Lagging, Self::VolumeLost].into_iter().find(|r| r.as_str() == text)
+        let all = [Self::ScaleIn, Self::Lagging, Self::VolumeLost, Self::Broken, Self::Replaced];
+        all.into_iter().find(|reason| reason.as_str() == text)
+    }
+}
+
+/// `Voter`, `ReadReplica`, or `ReplacementFor <raft id> <incarnation>`.
+fn intent_text(intent: &Intent) -> String {
+    match intent {
+        Intent::Voter => "Voter".to_owned(),
+        Intent::ReadReplica => "ReadReplica".to_owned(),
+        Intent::ReplacementFor { raft_id, incarnation } => format!("ReplacementFor {raft_id} {incarnation}"),
+    }
+}
+
+fn parse_intent(text: &str) -> Option<Intent> {
+    let words: Vec<&str> = text.split(' ').collect();
+    match words[..] {
+        ["Voter"] => Some(Intent::Voter),
+        ["ReadReplica"] => Some(Intent::ReadReplica),
+        ["ReplacementFor", raft_id, incarnation] => {
+            Some(Intent::ReplacementFor { raft_id: raft_id.to_owned(), incarnation: incarnation.to_owned() })
+        }
+        _ => None,
     }
 }
 
@@ -137,6 +168,7 @@ impl ClaimRecord {
             cluster_id: text(keys::CLUSTER_ID),
             raft_id: text(keys::RAFT_ID),
             incarnation: text(keys::INCARNATION),
+            intent: text(keys::INTENT).and_then(|text| parse_intent(&text)).unwrap_or_default(),
             recovery_epoch: number(keys::RECOVERY_EPOCH).unwrap_or(0),
             state: annotations.get(keys::MEMBER_STATE).and_then(|s| MemberState::parse(s)),
             leaves_because: annotations.get(keys::LEAVES_BECAUSE).and_then(|s| LeavesBecause::parse(s)),
@@ -156,8 +188,7 @@ impl ClaimRecord {
         put(keys::CLUSTER_ID, self.cluster_id.clone());
         put(keys::RAFT_ID, self.raft_id.clone());
         put(keys::INCARNATION, self.incarnation.clone());
-        // The only intent until read replicas and replacements exist; written from the first release on (K34).
-        put(keys::INTENT, Some("Voter".to_owned()));
+        put(keys::INTENT, Some(intent_text(&self.intent)));
         put(keys::RECOVERY_EPOCH, Some(self.recovery_epoch.to_string()));
         put(keys::MEMBER_STATE, self.state.map(|s| s.as_str().to_owned()));
         put(keys::LEAVES_BECAUSE, self.leaves_because.map(|r| r.as_str().to_owned()));
@@ -195,6 +226,10 @@ mod tests {
             cluster_id: Some("5f".repeat(16)),
             raft_id: Some("db-0-3f2a91c4".to_owned()),
             incarnation: Some("0a".repeat(16)),
+            intent: Intent::ReplacementFor {
+                raft_id: "db-1-c01d77aa".to_owned(),
+                incarnation: "0b".repeat(16),
+            },
             recovery_epoch: 2,
             state: Some(MemberState::Leaving),
             leaves_because: Some(LeavesBecause::Lagging),

@@ -98,6 +98,11 @@ impl<'a> Round<'a> {
         self.slots_in(&[MemberState::Joining, MemberState::Member, MemberState::Leaving])
     }
 
+    /// A new member was begun in this round: one unfinished at a time.
+    pub(crate) fn is_creating(&self) -> bool {
+        self.ensures.iter().any(|ensure| matches!(ensure, Ensure::CreateClaim(_)))
+    }
+
     /// The Raft ID of the directory on this claim: by what is recorded, else by what it must be.
     pub(crate) fn raft_id(&self, ordinal: Ordinal, claim: &Claim) -> String {
         claim.record.raft_id.clone().unwrap_or_else(|| raft_id(&self.pod_name(ordinal), &claim.uid))

@@ -148,7 +148,10 @@ fn budget_needed(round: &Round<'_>, view: &RaftView) -> Option<i32> {
             server.is_some_and(|server| !server.is_voter && counts_soon(view, server, slot.pod.as_ref()))
         })
         .count();
-    i32::try_from(quorum(voters + about_to_vote)).ok()
+    // Shrinking, and when one took another's place: lowered after the label of the one that left is off.
+    let labelled = round.observed.slots.values().filter_map(|slot| slot.pod.as_ref());
+    let labelled = labelled.filter(|pod| pod.voter_label && !pod.deleting).count();
+    i32::try_from(quorum(labelled.max(voters + about_to_vote))).ok()
 }
 
 /// A newcomer that is caught up; once labelled it stays so through half a minute of trouble.
@@ -178,10 +181,13 @@ fn labels(round: &mut Round<'_>, view: &RaftView, needed: Option<i32>) {
     // Raise, then label: until the budget has the higher number, nobody new is counted by it.
     let is_raised = needed.is_none() || round.observed.children.budget_min_available >= needed;
     for (ordinal, slot, found) in round.live().collect::<Vec<_>>() {
-        let (Some(pod), Some(server)) = (&slot.pod, round.server(ordinal, found)) else { continue };
-        if pod.deleting {
+        let Some(pod) = slot.pod.as_ref().filter(|pod| !pod.deleting) else { continue };
+        let Some(server) = round.server(ordinal, found) else {
+            if pod.voter_label {
+                round.ensures.push(label(pod, false, "non-voter"));
+            }
             continue;
-        }
+        };
         let is_wanted = found.record.is_wanted();
         let counts = is_wanted
             && (server.is_voter || (counts_soon(view, server, Some(pod)) && (pod.voter_label || is_raised)));
@@ -221,14 +227,16 @@ fn promotion_event(round: &mut Round<'_>, ordinal: Ordinal, pod: &Pod, server: &
 fn settings(round: &mut Round<'_>, view: &RaftView) {
     let autopilot = &round.spec().autopilot;
     // The schema admits only durations that parse; an unreadable one changes nothing.
-    let (Ok(last_contact_threshold), Ok(server_stabilization_time)) = (
+    let (Ok(last_contact_threshold), Ok(dead_server_last_contact_threshold), Ok(server_stabilization_time)) = (
         quorate_crds::parse_duration(&autopilot.last_contact_threshold),
+        quorate_crds::parse_duration(&autopilot.dead_server_last_contact_threshold),
         quorate_crds::parse_duration(&autopilot.server_stabilization_time),
     ) else {
         return;
     };
     let wanted = AutopilotSettings {
         last_contact_threshold,
+        dead_server_last_contact_threshold,
         max_trailing_logs: u64::try_from(autopilot.max_trailing_logs).unwrap_or_default(),
         server_stabilization_time,
         min_quorum: u32::try_from(round.replicas()).unwrap_or_default(),

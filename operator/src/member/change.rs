@@ -119,6 +119,7 @@ impl Leader {
     pub(crate) async fn set_autopilot(&self, settings: &AutopilotSettings) -> Result<(), ChangeError> {
         let request = v1::SetAutopilotConfigurationRequest {
             last_contact_threshold_ms: Some(millis(settings.last_contact_threshold)),
+            dead_server_last_contact_threshold_ms: Some(millis(settings.dead_server_last_contact_threshold)),
             max_trailing_logs: Some(settings.max_trailing_logs),
             server_stabilization_time_ms: Some(millis(settings.server_stabilization_time)),
             min_quorum: Some(settings.min_quorum),

@@ -47,6 +47,9 @@ pub(super) fn view(view: v1::ViewResponse, settings: &v1::AutopilotConfiguration
         servers,
         settings: AutopilotSettings {
             last_contact_threshold: Duration::from_millis(settings.last_contact_threshold_ms),
+            dead_server_last_contact_threshold: Duration::from_millis(
+                settings.dead_server_last_contact_threshold_ms,
+            ),
             max_trailing_logs: settings.max_trailing_logs,
             server_stabilization_time: Duration::from_millis(settings.server_stabilization_time_ms),
             min_quorum: settings.min_quorum,
@@ -85,6 +88,7 @@ fn server_view(server: v1::Server, id: v1::ServerId, state: Option<&v1::ServerSt
         intent,
         is_healthy: state.is_some_and(|state| state.is_healthy),
         unhealthy_because: state.map_or_else(unknown, |state| state.reason.clone()),
+        is_dead: state.is_some_and(|state| state.is_dead),
         last_contact: state.and_then(|state| state.last_contact_ms).map(Duration::from_millis),
         match_index: state.map_or(0, |state| state.last_index),
         trailing: state.map_or(0, |state| state.trailing),

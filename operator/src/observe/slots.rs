@@ -42,6 +42,7 @@ fn read_claim(claim: &PersistentVolumeClaim) -> Claim {
         deleting: meta.deletion_timestamp.is_some(),
         controller_uid: pods::controller_uid(meta),
         nodes: None,
+        is_stranded: false,
         storage_class: claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()),
         record: meta.annotations.as_ref().map(ClaimRecord::read).unwrap_or_default(),
         obstacle: None,

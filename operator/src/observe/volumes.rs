@@ -1,9 +1,10 @@
-//! Where a member's volume can be mounted: asked only of those that are on a node without room for new Pods (K36).
+//! Where a member's volume can be mounted: asked only where that decides something, of members on a node that takes no
+//! Pods (K36), and of those on none (K49).
 
 use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use kube::Client;
 use kube::api::Api;
 use quorate_plan::children::names;
@@ -28,20 +29,36 @@ pub(super) async fn fill(
     let api: Api<PersistentVolume> = Api::all(client.clone());
     let asked = claims.iter().filter_map(|claim| {
         let ordinal = names::ordinal_of_claim(cluster, claim.metadata.name.as_deref()?)?;
-        let is_asked = slots.get(&ordinal)?.node.as_ref()?.unschedulable;
+        let is_asked = slots.get(&ordinal)?.node.as_ref().is_none_or(|node| node.unschedulable);
         let volume = claim.spec.as_ref()?.volume_name.clone().filter(|_| is_asked)?;
         let api = api.clone();
         Some(async move {
             let found = api.get_opt(&volume).await.map_err(RoundError::api("reading a persistentvolume"))?;
-            Ok::<_, RoundError>((ordinal, found.as_ref().and_then(pinned)))
+            let nodes = found.as_ref().and_then(pinned);
+            let is_stranded = match &nodes {
+                Some(nodes) => !any_exists(client, nodes).await?,
+                None => false,
+            };
+            Ok::<_, RoundError>((ordinal, nodes, is_stranded))
         })
     });
-    for (ordinal, nodes) in try_join_all(asked).await? {
+    for (ordinal, nodes, is_stranded) in try_join_all(asked).await? {
         if let Some(claim) = slots.get_mut(&ordinal).and_then(|slot| slot.claim.as_mut()) {
-            claim.nodes = nodes;
+            (claim.nodes, claim.is_stranded) = (nodes, is_stranded);
         }
     }
     Ok(())
+}
+
+/// Live: absence is never taken from a cache (K33).
+async fn any_exists(client: &Client, names: &[String]) -> Result<bool, RoundError> {
+    let api: Api<Node> = Api::all(client.clone());
+    for name in names {
+        if api.get_metadata_opt(name).await.map_err(RoundError::api("reading a node"))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The nodes a volume names, if it names nodes at all: a volume of a zone can be mounted on many.

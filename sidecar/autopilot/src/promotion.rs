@@ -29,7 +29,7 @@ pub(crate) fn promote(
         let obstacle = own_obstacle(server, input, needed).or_else(|| group_obstacle(input, state, promoted));
         let replaced = replaced(server, state);
         let waits = replaced
-            .filter(|old| !may_be_replaced(old, observer, settings, input))
+            .filter(|old| !may_be_replaced(old))
             .map(|old| BlockedReason::WaitsForReplaced { old: old.id.clone() });
         match waits.or(obstacle) {
             Some(reason) => blocked.push((server.id.clone(), reason)),
@@ -66,10 +66,8 @@ fn replaced<'a>(server: &ServerState, state: &'a State) -> Option<&'a ServerStat
 
 /// Whether its vote may go to its replacement: it is declared to go, gone, or dead, that is silent for the whole
 /// threshold as this leader knows (K15). A demoted one has no vote to hand over and stays until the operator removes it.
-fn may_be_replaced(old: &ServerState, observer: &Observer, settings: &Settings, input: &Input) -> bool {
-    let silence = old.stats.last_contact.unwrap_or_else(|| observer.age(input.now));
-    let is_dead = silence > settings.dead_server_last_contact_threshold;
-    old.role.has_vote() && (matches!(old.status, NodeStatus::Left | NodeStatus::Failed) || is_dead)
+fn may_be_replaced(old: &ServerState) -> bool {
+    old.role.has_vote() && (matches!(old.status, NodeStatus::Left | NodeStatus::Failed) || old.is_dead)
 }
 
 /// Read replicas never vote (A31).

@@ -36,6 +36,7 @@ pub fn round(observer: &mut Observer, settings: &Settings, input: &Input) -> Rou
             role: role(input, &server.id, server.suffrage),
             intent: server.intent.clone(),
             status,
+            is_dead: silence(observer, input, stats.as_ref()) > settings.dead_server_last_contact_threshold,
             stats: stats.unwrap_or(NEVER_HEARD),
             health: observer.judge(&server.id, input.now, sample),
         });
@@ -89,6 +90,11 @@ fn role(input: &Input, id: &ServerId, suffrage: Suffrage) -> ServerRole {
         }
         Suffrage::Voter | Suffrage::Incoming | Suffrage::Outgoing => ServerRole::Voter,
     }
+}
+
+/// For how long nothing was heard, as far as this leader can know (K55).
+fn silence(observer: &Observer, input: &Input, stats: Option<&Stats>) -> std::time::Duration {
+    stats.and_then(|stats| stats.last_contact).unwrap_or_else(|| observer.age(input.now))
 }
 
 /// The own server always hears itself.

@@ -57,6 +57,8 @@ pub struct ServerState {
     pub intent: Intent,
     /// Whether it runs, as far as anybody knows.
     pub status: NodeStatus,
+    /// It was silent for the whole dead threshold; one that was never heard under this leader is silent since it leads.
+    pub is_dead: bool,
     /// Its progress; the contact's age grows while nothing new is heard.
     pub stats: Stats,
     /// Whether it is well.

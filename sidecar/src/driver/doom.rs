@@ -72,6 +72,9 @@ impl Doom {
 /// The failure a storage error means.
 pub(crate) fn storage_failure(error: &StoreError) -> Failure {
     let code = match error.exit_code() {
+        quorate_store::EXIT_WRONG_IDENTITY if matches!(error, StoreError::BeforeRecovery { .. }) => {
+            Code::BeforeRecovery
+        }
         quorate_store::EXIT_CORRUPT => Code::CorruptData,
         quorate_store::EXIT_UNAVAILABLE => Code::Unavailable,
         quorate_store::EXIT_CANNOT_CREATE => Code::CannotCreate,

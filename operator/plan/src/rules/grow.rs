@@ -43,6 +43,9 @@ pub(crate) fn make_slot(round: &mut Round<'_>) -> Verdict {
 
 /// What has to be done first.
 fn unfinished(round: &Round<'_>) -> Option<String> {
+    if round.is_creating() {
+        return Some("another was begun".to_owned());
+    }
     if let Some(lost) = lost_ids(round).first() {
         return Some(format!("{lost} has left"));
     }
@@ -55,7 +58,7 @@ fn unfinished(round: &Round<'_>) -> Option<String> {
 }
 
 /// Without claim and without Pod: a claim is made only when no Pod of its slot exists (K35).
-fn lowest_free(round: &Round<'_>) -> Option<Ordinal> {
+pub(crate) fn lowest_free(round: &Round<'_>) -> Option<Ordinal> {
     (0..ORDINALS_MAX).map(Ordinal).find(|ordinal| {
         let slot = round.observed.slots.get(ordinal);
         slot.is_none_or(|slot| slot.claim.is_none() && slot.pod.is_none())

@@ -4,7 +4,7 @@
 //! stop waiting: a member that makes no progress at all starts over on a new volume.
 
 use crate::children::names;
-use crate::limits::{CATCH_UP_DEADLINE, PROGRESS_NOTE_EVERY, REPLACEMENT_EVERY};
+use crate::limits::{CATCH_UP_DEADLINE, PROGRESS_NOTE_EVERY};
 use crate::observed::{Claim, ContainerState, Ordinal, Slot};
 use crate::plan::{Ensure, Step};
 use crate::raft_view::{Intent, RaftView, ServerView};
@@ -12,8 +12,9 @@ use crate::reason::Reason;
 use crate::record::{LeavesBecause, MemberState, Progress, keys};
 use crate::round::{Round, Verdict, configuration_check, why};
 use crate::rules::bootstrap::note_incarnation;
+use crate::rules::replace::replaced_lately;
 use crate::rules::shrink::note_leaving;
-use crate::words::{about, unhealthy, wait_secs};
+use crate::words::{about, age, unhealthy, wait_secs};
 
 /// So many members in a row that never caught up are a matter for a person.
 const LAGGARDS_MAX: usize = 2;
@@ -99,19 +100,19 @@ fn start_over(round: &mut Round<'_>, claim: &Claim, member: &str) {
     let laggards: Vec<_> = round
         .slots_in(&[MemberState::Retired])
         .filter(|(_, _, claim)| claim.record.leaves_because == Some(LeavesBecause::Lagging))
-        .map(|(_, _, claim)| (claim.name.as_str(), claim.record.retired_at))
+        .map(|(_, _, claim)| claim.name.as_str())
         .collect();
     if laggards.len() >= LAGGARDS_MAX {
-        let names: Vec<_> = laggards.iter().map(|(name, _)| *name).collect();
         let text = format!(
             "{member} has made no progress for 10 min, as {} before: find out why (`kubectl logs {member} -c quorate-sidecar`), then delete those claims to let it start over",
-            names.join(" and ")
+            laggards.join(" and ")
         );
         return round.block("16", Reason::DeadlineExceeded, member, text);
     }
-    if laggards.iter().any(|(_, at)| at.is_some_and(|at| round.now.since(at) < REPLACEMENT_EVERY)) {
+    if let Some((name, since)) = replaced_lately(round) {
         let text = format!(
-            "{member} has made no progress for 10 min; another member was started over within the hour, so it waits"
+            "{member} has made no progress for 10 min; {name} was replaced {} ago, and at most one is replaced an hour, so it waits",
+            age(since)
         );
         return round.block("16", Reason::MemberLagging, member, text);
     }
@@ -166,8 +167,9 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
                 round.wait("17", Reason::VolumeLost, &member, text);
             }
             Some(incarnation) => {
-                let joiner =
-                    Joiner { ordinal, raft_id, incarnation: incarnation.clone(), versions: answer.versions };
+                let intent = intent(view, claim);
+                let incarnation = incarnation.clone();
+                let joiner = Joiner { ordinal, raft_id, incarnation, versions: answer.versions, intent };
                 return add_non_voter(round, view, joiner, "its Pod runs and it is not in the configuration");
             }
         }
@@ -181,15 +183,24 @@ struct Joiner {
     raft_id: String,
     incarnation: String,
     versions: (u32, u32),
+    intent: Intent,
+}
+
+/// As its claim says; who was to replace one that is gone is simply a member.
+fn intent(view: &RaftView, claim: &Claim) -> Intent {
+    match &claim.record.intent {
+        Intent::ReplacementFor { raft_id, .. } if !view.holds(raft_id) => Intent::Voter,
+        other => other.clone(),
+    }
 }
 
 fn add_non_voter(round: &mut Round<'_>, view: &RaftView, joiner: Joiner, text: &str) -> Verdict {
-    let Joiner { ordinal, raft_id, incarnation, versions } = joiner;
+    let Joiner { ordinal, raft_id, incarnation, versions, intent } = joiner;
     let observed = round.observed;
     let domain = &round.spec().cluster_domain;
     let address = names::address(observed.name(), observed.namespace(), domain, ordinal);
     let why = why("17", Reason::AddingMember, &round.pod_name(ordinal), text);
-    let step = Step::AddNonVoter { raft_id, incarnation, address, intent: Intent::Voter, versions };
+    let step = Step::AddNonVoter { raft_id, incarnation, address, intent, versions };
     let checks = vec![configuration_check(view)];
     round.decide(step, checks, why)
 }

@@ -8,7 +8,7 @@
 
 use crate::observed::{Claim, Ordinal, Slot};
 use crate::plan::{Check, Ensure, Event, Fact, FactKind, RemoveReason, Step};
-use crate::raft_view::{RaftView, ServerView};
+use crate::raft_view::{Intent, RaftView, ServerView};
 use crate::reason::Reason;
 use crate::record::{LeavesBecause, MemberState, keys};
 use crate::round::{Majority, Round, Verdict, claim_check, configuration_check, member_of, pod_check, why};
@@ -17,7 +17,10 @@ use quorate_crds::ClaimPolicy;
 /// Rule 12, lowest ordinal first.
 pub(crate) fn finish(round: &mut Round<'_>) -> Verdict {
     let Some(view) = round.view() else { return Verdict::Next };
-    retire_removed(round, view);
+    if retire_removed(round, view) {
+        // Other rules would still count it.
+        return Verdict::End;
+    }
     for (ordinal, slot, claim) in round.slots_in(&[MemberState::Leaving]).collect::<Vec<_>>() {
         match round.server(ordinal, claim) {
             Some(server) => remove(round, view, ordinal, slot, claim, server),
@@ -32,11 +35,12 @@ pub(crate) fn finish(round: &mut Round<'_>) -> Verdict {
 }
 
 /// A member whose ID left the committed configuration by another way is set aside: its directory is past use (K19).
-fn retire_removed(round: &mut Round<'_>, view: &RaftView) {
+fn retire_removed(round: &mut Round<'_>, view: &RaftView) -> bool {
+    let mut is_any = false;
     for (ordinal, _, claim) in round.slots_in(&[MemberState::Member]).collect::<Vec<_>>() {
         let raft_id = round.raft_id(ordinal, claim);
         // `Member` was noted only after a committed configuration held the ID.
-        if !view.holds(&raft_id) && !claim.deleting {
+        if !view.holds(&raft_id) {
             let member = round.pod_name(ordinal);
             round.wait(
                 "12",
@@ -44,9 +48,15 @@ fn retire_removed(round: &mut Round<'_>, view: &RaftView) {
                 &member,
                 format!("{raft_id} left the configuration; its claim is set aside"),
             );
-            retire(round, claim, LeavesBecause::VolumeLost);
+            let is_replaced = round.observed.slots.values().filter_map(|slot| slot.claim.as_ref()).any(|other| {
+                matches!(&other.record.intent, Intent::ReplacementFor { raft_id: old, .. } if *old == raft_id)
+            });
+            let because = if is_replaced { LeavesBecause::Replaced } else { LeavesBecause::VolumeLost };
+            retire(round, claim, because);
+            is_any = true;
         }
     }
+    is_any
 }
 
 fn retire(round: &mut Round<'_>, claim: &Claim, because: LeavesBecause) {
@@ -101,7 +111,13 @@ fn remove(
     }
     let reason = match claim.record.leaves_because {
         Some(LeavesBecause::Lagging) => RemoveReason::Lagging,
-        Some(LeavesBecause::ScaleIn | LeavesBecause::VolumeLost) | None => RemoveReason::ScaleIn,
+        Some(
+            LeavesBecause::ScaleIn
+            | LeavesBecause::VolumeLost
+            | LeavesBecause::Broken
+            | LeavesBecause::Replaced,
+        )
+        | None => RemoveReason::ScaleIn,
     };
     let text = if server.is_voter {
         format!("it leaves; without it {left}")

@@ -18,6 +18,7 @@ use crate::raft_view::{RaftView, ServerView, quorum};
 use crate::reason::Reason;
 use crate::round::{Round, Verdict, configuration_check, pod_check, why};
 use crate::rules::leave::hand_over;
+use crate::rules::shrink::members_counted;
 use crate::words::{age, unhealthy};
 
 /// With so few voters nobody can be taken down without an outage: it is announced (I2).
@@ -74,7 +75,7 @@ fn replace(round: &mut Round<'_>, rule: &'static str, is_ours: fn(Option<&Server
     let mut outdated: Vec<_> =
         members.iter().copied().filter(|member| member.is_outdated(&current)).collect();
     // Those that are more than asked for leave first: one may have been marked in this very round.
-    if outdated.is_empty() || round.wanted().count() > round.replicas() {
+    if outdated.is_empty() || members_counted(round) > round.replicas() {
         return Verdict::Next;
     }
     outdated.sort_by_key(|member| {

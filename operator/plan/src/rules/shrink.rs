@@ -12,6 +12,7 @@ use crate::raft_view::RaftView;
 use crate::reason::Reason;
 use crate::record::{LeavesBecause, MemberState, keys};
 use crate::round::{Majority, Round, Verdict};
+use crate::rules::replace::takes_a_place;
 
 /// How soon a slot goes; the least goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,13 +28,14 @@ enum Standing {
 pub(crate) fn mark(round: &mut Round<'_>) -> Verdict {
     let Some(view) = round.view() else { return Verdict::Next };
     let wanted: Vec<_> = round.wanted().collect();
-    if wanted.len() <= round.replicas() {
+    let counted = members_counted(round);
+    if counted <= round.replicas() {
         return Verdict::Next;
     }
     if let Some((ordinal, _, _)) = round.slots_in(&[MemberState::Leaving]).next() {
         let member = round.pod_name(ordinal);
         let text =
-            format!("{} members more than asked for; {member} leaves first", wanted.len() - round.replicas());
+            format!("{} members more than asked for; {member} leaves first", counted - round.replicas());
         round.wait("13", Reason::ScalingDown, &member, text);
         return Verdict::Next;
     }
@@ -50,10 +52,15 @@ pub(crate) fn mark(round: &mut Round<'_>) -> Verdict {
             return Verdict::Next;
         }
     }
-    let text = format!("{member} is to leave: {} members, {} asked for", wanted.len(), round.replicas());
+    let text = format!("{member} is to leave: {counted} members, {} asked for", round.replicas());
     round.wait("13", Reason::ScalingDown, &member, text);
     note_leaving(round, claim, LeavesBecause::ScaleIn);
     Verdict::Next
+}
+
+/// The wanted members, less those that only take the place of one that is on its way out.
+pub(crate) fn members_counted(round: &Round<'_>) -> usize {
+    round.wanted().filter(|(_, _, claim)| !takes_a_place(round, claim)).count()
 }
 
 /// Marks a slot; never undone (K34).

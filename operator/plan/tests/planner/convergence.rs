@@ -236,3 +236,48 @@ fn an_edit_at_any_moment_of_a_rollout_supersedes_it() {
         }
     }
 }
+
+/// operator.md, "What must be true", 27 and 33: a dead voter is replaced, and one whose claim is being deleted, after
+/// whichever call the operator dies; the majority is never given up for it.
+#[test]
+fn a_replacement_survives_the_operator_after_every_call() {
+    let faults: [fn(&mut World); 3] = [
+        |world| {
+            world.cut.insert(quorate_plan::Ordinal(1));
+            (0..700).for_each(|_| world.tick());
+        },
+        |world| world.delete_claim_only(1),
+        |world| world.exit(1, 65, "CorruptData"),
+    ];
+    for fault in faults {
+        let mut broken = World::settled("db", 3);
+        fault(&mut broken);
+        for death in 0.. {
+            let mut world = broken.clone();
+            let mut made = 0;
+            for rounds in 0.. {
+                let is_over = !world.group.servers.contains_key(&broken.raft_id(1)) && world.is_ready();
+                if is_over {
+                    break;
+                }
+                let plan = world.plan();
+                let mut calls = if made < death { Calls::at_most(death - made) } else { Calls::unlimited() };
+                world.act(&plan, &mut calls);
+                made += calls.made;
+                if made == death {
+                    world.first_round = true;
+                    made += 1;
+                }
+                world.tick();
+                assert!(world.majority_up_without(None), "the majority was given up:\n{plan}");
+                assert!(rounds < ROUNDS_MAX, "died after call {death}, never over:\n{plan}");
+            }
+            assert_eq!(world.group.servers.len(), 3);
+            assert!(world.group.servers.values().all(|member| member.is_voter));
+            if made < death {
+                assert!(death > 10, "a replacement makes {death} calls: too few to mean anything");
+                break;
+            }
+        }
+    }
+}

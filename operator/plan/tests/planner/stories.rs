@@ -7,6 +7,8 @@
 //! | `cluster NAME replicas=N [settled]` | begins a world; `settled`: runs it until Ready |
 //! | `scale N` · `pause` · `resume` | edits the resource |
 //! | `delete-pod N` · `delete-claim-and-pod N` · `empty-directory N` | what a person or a fault does |
+//! | `out-of-service N` · `strand N` · `ask-to-replace N` · `delete-claim N` | what makes a member be replaced |
+//! | `exit N CODE [REASON]` | the sidecar ended with this code, and its Pod waits to start it again |
 //! | `cut N` · `heal` · `obstacle N unschedulable\|image` | nodes and kubelets |
 //! | `no-default-class` · `foreign-claim N` · `lag N ENTRIES` · `joiners-lag ENTRIES` | the surroundings |
 //! | `lose-everything` | deletes every claim and Pod |
@@ -73,6 +75,21 @@ fn run(world: &mut World, line: &str) -> String {
             world.unready.insert(Ordinal(number(0)));
         }
         "ready" => world.unready.clear(),
+        "out-of-service" => {
+            let name = format!("node-{}", number(0));
+            world.nodes.insert(Ordinal(number(0)), Node { name, out_of_service: true, ..Node::default() });
+        }
+        "strand" => {
+            if let Some(claim) = world.claims.get_mut(&Ordinal(number(0))) {
+                claim.is_stranded = true;
+            }
+        }
+        "ask-to-replace" => {
+            let asked = format!("db-{}@{}", number(0), world.raft_id(number(0)));
+            world.cluster.metadata.annotations = Some([("quorate.dev/replace".to_owned(), asked)].into());
+        }
+        "delete-claim" => world.delete_claim_only(number(0)),
+        "exit" => world.exit(number(0), number(1), args.get(2).copied().unwrap_or("CorruptData")),
         "cordon" => cordon(world, Ordinal(number(0))),
         "budget" => {
             let count = |place: usize| i32::try_from(number(place)).expect(line);

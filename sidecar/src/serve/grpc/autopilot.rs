@@ -156,7 +156,7 @@ fn leader_last(state: &State) -> u64 {
 }
 
 fn server_state(conclusion: &Conclusion, server: &ServerState, leader_last: u64) -> v1::ServerState {
-    let (state, settings) = (&conclusion.state, &conclusion.settings);
+    let state = &conclusion.state;
     let suffrage = if server.role.has_vote() { v1::Suffrage::Voter } else { v1::Suffrage::NonVoter };
     let intent = shape::wire_intent(&server.intent);
     let healthy_for = server.health.healthy_for(state.at);
@@ -182,10 +182,7 @@ fn server_state(conclusion: &Conclusion, server: &ServerState, leader_last: u64)
         last_index: server.stats.last.index.0,
         last_term: server.stats.last.term.0,
         trailing: leader_last.saturating_sub(server.stats.last.index.0),
-        is_dead: server
-            .stats
-            .last_contact
-            .is_some_and(|contact| contact > settings.dead_server_last_contact_threshold),
+        is_dead: server.is_dead,
         snapshot: server.stats.snapshot.map(|snapshot| v1::SnapshotProgress {
             bytes_sent: snapshot.sent_bytes,
             bytes_total: snapshot.total_bytes,

@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod as KubePod};
 use quorate_plan::observed::{Certificate, Child, Claim, Now, Pod};
-use quorate_plan::plan::{Applied, Check};
+use quorate_plan::plan::{Applied, Check, FactKind};
+use quorate_plan::raft_view::Intent;
 use quorate_plan::record::ClaimRecord;
 use quorate_plan::{Ensure, Ordinal, Plan, PlannedStep, Step, children};
 
@@ -51,6 +52,8 @@ impl World {
             return;
         }
         self.quorum_missing_before = plan.is_quorum_missing;
+        let left = plan.facts.iter().filter(|fact| fact.kind == FactKind::Left);
+        self.left = left.map(|fact| fact.raft_id.clone()).collect();
         for ensure in &plan.ensures {
             if !calls.take() {
                 return;
@@ -120,7 +123,7 @@ impl World {
             Step::Bootstrap { pod, cluster_id, raft_id, incarnation } => {
                 self.bootstrap(pod, cluster_id, raft_id, incarnation);
             }
-            Step::AddNonVoter { raft_id, incarnation, address, .. } => {
+            Step::AddNonVoter { raft_id, incarnation, address, intent, .. } => {
                 if self.group.in_flight {
                     return;
                 }
@@ -131,6 +134,7 @@ impl World {
                     incarnation: incarnation.clone(),
                     address: address.clone(),
                     is_voter: false,
+                    intent: intent.clone(),
                     healthy_since: None,
                     heard: None,
                     trailing: self.group.joiners_trail,
@@ -183,6 +187,7 @@ impl World {
             incarnation: incarnation.to_owned(),
             address,
             is_voter: true,
+            intent: Intent::Voter,
             healthy_since: None,
             heard: None,
             trailing: 0,

@@ -1,6 +1,6 @@
 //! The API server and the kubelets of the small world.
 
-use quorate_plan::observed::{ContainerState, Now, PodPhase};
+use quorate_plan::observed::{ContainerState, Exit, Now, PodPhase};
 use quorate_plan::{Ordinal, record};
 
 use super::{Disk, World};
@@ -86,12 +86,31 @@ impl World {
 
     /// `kubectl delete pvc`, and the Pod with it.
     pub(crate) fn delete_claim_and_pod(&mut self, ordinal: u32) {
+        self.delete_claim_only(ordinal);
+        self.delete_pod(ordinal);
+    }
+
+    /// `kubectl delete pvc`: it stays while its Pod runs.
+    pub(crate) fn delete_claim_only(&mut self, ordinal: u32) {
         let version = self.version();
         if let Some(claim) = self.claims.get_mut(&Ordinal(ordinal)) {
             claim.deleting = true;
             claim.resource_version = version;
         }
-        self.delete_pod(ordinal);
+    }
+
+    /// A sidecar ends by itself, with its termination message.
+    pub(crate) fn exit(&mut self, ordinal: u32, code: u32, reason: &str) {
+        let exit = Exit {
+            code: i32::try_from(code).expect("small"),
+            message: format!("{{\"code\":{code},\"reason\":\"{reason}\"}}"),
+            at: Now(self.now),
+        };
+        if let Some(pod) = self.pods.get_mut(&Ordinal(ordinal)) {
+            pod.sidecar = ContainerState::Waiting { reason: "CrashLoopBackOff".to_owned() };
+            pod.last_exit = Some(exit);
+            pod.ready = false;
+        }
     }
 
     /// `rm -rf` inside the volume, and a restart.

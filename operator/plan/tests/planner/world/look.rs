@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_plan::observed::{Node, Observed, Slot};
-use quorate_plan::raft_view::{Intent, MemberAnswer, RaftView, ServerView, quorum};
+use quorate_plan::raft_view::{MemberAnswer, RaftView, ServerView, quorum};
 use quorate_plan::{Now, Ordinal};
 
 use super::World;
@@ -80,9 +80,10 @@ fn view(world: &World) -> Option<RaftView> {
                 incarnation: member.incarnation.clone(),
                 address: member.address.clone(),
                 is_voter: member.is_voter,
-                intent: Intent::Voter,
+                intent: member.intent.clone(),
                 is_healthy,
                 unhealthy_because: if is_healthy { String::new() } else { "not heard".to_owned() },
+                is_dead: world.is_dead(member),
                 last_contact: member.heard.map(|at| Duration::from_secs(world.now - at)),
                 match_index: 1_000 - member.trailing.min(1_000),
                 trailing: member.trailing,

@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) refused: BTreeMap<Ordinal, String>,
     /// Pods of these slots do not start.
     pub(crate) obstacles: BTreeMap<Ordinal, quorate_plan::observed::Obstacle>,
+    /// Raft IDs that the leader was told leave.
+    pub(crate) left: std::collections::BTreeSet<String>,
     /// Members whose Pod is not ready though its sidecar is: the application beside it fails.
     pub(crate) unready: std::collections::BTreeSet<Ordinal>,
     pub(crate) quorum_missing_before: bool,
@@ -88,6 +90,7 @@ impl World {
             nodes: BTreeMap::new(),
             refused: BTreeMap::new(),
             obstacles: BTreeMap::new(),
+            left: std::collections::BTreeSet::new(),
             unready: std::collections::BTreeSet::new(),
             quorum_missing_before: false,
             bootstraps: 0,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_plan::Ordinal;
-use quorate_plan::raft_view::{AutopilotSettings, quorum};
+use quorate_plan::raft_view::{AutopilotSettings, Intent, quorum};
 
 use super::World;
 
@@ -13,6 +13,7 @@ pub(crate) struct Member {
     pub(crate) incarnation: String,
     pub(crate) address: String,
     pub(crate) is_voter: bool,
+    pub(crate) intent: Intent,
     /// Since when it is healthy without a break.
     pub(crate) healthy_since: Option<u64>,
     /// When the leader last heard it.
@@ -94,16 +95,42 @@ impl World {
     fn promote(&mut self) {
         let needed = self.group.settings.server_stabilization_time.as_secs();
         let now = self.now;
-        let stable = self.group.servers.iter_mut().find(|(_, member)| {
+        let stable = self.group.servers.iter().find(|(_, member)| {
             !member.is_voter
                 && member.trailing <= 250
                 && member.healthy_since.is_some_and(|since| now - since >= needed)
+                && self.replaced_by(member).is_none_or(|old| self.may_be_replaced(old))
         });
-        if let Some((id, member)) = stable {
-            member.is_voter = true;
-            let change = format!("promote {id}");
-            self.changed(change);
+        let Some((id, old)) = stable.map(|(id, member)| (id.clone(), self.replaced_by(member).cloned()))
+        else {
+            return;
+        };
+        let member = self.group.servers.get_mut(&id).expect("just found");
+        (member.is_voter, member.intent) = (true, Intent::Voter);
+        match old {
+            Some(old) => {
+                self.group.servers.remove(&old);
+                self.changed(format!("replace {old} by {id}"));
+            }
+            None => self.changed(format!("promote {id}")),
         }
+    }
+
+    /// The server of the configuration whose vote a newcomer is to take.
+    fn replaced_by(&self, member: &Member) -> Option<&String> {
+        let Intent::ReplacementFor { raft_id, .. } = &member.intent else { return None };
+        self.group.servers.get_key_value(raft_id).map(|(id, _)| id)
+    }
+
+    /// Only of one that is dead, or that the operator declared to leave (K15).
+    fn may_be_replaced(&self, old: &String) -> bool {
+        self.left.contains(old) || self.group.servers.get(old).is_some_and(|old| self.is_dead(old))
+    }
+
+    /// Silent for the whole dead threshold.
+    pub(crate) fn is_dead(&self, member: &Member) -> bool {
+        let threshold = self.group.settings.dead_server_last_contact_threshold.as_secs();
+        member.heard.is_some_and(|at| self.now - at > threshold)
     }
 
     /// A change was accepted; it is committed a second later.
