@@ -38,7 +38,7 @@ use crate::status::RaftClusterStatus;
         name = "Health",
         type_ = "string",
         json_path = ".status.health",
-        description = "Starting, Healthy, Degraded, Unavailable or Unknown."
+        description = "Starting, Healthy, Degraded, Unavailable, Hibernated or Unknown."
     ),
     printcolumn(
         name = "Voters",
@@ -73,6 +73,8 @@ pub struct RaftClusterSpec {
     pub autopilot: Autopilot,
     /// The DNS domain of the Kubernetes cluster; part of every member's address and therefore fixed.
     pub cluster_domain: String,
+    /// Stops every Pod and keeps the volumes; false wakes the cluster with the same data and members.
+    pub hibernate: bool,
     /// How many members the cluster has, 1 to 9. Odd numbers are advised: 4 tolerate no more failures than 3.
     pub replicas: i32,
     /// The sidecar container that runs the Raft member.
@@ -93,6 +95,7 @@ impl Default for RaftClusterSpec {
         Self {
             autopilot: Autopilot::default(),
             cluster_domain: "cluster.local".to_owned(),
+            hibernate: false,
             replicas: 3,
             sidecar: Sidecar::default(),
             storage: Storage::default(),

@@ -29,7 +29,7 @@ pub struct RaftClusterStatus {
     /// The one member that may ever bootstrap this cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub founder: Option<Founder>,
-    /// Starting, Healthy, Degraded, Unavailable or Unknown.
+    /// Starting, Healthy, Degraded, Unavailable, Hibernated or Unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
     /// The member that leads, or `<none>`.

@@ -20,6 +20,7 @@ mod wait;
 
 mod cuts_a_node;
 mod forms_and_scales;
+mod hibernates;
 mod installs;
 mod is_locked_down;
 mod kills_the_operator;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::children::names;
 use crate::limits::DEGRADED_AFTER;
 use crate::observed::{ContainerState, Now, Pod, Slot};
+use crate::plan::Why;
 use crate::raft_view::{RaftView, ServerView, quorum};
 use crate::reason::Reason;
 use crate::round::{Round, member_of};
@@ -74,6 +75,9 @@ fn ready(
 ) -> Verdict {
     if stalled.status == Some(true) {
         return verdict(false, stalled.reason, stalled.message.clone());
+    }
+    if let Some(why) = hibernation(round) {
+        return verdict(why.reason == Reason::Hibernated, why.reason, why.text.clone());
     }
     let Some(view) = round.view().filter(|_| available.status == Some(true)) else {
         let status = if round.view().is_none() && available.status.is_none() { None } else { Some(false) };
@@ -146,7 +150,16 @@ fn is_restarting(round: &Round<'_>, server: &ServerView) -> bool {
     slot.claim.is_some() && is_reported && slot.pod.as_ref().is_none_or(is_young)
 }
 
+/// That Pods are stopped on purpose, or being stopped.
+fn hibernation<'a>(round: &'a Round<'_>) -> Option<&'a Why> {
+    let is_it = |why: &&Why| matches!(why.reason, Reason::Hibernated | Reason::Hibernating);
+    round.stopped.as_ref().filter(is_it).or_else(|| round.pending.first().filter(is_it))
+}
+
 fn available(round: &Round<'_>, quorum_missing: Option<&str>) -> Verdict {
+    if let Some(why) = hibernation(round) {
+        return verdict(false, why.reason, why.text.clone());
+    }
     if let Some(why) = &round.stopped {
         match why.reason {
             Reason::AllMembersLost
@@ -185,7 +198,7 @@ fn available(round: &Round<'_>, quorum_missing: Option<&str>) -> Verdict {
 
 /// The voters that deny a leader or are known not to run, if the rest is no quorum (K32).
 pub(crate) fn quorum_missing(round: &Round<'_>) -> Option<String> {
-    if round.view().is_some() || !round.is_bootstrapped() {
+    if round.view().is_some() || !round.is_bootstrapped() || hibernation(round).is_some() {
         return None;
     }
     let voters = known_voters(round);
@@ -243,7 +256,7 @@ fn progressing(round: &Round<'_>) -> Verdict {
 
 /// Nothing goes on by itself after these.
 fn is_final(reason: Reason) -> bool {
-    matches!(reason, Reason::Paused | Reason::Deleting) || needs_a_person(reason)
+    matches!(reason, Reason::Paused | Reason::Deleting | Reason::Hibernated) || needs_a_person(reason)
 }
 
 fn needs_a_person(reason: Reason) -> bool {
@@ -280,6 +293,9 @@ fn stalled(round: &Round<'_>) -> Verdict {
 }
 
 fn degraded(round: &Round<'_>) -> Verdict {
+    if let Some(why) = hibernation(round) {
+        return verdict(false, why.reason, "no Pod runs on purpose");
+    }
     if let Some(why) = round.stopped.as_ref().filter(|why| why.reason == Reason::AllMembersLost) {
         return verdict(true, why.reason, why.text.clone());
     }

@@ -1,8 +1,8 @@
 //! The rules in their order.
 //!
 //! A rule matches only when its step is feasible now; otherwise it says what holds it back, and the next rule is
-//! tried. Numbers are those of the planner's page and never change; numbers that are missing (3, 4: recovery,
-//! hibernation) are not built.
+//! tried. Numbers are those of the planner's page and never change; the number that is missing (3,
+//! recovery) is not built.
 
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use crate::limits::{LOOK_AGAIN_BLOCKED, LOOK_AGAIN_SETTLED, LOOK_AGAIN_SOON};
 use crate::observed::{Now, Observed};
 use crate::plan::Plan;
 use crate::round::{Round, Verdict};
-use crate::rules::{bootstrap, broken, grow, join, leave, lost, replace, rollout, shrink, start, stop};
+use crate::rules::{
+    bootstrap, broken, grow, hibernate, join, leave, lost, replace, rollout, shrink, start, stop,
+};
 use crate::{status, upkeep};
 
 type Rule = fn(&mut Round<'_>) -> Verdict;
@@ -29,6 +31,7 @@ const ALWAYS: &[Rule] = &[
 
 /// Each of these may decide the one step of the round (I1).
 const STEPS: &[Rule] = &[
+    hibernate::pods,             // 4
     start::fix_template,         // E2
     bootstrap::begin,            // 5
     bootstrap::all_members_lost, // 6

@@ -107,6 +107,10 @@ reasons! {
     PublishingBlocked,
     /// An even number of voters tolerates no more than one fewer.
     EvenVoters,
+    /// Pods are being stopped, because `spec.hibernate` is set.
+    Hibernating,
+    /// `spec.hibernate` is set: no Pod runs, the volumes are kept.
+    Hibernated,
     /// Annotation `quorate.dev/paused` is set.
     Paused,
     /// The resource is being deleted.

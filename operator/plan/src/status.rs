@@ -73,6 +73,7 @@ fn health(round: &Round<'_>, verdicts: &Verdicts) -> &'static str {
     match (round.view(), verdicts.available.reason) {
         (_, Reason::QuorumLost | Reason::AllMembersLost) => "Unavailable",
         (_, Reason::Bootstrapping) => "Starting",
+        (_, Reason::Hibernated | Reason::Hibernating) => "Hibernated",
         (None, _) => UNKNOWN,
         (Some(view), _) if view.healthy_voter_count() < view.voter_count() => "Degraded",
         (Some(_), _) if verdicts.degraded.status == Some(true) => "Degraded",

@@ -11,6 +11,7 @@ use crate::plan::{Check, Ensure, Step};
 use crate::reason::Reason;
 use crate::record::MemberState;
 use crate::round::{Round, Verdict, pod_check, why};
+use crate::rules::hibernate;
 
 /// Rule 0: a Pod that never ran holds up a slot with a claim that is not the slot's any more (K35).
 pub(crate) fn stale_volume(round: &mut Round<'_>) -> Verdict {
@@ -54,6 +55,7 @@ pub(crate) fn members(round: &mut Round<'_>) -> Verdict {
                 });
             }
             Some(_) => {}
+            None if hibernate::is_wanted(round) => {}
             None => create(round, ordinal, claim, &member),
         }
     }

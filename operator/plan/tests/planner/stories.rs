@@ -9,6 +9,7 @@
 //! | `delete-pod N` · `delete-claim-and-pod N` · `empty-directory N` | what a person or a fault does |
 //! | `out-of-service N` · `strand N` · `ask-to-replace N` · `delete-claim N` | what makes a member be replaced |
 //! | `exit N CODE [REASON]` | the sidecar ended with this code, and its Pod waits to start it again |
+//! | `hibernate` · `wake` | sets and unsets `spec.hibernate` |
 //! | `cut N` · `heal` · `obstacle N unschedulable\|image` | nodes and kubelets |
 //! | `no-default-class` · `foreign-claim N` · `lag N ENTRIES` · `joiners-lag ENTRIES` | the surroundings |
 //! | `lose-everything` | deletes every claim and Pod |
@@ -90,6 +91,10 @@ fn run(world: &mut World, line: &str) -> String {
         }
         "delete-claim" => world.delete_claim_only(number(0)),
         "exit" => world.exit(number(0), number(1), args.get(2).copied().unwrap_or("CorruptData")),
+        "hibernate" | "wake" => {
+            world.cluster.spec.hibernate = command == "hibernate";
+            world.edited();
+        }
         "cordon" => cordon(world, Ordinal(number(0))),
         "budget" => {
             let count = |place: usize| i32::try_from(number(place)).expect(line);

@@ -1,0 +1,57 @@
+//! A user stops a cluster for the night and wakes it in the morning.
+//!
+//! They see no Pod, every volume, and afterwards the same members with the same data, all of them at new addresses.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use quorate_crds::RaftCluster;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::cluster::{Cluster, PATIENCE, condition, raft_ids};
+use crate::load::Load;
+use crate::namespace::namespace;
+
+/// All Pods stop, claims and membership stay; waking serves the same data and IDs (rule 4; operator.md §8.28, §8.44).
+#[tokio::test]
+async fn a_hibernated_cluster_wakes_as_itself() -> Result<()> {
+    namespace("hibernate", async |namespace| {
+        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
+        let before = cluster.wait_ready(3).await?;
+        let load = Load::on(&cluster);
+        // Not a wait for anything: some visits are to be remembered.
+        sleep(Duration::from_secs(2)).await;
+
+        hibernate(&cluster, true).await?;
+        let asleep = cluster
+            .wait_status("Hibernated", PATIENCE, |status| {
+                condition(status, "Ready").is_some_and(|ready| ready.reason == "Hibernated")
+            })
+            .await?;
+        ensure!(condition(&asleep, "Ready").is_some_and(|ready| ready.status == "True"));
+        ensure!(condition(&asleep, "Available").is_some_and(|available| available.status == "False"));
+        ensure!(asleep.leader.as_deref() == Some("<none>"), "a leader of the past: {:?}", asleep.leader);
+        ensure!(cluster.pods().await?.is_empty(), "a Pod still runs");
+        let claims = namespace.kubectl(&["get", "pvc", "-o", "name"]).await?;
+        ensure!(claims.lines().count() == 3, "{claims}");
+
+        hibernate(&cluster, false).await?;
+        let after = cluster.wait_ready(3).await?;
+        ensure!(raft_ids(&after) == raft_ids(&before), "a member became another");
+        load.finish(&cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
+async fn hibernate(cluster: &Cluster<'_>, is_wanted: bool) -> Result<()> {
+    cluster.namespace.say(if is_wanted { "hibernate" } else { "wake" });
+    let resources: Api<RaftCluster> =
+        Api::namespaced(cluster.namespace.client.clone(), &cluster.namespace.name);
+    let patch = Patch::Merge(json!({"spec": {"hibernate": is_wanted}}));
+    resources.patch(&cluster.name, &PatchParams::default(), &patch).await?;
+    Ok(())
+}
