@@ -30,7 +30,7 @@ pub use spec::{
     Autopilot, ClaimPolicy, RaftCluster, RaftClusterSpec, Retention, Sidecar, Spread, Storage, Topology,
     Unsatisfiable, Update, UpdateStrategy,
 };
-pub use status::{Blocked, Founder, MemberStatus, RaftClusterStatus, RaftStatus, Rollout};
+pub use status::{Blocked, Founder, MemberStatus, RaftClusterStatus, RaftStatus, Recovery, Rollout};
 pub use yaml::crd_yaml;
 
 /// The API group of the resource.

@@ -179,10 +179,15 @@ pub(crate) const RULES: &[Rule] = &[
         "status.raft is stale: it was written by a deposed leader, and (recoveryEpoch, term) never falls",
     ),
     rule(
-        "status/raft",
-        // K18: the leader's epoch never exceeds the recorded one, and this version records none.
-        "!has(self.recoveryEpoch) || self.recoveryEpoch == 0",
-        "status.raft.recoveryEpoch is above the recovery epoch on record, which is 0",
+        "status",
+        // K18: a leader's epoch is recorded before it exists.
+        "!has(self.raft) || !has(self.raft.recoveryEpoch) || self.raft.recoveryEpoch <= (has(self.recovery) ? self.recovery.epoch : 0)",
+        "status.raft.recoveryEpoch is above the recovery epoch on record, status.recovery.epoch",
+    ),
+    rule(
+        "status",
+        "!has(oldSelf.recovery) || (has(self.recovery) && self.recovery.epoch >= oldSelf.recovery.epoch)",
+        "status.recovery.epoch never falls: an earlier cluster must not come back",
     ),
 ];
 

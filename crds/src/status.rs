@@ -41,6 +41,9 @@ pub struct RaftClusterStatus {
     /// The leader's own view; written by its sidecar only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raft: Option<RaftStatus>,
+    /// The last quorum recovery that was decided on (K18); recorded before anything is given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// Member Pods that exist, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
@@ -84,6 +87,16 @@ pub struct Founder {
     /// Its Raft ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raft_id: Option<String>,
+}
+
+/// A quorum recovery: which survivor became the cluster, and in which epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Recovery {
+    /// The epoch; no member below it belongs to the cluster any more.
+    pub epoch: i64,
+    /// The survivor's data directory.
+    pub raft_id: String,
 }
 
 /// The leader's view (K31). `(recoveryEpoch, term)` never falls: the API server refuses a deposed leader's write.

@@ -157,6 +157,7 @@ fn kind(step: &Step) -> &'static str {
         Step::AddNonVoter { .. } => "add_non_voter",
         Step::Remove { .. } => "remove",
         Step::TransferLeadership { .. } => "transfer_leadership",
+        Step::Recover { .. } => "recover",
         Step::EvictPod { .. } => "evict_pod",
         Step::DeletePod { .. } => "delete_pod",
         Step::DeleteClaim { .. } => "delete_claim",

@@ -26,6 +26,7 @@ mod is_locked_down;
 mod kills_the_operator;
 mod loses_a_volume;
 mod loses_the_leader_pod;
+mod recovers_a_lost_quorum;
 mod refuses_bad_specs;
 mod replaces_a_member;
 mod rolls_out;

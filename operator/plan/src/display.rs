@@ -73,6 +73,9 @@ impl fmt::Display for Step {
                 write!(f, "remove {raft_id} ({reason})")
             }
             Self::TransferLeadership { from, to } => write!(f, "transfer leadership from {from} to {to}"),
+            Self::Recover { raft_id, epoch, lost, .. } => {
+                write!(f, "recover {raft_id} at epoch {epoch} without {}", lost.join(", "))
+            }
             Self::EvictPod { pod } => write!(f, "evict Pod {pod}"),
             Self::DeletePod { pod } => write!(f, "delete Pod {pod}"),
             Self::DeleteClaim { claim } => write!(f, "delete claim {claim}"),

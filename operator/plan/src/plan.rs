@@ -78,6 +78,17 @@ pub enum Step {
         /// From status.
         incarnation: String,
     },
+    /// Make this survivor the one voter of its cluster (K18): at that epoch already, it answers OK.
+    Recover {
+        /// The Pod to dial.
+        pod: String,
+        /// From status.
+        raft_id: String,
+        /// From status.
+        epoch: u64,
+        /// All other voters it knows.
+        lost: Vec<String>,
+    },
     /// Ask the leader to add a server without a vote.
     AddNonVoter {
         /// Its Raft ID.

@@ -1,8 +1,7 @@
 //! The rules in their order.
 //!
 //! A rule matches only when its step is feasible now; otherwise it says what holds it back, and the next rule is
-//! tried. Numbers are those of the planner's page and never change; the number that is missing (3,
-//! recovery) is not built.
+//! tried. Numbers are those of the planner's page and never change.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::observed::{Now, Observed};
 use crate::plan::Plan;
 use crate::round::{Round, Verdict};
 use crate::rules::{
-    bootstrap, broken, grow, hibernate, join, leave, lost, replace, rollout, shrink, start, stop,
+    bootstrap, broken, grow, hibernate, join, leave, lost, recover, replace, rollout, shrink, start, stop,
 };
 use crate::{status, upkeep};
 
@@ -31,6 +30,7 @@ const ALWAYS: &[Rule] = &[
 
 /// Each of these may decide the one step of the round (I1).
 const STEPS: &[Rule] = &[
+    recover::quorum_lost,        // 3
     hibernate::pods,             // 4
     start::fix_template,         // E2
     bootstrap::begin,            // 5
@@ -65,7 +65,8 @@ pub fn plan(observed: &Observed, now: Now) -> Plan {
     let (status, events, is_quorum_missing) = status::conclude(&round);
     let recorded = observed.cluster.status.as_ref();
     let status_is_guarded = status.cluster_id.as_ref() != recorded.and_then(|old| old.cluster_id.as_ref())
-        || status.founder.as_ref() != recorded.and_then(|old| old.founder.as_ref());
+        || status.founder.as_ref() != recorded.and_then(|old| old.founder.as_ref())
+        || status.recovery.as_ref() != recorded.and_then(|old| old.recovery.as_ref());
     Plan {
         ensures: round.ensures,
         step: round.step,

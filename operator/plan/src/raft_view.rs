@@ -110,6 +110,10 @@ pub struct MemberAnswer {
     pub term: u64,
     /// Its recovery epoch.
     pub recovery_epoch: u64,
+    /// Raft IDs of the voters in the latest configuration it knows.
+    pub voters: Vec<String>,
+    /// Term and index of the last entry of its log.
+    pub last: (u64, u64),
     /// The oldest and the newest version of formats it speaks (K24).
     pub versions: (u32, u32),
     /// What it can't do, in its own words (`PublishingBlocked`, a refusal by its peers); empty if nothing.

@@ -45,6 +45,8 @@ reasons! {
     AllMembersLost,
     /// The first member is being made.
     Bootstrapping,
+    /// A majority is lost for good and a survivor becomes the cluster, on a person's word.
+    RecoveringQuorum,
     /// The first member's volume was lost before the cluster began.
     BootstrapVolumeLost,
     /// Claims of this name carry different cluster IDs.

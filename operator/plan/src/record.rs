@@ -26,6 +26,8 @@ pub mod keys {
     pub const LEAVES_BECAUSE: &str = "quorate.dev/leaves-because";
     /// When it was Retired, in seconds since the Unix epoch.
     pub const RETIRED_AT: &str = "quorate.dev/retired-at";
+    /// The recovery epoch for which it was given up (K18).
+    pub const GIVEN_UP_FOR: &str = "quorate.dev/given-up-for";
     /// How far a joining member had come, and when: `<match>/<snapshot bytes>@<seconds>`.
     pub const PROGRESS: &str = "quorate.dev/progress";
 }
@@ -49,6 +51,8 @@ pub struct ClaimRecord {
     pub leaves_because: Option<LeavesBecause>,
     /// When it was Retired.
     pub retired_at: Option<Now>,
+    /// The recovery epoch for which it was given up (K18).
+    pub given_up_for: Option<u64>,
     /// How far it had come while joining.
     pub progress: Option<Progress>,
 }
@@ -95,6 +99,8 @@ pub enum LeavesBecause {
     Broken,
     /// Another took its place (rules 9 and 15): the claim is kept.
     Replaced,
+    /// A majority was lost and another survivor became the cluster (rule 3): the claim is kept.
+    GivenUp,
 }
 
 impl LeavesBecause {
@@ -106,11 +112,13 @@ impl LeavesBecause {
             Self::VolumeLost => "VolumeLost",
             Self::Broken => "Broken",
             Self::Replaced => "Replaced",
+            Self::GivenUp => "GivenUp",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let all = [Self::ScaleIn, Self::Lagging, Self::VolumeLost, Self::Broken, Self::Replaced];
+        let all =
+            [Self::ScaleIn, Self::Lagging, Self::VolumeLost, Self::Broken, Self::Replaced, Self::GivenUp];
         all.into_iter().find(|reason| reason.as_str() == text)
     }
 }
@@ -173,6 +181,7 @@ impl ClaimRecord {
             state: annotations.get(keys::MEMBER_STATE).and_then(|s| MemberState::parse(s)),
             leaves_because: annotations.get(keys::LEAVES_BECAUSE).and_then(|s| LeavesBecause::parse(s)),
             retired_at: number(keys::RETIRED_AT).map(Now),
+            given_up_for: number(keys::GIVEN_UP_FOR),
             progress: annotations.get(keys::PROGRESS).and_then(|s| Progress::parse(s)),
         }
     }
@@ -192,6 +201,7 @@ impl ClaimRecord {
         put(keys::RECOVERY_EPOCH, Some(self.recovery_epoch.to_string()));
         put(keys::MEMBER_STATE, self.state.map(|s| s.as_str().to_owned()));
         put(keys::LEAVES_BECAUSE, self.leaves_because.map(|r| r.as_str().to_owned()));
+        put(keys::GIVEN_UP_FOR, self.given_up_for.map(|epoch| epoch.to_string()));
         put(keys::RETIRED_AT, self.retired_at.map(|at| at.0.to_string()));
         let progress = self.progress.map(|p| format!("{}/{}@{}", p.match_index, p.snapshot_bytes, p.at.0));
         put(keys::PROGRESS, progress);
@@ -234,6 +244,7 @@ mod tests {
             state: Some(MemberState::Leaving),
             leaves_because: Some(LeavesBecause::Lagging),
             retired_at: Some(Now(1_700_000_000)),
+            given_up_for: Some(3),
             progress: Some(Progress { match_index: 41, snapshot_bytes: 1_024, at: Now(1_699_999_000) }),
         };
         assert_eq!(ClaimRecord::read(&record.write()), record);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: `step` is set at most once (I1); whoever sets it has checked I2 and names its preconditions.
 
-use quorate_crds::{Blocked, Founder, RaftClusterSpec};
+use quorate_crds::{Blocked, Founder, RaftClusterSpec, Recovery};
 
 use crate::children::names;
 use crate::limits::BLOCKED_MAX;
@@ -37,6 +37,7 @@ pub(crate) struct Round<'a> {
     /// What status must record this round, guarded by the resource version.
     pub(crate) cluster_id: Option<String>,
     pub(crate) founder: Option<Founder>,
+    pub(crate) recovery: Option<Recovery>,
 }
 
 impl<'a> Round<'a> {
@@ -54,6 +55,7 @@ impl<'a> Round<'a> {
             events: Vec::new(),
             cluster_id: status.and_then(|status| status.cluster_id.clone()),
             founder: status.and_then(|status| status.founder.clone()),
+            recovery: status.and_then(|status| status.recovery.clone()),
         }
     }
 
@@ -236,6 +238,14 @@ pub(crate) fn claim_check(claim: &Claim) -> Check {
         name: claim.name.clone(),
         uid: claim.uid.clone(),
         resource_version: claim.resource_version.clone(),
+    }
+}
+
+/// A live look that must not find the claim of this Raft ID any more (K33).
+pub(crate) fn claim_gone(cluster: &str, ordinal: Ordinal, raft_id: &str) -> Check {
+    Check::ClaimGone {
+        name: names::claim(cluster, ordinal),
+        uid_begins: raft_id.rsplit_once('-').map_or("", |(_, digits)| digits).to_owned(),
     }
 }
 

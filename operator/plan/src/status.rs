@@ -39,6 +39,7 @@ pub(crate) fn conclude(round: &Round<'_>) -> (RaftClusterStatus, Vec<Event>, boo
         leader: Some(round.view().map_or(NO_LEADER, |view| member_of(&view.leader)).to_owned()),
         observed_generation: round.observed.cluster.metadata.generation,
         raft: None,
+        recovery: round.recovery.clone(),
         replicas: i32::try_from(round.observed.slots.values().filter(|slot| slot.pod.is_some()).count()).ok(),
         rollout: Some(Rollout { pending, ..Rendering::of(round.observed).pins() }),
         selector: Some(member_selector(round.observed.name())),

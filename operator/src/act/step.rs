@@ -26,6 +26,9 @@ async fn do_it(hands: &Hands<'_>, planned: &PlannedStep) -> Result<Acted, RoundE
         Step::Bootstrap { pod: _, cluster_id, raft_id, incarnation } => {
             hands.dial(raft_id).await?.bootstrap(cluster_id, incarnation).await?;
         }
+        Step::Recover { pod: _, raft_id, epoch, lost } => {
+            hands.dial(raft_id).await?.recover(*epoch, lost).await?;
+        }
         Step::AddNonVoter { raft_id, incarnation, address, intent, versions } => {
             let (leader, index) = leader(planned);
             let server = (raft_id.as_str(), incarnation.as_str());

@@ -63,6 +63,12 @@ impl Leader {
         self.call("Bootstrap", self.membership().bootstrap(request)).await
     }
 
+    /// K18: a member at that epoch already answers the same.
+    pub(crate) async fn recover(&self, epoch: u64, lost: &[String]) -> Result<(), ChangeError> {
+        let request = v1::RecoverRequest { epoch, lost_raft_ids: lost.to_vec() };
+        self.call("Recover", self.membership().recover(request)).await
+    }
+
     pub(crate) async fn add_non_voter(
         &self,
         server: (&str, &str),

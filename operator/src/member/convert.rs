@@ -16,6 +16,8 @@ pub(super) fn answer(status: v1::StatusResponse) -> MemberAnswer {
         leader: (!status.leader_raft_id.is_empty()).then_some(status.leader_raft_id),
         term: status.term,
         recovery_epoch: status.recovery_epoch,
+        voters: status.voter_raft_ids,
+        last: (status.last_term, status.last_index),
         versions: (status.version_min, status.version_max),
         trouble: status.publishing_error,
     }

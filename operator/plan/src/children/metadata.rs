@@ -23,6 +23,8 @@ pub mod label_keys {
     pub const TEMPLATE_HASH: &str = "quorate.dev/template-hash";
     /// Annotation of the resource: pause (K48).
     pub const PAUSED: &str = "quorate.dev/paused";
+    /// On the resource: `<member>@<term> lost=<raft id>,...` to become the cluster when a majority is lost for good (K18).
+    pub const RECOVER: &str = "quorate.dev/recover";
     /// On the resource: `<member>@<raft id>` to be replaced by a new member (K49).
     pub const REPLACE: &str = "quorate.dev/replace";
 }

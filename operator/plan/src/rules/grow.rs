@@ -33,6 +33,7 @@ pub(crate) fn make_slot(round: &mut Round<'_>) -> Verdict {
     round.wait("18", Reason::ScalingUp, &member, format!("{text}: {member} is being created"));
     let record = ClaimRecord {
         cluster_id: round.cluster_id.clone(),
+        recovery_epoch: round.view().map_or(0, |view| view.recovery_epoch),
         state: Some(MemberState::Joining),
         ..ClaimRecord::default()
     };

@@ -115,7 +115,8 @@ fn remove(
             LeavesBecause::ScaleIn
             | LeavesBecause::VolumeLost
             | LeavesBecause::Broken
-            | LeavesBecause::Replaced,
+            | LeavesBecause::Replaced
+            | LeavesBecause::GivenUp,
         )
         | None => RemoveReason::ScaleIn,
     };

@@ -7,10 +7,10 @@
 use crate::children::names;
 use crate::limits::HEARD_RECENTLY;
 use crate::observed::Ordinal;
-use crate::plan::{Check, Event, Fact, FactKind, RemoveReason, Step};
+use crate::plan::{Event, Fact, FactKind, RemoveReason, Step};
 use crate::raft_view::{RaftView, ServerView};
 use crate::reason::Reason;
-use crate::round::{Majority, Round, Verdict, configuration_check, member_of, why};
+use crate::round::{Majority, Round, Verdict, claim_gone, configuration_check, member_of, why};
 use crate::rules::leave::hand_over;
 
 /// How a server lost its volume.
@@ -89,10 +89,7 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
     }
     let mut checks = vec![configuration_check(view)];
     if let Loss::ClaimGone { ordinal } = loss {
-        checks.push(Check::ClaimGone {
-            name: names::claim(round.observed.name(), *ordinal),
-            uid_begins: id.rsplit_once('-').map_or("", |(_, digits)| digits).to_owned(),
-        });
+        checks.push(claim_gone(round.observed.name(), *ordinal, id));
     }
     let text = if server.is_voter {
         format!("{what}; without it {left}")

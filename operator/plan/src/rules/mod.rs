@@ -7,6 +7,7 @@ pub(crate) mod hibernate;
 pub(crate) mod join;
 pub(crate) mod leave;
 pub(crate) mod lost;
+pub(crate) mod recover;
 pub(crate) mod replace;
 pub(crate) mod rollout;
 pub(crate) mod shrink;

@@ -271,6 +271,7 @@ fn begin(round: &mut Round<'_>, old: &Old<'_>) {
     );
     let record = ClaimRecord {
         cluster_id: round.cluster_id.clone(),
+        recovery_epoch: round.view().map_or(0, |view| view.recovery_epoch),
         state: Some(MemberState::Joining),
         intent: Intent::ReplacementFor {
             raft_id: old.server.raft_id.clone(),
@@ -301,7 +302,7 @@ pub(crate) fn replaced_lately(round: &Round<'_>) -> Option<(String, Duration)> {
     let retired = round.slots_in(&[MemberState::Retired]).filter_map(|(ordinal, _, claim)| {
         let is_automatic = match claim.record.leaves_because? {
             LeavesBecause::Lagging | LeavesBecause::Broken | LeavesBecause::Replaced => true,
-            LeavesBecause::ScaleIn | LeavesBecause::VolumeLost => false,
+            LeavesBecause::ScaleIn | LeavesBecause::VolumeLost | LeavesBecause::GivenUp => false,
         };
         let since = round.now.since(claim.record.retired_at?);
         (is_automatic && since < REPLACEMENT_EVERY).then(|| (round.pod_name(ordinal), since))

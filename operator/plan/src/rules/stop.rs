@@ -76,9 +76,11 @@ pub(crate) fn paused(round: &mut Round<'_>) -> Verdict {
         "annotation {} is set: Pods are restarted, nothing else is changed; remove the annotation to go on",
         label_keys::PAUSED
     );
-    if round.observed.annotation(label_keys::REPLACE).is_some() {
-        let text = format!("annotation {} waits: this RaftCluster is paused", label_keys::REPLACE);
-        round.block("2", Reason::Paused, round.observed.name(), text);
+    for key in [label_keys::RECOVER, label_keys::REPLACE] {
+        if round.observed.annotation(key).is_some() {
+            let text = format!("annotation {key} waits: this RaftCluster is paused");
+            round.block("2", Reason::Paused, round.observed.name(), text);
+        }
     }
     // A stale Pod found by rule 0 is deleted all the same: that is a restart, too.
     round.stop("2", Reason::Paused, text)

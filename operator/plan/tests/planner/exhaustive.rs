@@ -198,6 +198,7 @@ pub(crate) fn check(observed: &Observed, plan: &Plan) {
             assert!(!view.change_in_flight, "I3: a second change");
             has_index(planned.checks.as_slice(), view);
         }
+        Step::Recover { .. } => panic!("K18: nobody asked for a recovery"),
         Step::EvictPod { pod } => {
             let view = view.expect("no Pod is taken down without a view");
             has_index(planned.checks.as_slice(), view);

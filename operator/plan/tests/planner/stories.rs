@@ -10,6 +10,7 @@
 //! | `out-of-service N` · `strand N` · `ask-to-replace N` · `delete-claim N` | what makes a member be replaced |
 //! | `exit N CODE [REASON]` | the sidecar ended with this code, and its Pod waits to start it again |
 //! | `hibernate` · `wake` | sets and unsets `spec.hibernate` |
+//! | `publish` · `recover TEXT` | the leader's part of status is written; the annotation is set |
 //! | `cut N` · `heal` · `obstacle N unschedulable\|image` | nodes and kubelets |
 //! | `no-default-class` · `foreign-claim N` · `lag N ENTRIES` · `joiners-lag ENTRIES` | the surroundings |
 //! | `lose-everything` | deletes every claim and Pod |
@@ -31,7 +32,7 @@
 use std::fmt::Write as _;
 
 use datadriven::walk;
-use quorate_crds::{ClaimPolicy, UpdateStrategy};
+use quorate_crds::{ClaimPolicy, RaftClusterStatus, RaftStatus, UpdateStrategy};
 use quorate_plan::observed::{BudgetCounts, Node, Obstacle, ObstacleKind};
 use quorate_plan::record::ClaimRecord;
 use quorate_plan::{Now, Ordinal, Plan};
@@ -94,6 +95,19 @@ fn run(world: &mut World, line: &str) -> String {
         "hibernate" | "wake" => {
             world.cluster.spec.hibernate = command == "hibernate";
             world.edited();
+        }
+        "publish" => {
+            let raft = RaftStatus {
+                term: i64::try_from(world.group.term).ok(),
+                recovery_epoch: i64::try_from(world.group.recovery_epoch).ok(),
+                ..RaftStatus::default()
+            };
+            world.cluster.status = Some(RaftClusterStatus { raft: Some(raft), ..world.status() });
+        }
+        "recover" => {
+            let said = (args.join(" ") != "-").then(|| args.join(" "));
+            world.cluster.metadata.annotations =
+                said.map(|said| [("quorate.dev/recover".to_owned(), said)].into());
         }
         "cordon" => cordon(world, Ordinal(number(0))),
         "budget" => {

@@ -151,6 +151,12 @@ impl Service {
             is_space_low: view.is_space_low,
             configuration_index: status.latest.as_ref().map_or(0, |latest| latest.index.0),
             is_volume_lost: view.is_volume_lost,
+            voter_raft_ids: status
+                .latest
+                .iter()
+                .flat_map(|latest| latest.configuration.voters())
+                .map(|voter| voter.id.raft_id.to_string())
+                .collect(),
             publishing_error: self.shared.publishing_error(),
         }
     }

@@ -1,6 +1,7 @@
 //! Carries a plan out, as the operator would, until its budget of calls is used up: then it has died.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod as KubePod};
+use quorate_crds::RaftClusterStatus;
 use quorate_plan::observed::{Certificate, Child, Claim, Now, Pod};
 use quorate_plan::plan::{Applied, Check, FactKind};
 use quorate_plan::raft_view::Intent;
@@ -72,7 +73,9 @@ impl World {
     }
 
     fn write_status(&mut self, plan: &Plan, calls: &mut Calls, read_at: Option<&String>) -> bool {
-        if self.cluster.status.as_ref() == Some(&plan.status) {
+        // The leader's part is its own (K31).
+        let wanted = RaftClusterStatus { raft: self.status().raft, ..plan.status.clone() };
+        if self.cluster.status.as_ref() == Some(&wanted) {
             return true;
         }
         if !calls.take() {
@@ -88,7 +91,7 @@ impl World {
             old.cluster_id.is_none() || old.cluster_id == plan.status.cluster_id,
             "the cluster ID changed"
         );
-        self.cluster.status = Some(plan.status.clone());
+        self.cluster.status = Some(wanted);
         self.bump_cluster();
         true
     }
@@ -123,6 +126,7 @@ impl World {
             Step::Bootstrap { pod, cluster_id, raft_id, incarnation } => {
                 self.bootstrap(pod, cluster_id, raft_id, incarnation);
             }
+            Step::Recover { raft_id, epoch, lost, .. } => self.recover(raft_id, *epoch, lost),
             Step::AddNonVoter { raft_id, incarnation, address, intent, .. } => {
                 if self.group.in_flight {
                     return;
@@ -162,6 +166,35 @@ impl World {
             }
             Step::DeleteClaim { claim } => self.delete_claim(claim),
         }
+    }
+
+    /// K18: all other voters are named, none of them can answer, and the epoch was on record before.
+    fn recover(&mut self, raft_id: &str, epoch: u64, lost: &[String]) {
+        let recorded = self.status().recovery.expect("a recovery is on record before the call");
+        assert_eq!(
+            (recorded.epoch, recorded.raft_id.as_str()),
+            (i64::try_from(epoch).expect("small"), raft_id)
+        );
+        let Some(disk) = self.disks.values_mut().find(|disk| disk.raft_id == raft_id) else { return };
+        if disk.recovery_epoch >= epoch {
+            return;
+        }
+        disk.recovery_epoch = epoch;
+        let others: Vec<&String> = self
+            .group
+            .servers
+            .iter()
+            .filter(|(id, member)| member.is_voter && *id != raft_id)
+            .map(|(id, _)| id)
+            .collect();
+        assert_eq!(others, lost.iter().collect::<Vec<_>>(), "every other voter is given up by name");
+        assert!(others.iter().all(|id| !self.is_up(id)), "a voter that is up was given up");
+        let mut member = self.group.servers[raft_id].clone();
+        (member.is_voter, member.trailing) = (true, 0);
+        self.group.servers = [(raft_id.to_owned(), member)].into();
+        self.group.recovery_epoch = epoch;
+        self.group.leader = None;
+        self.changed(format!("recover {raft_id} at epoch {epoch}"));
     }
 
     /// I6: one triple, the recorded one, on an empty directory.
@@ -222,6 +255,10 @@ impl World {
         if self.group.servers.contains_key(&id) {
             let claim =
                 self.claims.get(&ordinal).expect("a Pod whose ID is in the configuration keeps its claim");
+            if claim.record.given_up_for.is_some() {
+                // Its ID leaves with the recovery that it was given up for (rule 3).
+                return;
+            }
             assert!(!claim.deleting, "I4: Pod {} was taken down while its claim was being deleted", pod.name);
             assert!(claim.record.is_wanted(), "I4: Pod {} was deleted before {id} left", pod.name);
         }

@@ -65,7 +65,13 @@ impl World {
         pod.sidecar_ran = true;
         pod.resource_version = version;
         let raft_id = pod.raft_id.clone().unwrap_or_default();
-        self.disks.entry(claim_uid.to_owned()).or_insert(Disk { raft_id, incarnation, cluster_id: None });
+        let recovery_epoch = claim.record.recovery_epoch;
+        self.disks.entry(claim_uid.to_owned()).or_insert(Disk {
+            raft_id,
+            incarnation,
+            cluster_id: None,
+            recovery_epoch,
+        });
     }
 
     /// Whether this slot's sidecar runs.

@@ -60,10 +60,22 @@ fn answer(world: &World, ordinal: Ordinal) -> Option<MemberAnswer> {
         is_removed: disk.cluster_id.is_some() && !is_member,
         leader: world.group.leader.clone().filter(|_| is_member),
         term: world.group.term,
-        recovery_epoch: 0,
+        recovery_epoch: disk.recovery_epoch,
+        voters: world
+            .group
+            .servers
+            .iter()
+            .filter(|(_, member)| is_member && member.is_voter)
+            .map(|(id, _)| id.clone())
+            .collect(),
+        last: (world.group.term, 1_000 - trailing(world, &disk.raft_id).min(1_000)),
         versions: (1, 1),
         trouble: String::new(),
     })
+}
+
+fn trailing(world: &World, raft_id: &str) -> u64 {
+    world.group.servers.get(raft_id).map_or(0, |member| member.trailing)
 }
 
 fn view(world: &World) -> Option<RaftView> {
@@ -98,7 +110,7 @@ fn view(world: &World) -> Option<RaftView> {
     let tolerance = healthy.saturating_sub(quorum(voters.len()));
     Some(RaftView {
         leader,
-        recovery_epoch: 0,
+        recovery_epoch: group.recovery_epoch,
         term: group.term,
         configuration_index: group.index,
         change_in_flight: group.in_flight,

@@ -27,6 +27,7 @@ pub(crate) struct Disk {
     pub(crate) raft_id: String,
     pub(crate) incarnation: String,
     pub(crate) cluster_id: Option<String>,
+    pub(crate) recovery_epoch: u64,
 }
 
 /// Everything outside the planner.

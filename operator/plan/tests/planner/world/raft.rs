@@ -32,6 +32,7 @@ pub(crate) struct Group {
     pub(crate) in_flight: bool,
     pub(crate) settings: AutopilotSettings,
     pub(crate) cluster_id: Option<String>,
+    pub(crate) recovery_epoch: u64,
     /// How far those trail that join from now on, for ever.
     pub(crate) joiners_trail: u64,
 }
@@ -44,7 +45,9 @@ impl World {
             pod.raft_id.as_deref() == Some(raft_id)
                 && self.runs(*ordinal)
                 && !self.cut.contains(ordinal)
-                && self.disk(*ordinal).is_some_and(|disk| disk.incarnation == member.incarnation)
+                && self.disk(*ordinal).is_some_and(|disk| {
+                    disk.incarnation == member.incarnation && disk.recovery_epoch == self.group.recovery_epoch
+                })
         })
     }
 
