@@ -58,6 +58,12 @@ impl<'a> Sentence<'a> {
         self
     }
 
+    /// The spec of another, whole.
+    pub(crate) fn with_spec(mut self, spec: RaftClusterSpec) -> Self {
+        self.spec = spec;
+        self
+    }
+
     /// Another storage class than the default.
     pub(crate) fn storage_class(mut self, class: &str) -> Self {
         self.spec.storage.storage_class_name = Some(class.to_owned());

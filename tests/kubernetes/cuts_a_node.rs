@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::time::Instant;
 
 use crate::bed::{OPERATOR_NAMESPACE, acting_operator, fault, kubectl};
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE, condition};
 use crate::load::{Load, address, get};
 use crate::namespace::namespace_alone;
 use crate::wait::{Look, until};
@@ -18,6 +18,9 @@ use crate::wait::{Look, until};
 const NAMED_WITHIN: Duration = Duration::from_secs(15);
 /// The same when the acting operator was cut off with it: the other one waits for its Lease to end.
 const NAMED_BY_THE_OTHER_WITHIN: Duration = Duration::from_secs(45);
+
+/// How soon nothing may be claimed any more when two of three are silent (K32).
+const QUORUM_DENIED_WITHIN: Duration = Duration::from_secs(25);
 
 /// Writes go on, status is true within 15 s, and healing is enough (K31, K50; operator.md §8.27).
 #[tokio::test]
@@ -41,6 +44,54 @@ async fn a_member_cut_off_with_the_acting_operator_is_named_by_the_other() -> Re
         cut_and_heal(&cluster, victim, NAMED_BY_THE_OTHER_WITHIN).await
     })
     .await
+}
+
+/// Two of three go silent: soon nothing is claimed any more, and healing is enough (K31, K32, P6;
+/// operator.md §8.35, §8.36).
+#[tokio::test]
+async fn a_quorum_that_is_cut_off_is_not_called_healthy() -> Result<()> {
+    namespace_alone("cut-two", async |namespace| {
+        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
+        cluster.wait_ready(3).await?;
+        let (_, operators_node) = acting_operator().await?;
+        let mut away = members(&cluster).await?;
+        away.retain(|(_, node)| *node != operators_node);
+        ensure!(away.len() >= 2, "two members share the acting operator's node: {away:?}");
+        let nodes: Vec<String> = away.into_iter().take(2).map(|(_, node)| node).collect();
+        let load = Load::on(&cluster);
+        namespace.say(&format!("cut {}", nodes.join(" and ")));
+        for node in &nodes {
+            fault(&["cut", node]).await?;
+        }
+        // Whatever happens next, the nodes are healed: other tests need them.
+        let seen = nothing_is_claimed(&cluster).await;
+        for node in &nodes {
+            fault(&["heal", node]).await?;
+        }
+        seen?;
+        cluster.wait_ready(3).await?;
+        load.finish(&cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Available is not True, and no health of the past stands beside it.
+async fn nothing_is_claimed(cluster: &Cluster<'_>) -> Result<()> {
+    let started = Instant::now();
+    let status = cluster
+        .wait_status("that it is not available", QUORUM_DENIED_WITHIN, |status| {
+            condition(status, "Available").is_some_and(|it| it.status != "True" && !it.message.is_empty())
+        })
+        .await?;
+    let took = started.elapsed().as_secs_f32();
+    cluster.namespace.say(&format!("after {took:.1} s: {}", status.summary.clone().unwrap_or_default()));
+    ensure!(status.leader.as_deref() == Some("<none>"), "leader {:?}", status.leader);
+    ensure!(status.voters.as_deref() == Some("Unknown"), "voters {:?}", status.voters);
+    ensure!(status.failure_tolerance.is_none(), "tolerates {:?}", status.failure_tolerance);
+    ensure!(!matches!(status.health.as_deref(), Some("Healthy" | "Degraded")), "health {:?}", status.health);
+    ensure!(condition(&status, "Ready").is_some_and(|it| it.status != "True"), "Ready without a leader");
+    Ok(())
 }
 
 async fn cut_and_heal(

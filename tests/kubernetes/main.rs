@@ -30,4 +30,5 @@ mod recovers_a_lost_quorum;
 mod refuses_bad_specs;
 mod replaces_a_member;
 mod rolls_out;
+mod survives_mistakes;
 mod tells_the_truth;

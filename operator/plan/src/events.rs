@@ -16,7 +16,12 @@ pub(crate) fn of(round: &Round<'_>, old: &RaftClusterStatus, new: &RaftClusterSt
     let was_founded = old.founder.as_ref().is_some_and(|founder| founder.bootstrapped);
     if !was_founded && round.is_bootstrapped() {
         let id = new.cluster_id.as_deref().unwrap_or_default();
-        push(&mut events, false, "Bootstrapped", format!("the cluster has begun; its ID is {id}"));
+        // Whoever began it is on record before; an adopted cluster began under another resource (K34).
+        if old.founder.as_ref().is_some_and(|founder| founder.raft_id.is_some()) {
+            push(&mut events, false, "Bootstrapped", format!("the cluster has begun; its ID is {id}"));
+        } else {
+            push(&mut events, false, "Adopted", format!("the volumes of cluster {id} are adopted"));
+        }
     }
     leadership(&mut events, old, new);
     rollout(&mut events, old, new);

@@ -97,7 +97,7 @@ pub(crate) fn voters(round: &mut Round<'_>) -> Verdict {
             Some(Old { ordinal, claim, server, cause })
         })
         .collect();
-    let dying = olds.iter().filter(|old| old.cause == Cause::ClaimDeleted).count();
+    let dying = olds.iter().filter(|old| old.claim.deleting).count();
     for old in olds {
         if !old.server.is_voter {
             // It has no vote to hand over: it leaves, and another joins (18).
@@ -193,8 +193,10 @@ fn replace(round: &mut Round<'_>, view: &RaftView, old: &Old<'_>) {
     }
     if view.leader == old.server.raft_id && round.step.is_none() {
         // Whoever makes the swap is not one of the two.
-        let successor =
-            round.successor(&view.leader, |slot| slot.claim.as_ref().is_some_and(|claim| !claim.deleting));
+        let stays = |slot: &Slot| slot.claim.as_ref().is_some_and(|claim| !claim.deleting);
+        // With every claim going any other will do: they go one after the other, by a person's word.
+        let any = || round.successor(&view.leader, |_| old.cause == Cause::Asked);
+        let successor = round.successor(&view.leader, stays).or_else(any);
         let checks = vec![configuration_check(view)];
         return hand_over(round, old.cause.rule(), old.server, successor, "be replaced", checks);
     }
