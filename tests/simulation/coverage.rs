@@ -106,6 +106,10 @@ happenings! {
     Compacted => "compactions",
     /// A state file was flushed.
     Flushed => "flushes",
+    /// More was applied while a state file was flushed.
+    FlushBehind => "flushes that ended behind what was applied",
+    /// A flush was ahead of its log, and waited.
+    FlushWaited => "flushes that waited for the log",
     /// A snapshot was sent.
     SnapshotSent => "snapshots sent",
     /// A snapshot did not arrive whole.

@@ -14,8 +14,10 @@ pub enum Event {
     Wake(Boot),
     /// A commit ends.
     Commit(Boot),
-    /// A machine flushes.
+    /// A machine begins to flush.
     Flush(Boot),
+    /// The flush up to this entry ends.
+    FlushEnds(Boot, Index),
     /// A process notices that its connection to a peer broke.
     Unreachable(Boot, ServerId),
     /// A process finds the process of a peer gone: its stream ended, and dials are refused.
@@ -80,6 +82,7 @@ impl Event {
             Self::Wake(boot)
             | Self::Commit(boot)
             | Self::Flush(boot)
+            | Self::FlushEnds(boot, _)
             | Self::Unreachable(boot, _)
             | Self::PeerGone(boot, _)
             | Self::Stop(boot)

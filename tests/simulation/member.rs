@@ -220,10 +220,10 @@ impl Member {
         }
     }
 
-    /// Flushes the machine. Returns what is durable then, if that is news.
-    pub fn flush(&mut self) -> Result<Option<LogId>> {
+    /// Writes the flush under way. Returns what is durable then; none if it must be tried again.
+    pub fn end_flush(&mut self) -> Result<Option<LogId>> {
         let Some(process) = &mut self.process else { return Ok(None) };
-        let flushed = process.flush()?;
+        let flushed = process.end_flush()?;
         if !self.is_dead() {
             self.flushed = self.flushed.max(flushed.map_or(Index(0), |applied| applied.index));
         }
@@ -244,7 +244,7 @@ impl Member {
         in_write.or(in_snapshot).or_else(|| self.accepted.term_at(before))
     }
 
-    /// A random time that a commit takes, between `fast` and `slow` on a healthy disk.
+    /// A random time that a commit or a flush takes, between `fast` and `slow` on a healthy disk.
     pub fn sync_time(&self, (fast, slow): (Duration, Duration), rng: &mut SmallRng) -> Duration {
         rng.random_range(fast..=slow) * self.slowness
     }

@@ -28,6 +28,8 @@ pub struct Options {
     pub sync: (Duration, Duration),
     /// How likely a machine flushes after it applied something: with it the log may be compacted.
     pub flush: f64,
+    /// A flush takes between the first and the second, and more is applied meanwhile.
+    pub flush_takes: (Duration, Duration),
     /// What may break; drawn from with equal likelihood.
     pub faults: Vec<Fault>,
     /// Mean time between two faults.
@@ -129,6 +131,7 @@ impl Options {
             network: Links::draw(&mut rng),
             sync: (sync_min, sync_min + ms(&mut rng, 1, 40)),
             flush: pick(&mut rng, &[0.01, 0.05, 0.3]),
+            flush_takes: (sync_min, sync_min + Duration::from_millis(pick(&mut rng, &[10, 60, 300]))),
             faults: faults(&mut rng),
             fault_every: ms(&mut rng, 150, 4_000),
             change_every: rng.random_bool(0.8).then(|| ms(&mut rng, 300, 6_000)),
@@ -213,7 +216,12 @@ impl fmt::Display for Options {
             "  network: loss {loss:.3}, duplication {duplication:.3}, delay {:?} to {:?}, stragglers {straggler:.3}",
             delay.0, delay.1
         )?;
-        writeln!(f, "  disk: a commit takes {:?} to {:?}", self.sync.0, self.sync.1)?;
+        let (sync, flush) = (self.sync, self.flush_takes);
+        writeln!(
+            f,
+            "  disk: a commit takes {:?} to {:?}, a flush {:?} to {:?}",
+            sync.0, sync.1, flush.0, flush.1
+        )?;
         writeln!(f, "  a fault every {:?} of: {:?}", self.fault_every, self.faults)?;
         match self.change_every {
             Some(every) => writeln!(f, "  a membership change or transfer every {every:?}")?,

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
-use quorate_machine::{Base, Era, KeyRange, KeyRead, Machine, Outcome, Owner, Position, Table};
+use quorate_machine::{Base, Era, Flush, KeyRange, KeyRead, Machine, Outcome, Owner, Position, Table};
 use quorate_raft::{
     Apply, ClusterId, Entry, Identity, Index, IndexedConfiguration, LogId, Now, Payload, Persist, Raft,
-    RecoveryEpoch, ServerId, Settings, SnapshotMeta, Term, Ticket,
+    RecoveryEpoch, ServerId, Settings, SnapshotMeta, Ticket,
 };
 use quorate_store::{
     Directory, Log, Opened, SnapshotReceiver, Snapshots, StateFile, StoreError, encode_configuration,
@@ -43,6 +43,8 @@ pub struct Process {
     queued: Vec<Persist>,
     log: Log,
     machine: Machine<StateFile>,
+    /// A frozen memtable on its way to the disk; more is applied meanwhile.
+    flushing: Option<Flush>,
     snapshots: Snapshots,
     // Holds the lock; must outlive the files.
     directory: Directory,
@@ -93,6 +95,7 @@ impl Process {
             queued: Vec::new(),
             log,
             machine,
+            flushing: None,
             snapshots,
             directory,
         })
@@ -113,6 +116,8 @@ impl Process {
     pub fn commit(&mut self, writes: &[Persist]) -> Result<()> {
         let committed = self.log.commit(writes)?;
         if let Some(last) = committed.installed {
+            // A flush belongs to the file it began on, which is about to go (K4).
+            self.end_flush()?;
             let state = self.directory.open_installed(last, self.machine.base())?;
             self.machine = Machine::open(state)?;
         }
@@ -162,7 +167,9 @@ impl Process {
 
     /// Every row of the state, as it is on disk after a flush.
     pub fn rows(&mut self) -> Result<Vec<Row>> {
-        self.flush()?;
+        self.end_flush()?;
+        self.begin_flush();
+        self.end_flush()?;
         let mut rows = Vec::new();
         for table in Table::ALL {
             self.machine.base().scan(table, &KeyRange::all(), &mut |key, row| {
@@ -173,16 +180,35 @@ impl Process {
         Ok(rows)
     }
 
-    /// Flushes the machine, if the log on disk reaches as far (K4). Returns what is durable then.
-    pub fn flush(&mut self) -> Result<Option<LogId>> {
-        if self.log.last().index < self.applied() {
-            return Ok(None);
+    /// Freezes what was applied, to be flushed; the last entry in it. None while a flush is under way, and if there is
+    /// nothing new.
+    pub fn begin_flush(&mut self) -> Option<Index> {
+        let flush = self.machine.freeze()?;
+        let upto = Index(flush.applied().index);
+        self.flushing = Some(flush);
+        Some(upto)
+    }
+
+    /// Whether the flush up to this entry is under way; an install ends one before its time.
+    pub fn is_flushing(&self, upto: Index) -> bool {
+        self.flushing.as_ref().is_some_and(|flush| flush.applied().index == upto.0)
+    }
+
+    /// Writes what was frozen. Returns what is durable then; none if the log on disk does not reach as far yet (K4), so
+    /// that it must be tried again.
+    pub fn end_flush(&mut self) -> Result<Option<LogId>> {
+        let Some(flush) = self.flushing.take() else { return Ok(None) };
+        match self.machine.base().flush(&flush) {
+            Ok(applied) => {
+                self.machine.flushed(flush.applied());
+                Ok(Some(applied))
+            }
+            Err(StoreError::FlushAheadOfLog { .. }) => {
+                self.flushing = Some(flush);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
         }
-        let Some(flush) = self.machine.freeze() else { return Ok(None) };
-        self.machine.base().flush(&flush)?;
-        let applied = flush.applied();
-        self.machine.flushed(applied);
-        Ok(Some(LogId::new(Term(applied.term), Index(applied.index))))
     }
 
     /// A snapshot whose last entry is at or above `at_least`: that entry, and the whole file.

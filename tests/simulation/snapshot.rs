@@ -43,12 +43,11 @@ impl World {
         inputs: &mut VecDeque<Input>,
     ) -> Happened {
         let from = self.fleet[number].id.clone();
-        let flushed = self.fleet[number].flush();
-        let flushed = of_disk(number, flushed)?;
-        inputs.extend(flushed.map(|applied| Input::DurableApplied { applied }));
         let Some(process) = &self.fleet[number].process else { return Ok(()) };
         let snapshot = process.snapshot(at_least);
         let Some((last, file)) = of_disk(number, snapshot)? else {
+            // The core asks again; a state that is never flushed would never do.
+            self.flush(number);
             inputs.push_back(Input::SnapshotSent { to, epoch, delivered: None });
             self.say(|_| format!("m{number} has no snapshot from {} on", at_least.index.0));
             return Ok(());

@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use quorate_raft::{
-    Answer, Apply, Event as CoreEvent, Input, Message, Now, Output, Persist, Refusal, ServerId, Ticket,
+    Answer, Apply, Event as CoreEvent, Index, Input, Message, Now, Output, Persist, Refusal, ServerId, Ticket,
 };
 use rand::Rng;
 
 use super::coverage::Happening;
 use super::event::Event;
 use super::network::MemberNumber;
+use super::process::Process;
 use super::requests::Waiting;
 use super::world::{Happened, World, check, of_disk};
 
 /// A flush begins within this time once it is due.
 const FLUSH_WITHIN_MS: u64 = 200;
+/// A flush that is ahead of its log is tried again after this.
+const FLUSH_RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// How likely a message that cannot arrive makes the sender notice that the connection broke.
 const BROKEN_CONNECTION_NOTICED: f64 = 0.1;
 
@@ -71,10 +74,33 @@ impl World {
         self.step(number, Input::Persisted { sequence })
     }
 
-    pub(super) fn flush(&mut self, number: MemberNumber) -> Happened {
-        let flushed = self.fleet[number].flush();
-        let Some(applied) = of_disk(number, flushed)? else { return Ok(()) };
+    /// A machine begins to flush, unless it does already.
+    pub(super) fn flush(&mut self, number: MemberNumber) {
+        let takes = self.fleet[number].sync_time(self.options.flush_takes, &mut self.rng);
+        let boot = self.fleet.boot(number);
+        if let Some(upto) = self.fleet[number].process.as_mut().and_then(Process::begin_flush) {
+            self.schedule.after(takes, Event::FlushEnds(boot, upto));
+        }
+    }
+
+    pub(super) fn flush_ends(&mut self, number: MemberNumber, upto: Index) -> Happened {
+        let is_under_way =
+            self.fleet[number].process.as_ref().is_some_and(|process| process.is_flushing(upto));
+        if !is_under_way {
+            return Ok(());
+        }
+        let flushed = self.fleet[number].end_flush();
+        let Some(applied) = of_disk(number, flushed)? else {
+            self.coverage.hit(Happening::FlushWaited);
+            let boot = self.fleet.boot(number);
+            self.schedule.after(FLUSH_RETRY_PAUSE, Event::FlushEnds(boot, upto));
+            return Ok(());
+        };
         self.coverage.hit(Happening::Flushed);
+        let is_behind = self.fleet[number].process.as_ref().is_some_and(|process| process.applied() > upto);
+        if is_behind {
+            self.coverage.hit(Happening::FlushBehind);
+        }
         self.say(|_| format!("m{number} flushed its state up to {}", applied.index.0));
         self.step(number, Input::DurableApplied { applied })
     }

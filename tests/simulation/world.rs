@@ -125,13 +125,15 @@ impl World {
             Event::Wake(boot)
             | Event::Commit(boot)
             | Event::Flush(boot)
+            | Event::FlushEnds(boot, _)
             | Event::Unreachable(boot, _)
             | Event::PeerGone(boot, _)
                 if !self.fleet.lives(boot) => {}
             Event::Deliver(to, message) => self.deliver(to, message)?,
             Event::Wake(boot) => self.wake(boot.member)?,
             Event::Commit(boot) => self.commit(boot.member)?,
-            Event::Flush(boot) => self.flush(boot.member)?,
+            Event::Flush(boot) => self.flush(boot.member),
+            Event::FlushEnds(boot, upto) => self.flush_ends(boot.member, upto)?,
             Event::Unreachable(boot, peer) => self.unreachable(boot.member, peer)?,
             Event::PeerGone(boot, peer) => self.peer_gone(boot.member, peer)?,
             Event::Snapshot(transfer) => self.snapshot_arrives(*transfer)?,
