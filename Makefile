@@ -80,8 +80,8 @@ release: ## the shipped binaries, in $(CARGO_TARGET_DIR)/release
 	cargo build --release -p quorate-operator -p quorate-sidecar
 
 .PHONY: measure
-measure: prerequisites bed ## idle memory, CPU and status writes of operator and sidecar, on the bed: [MINUTES=]
-	cargo run --profile bed -p quorate-suite --bin measure -- $(MINUTES)
+measure: $(if $(filter loopback,$(ONLY)),,prerequisites bed) ## idle memory and CPU beside their floors, on loopback and on the bed: [MINUTES=] [ONLY=loopback|bed]
+	cargo run --profile bed -p quorate-suite --bin measure -- $(MINUTES) $(ONLY)
 
 .PHONY: prerequisites
 prerequisites:

@@ -5,15 +5,15 @@ use std::process::ExitStatus;
 use prost::Message;
 use quorate_api::v1::kv_client::KvClient;
 use quorate_api::v1::{self, ErrorCode, ErrorDetail, WriteOutcome};
+use quorate_processes::cluster::Cluster;
+use quorate_processes::wait::{PATIENCE, until};
 use quorate_sidecar::exit::Code;
 use quorate_store::limits::{BALLAST_BYTES, BALLAST_GIVEN_UP_BELOW_BYTES, FREE_BYTES_MIN};
 
-use crate::cluster::Cluster;
 use crate::disk::SmallDisk;
 use crate::ground;
 use crate::load::{Load, client};
 use crate::story::Story;
-use crate::wait::{PATIENCE, until};
 
 /// The member with the small volume; it is bootstrapped, and so leads first.
 const FULL: usize = 0;
@@ -37,23 +37,24 @@ async fn a_volume_that_fills_up_refuses_what_grows_and_a_full_one_ends_the_membe
         return;
     }
     let story = Story::of(name);
-    let mut cluster = Cluster::new(&story, 3);
-    cluster.members[FULL].disk = Some(SmallDisk::new(&cluster.members[FULL].data(), AMPLE_BYTES));
+    let mut cluster = story.cluster(3);
+    let disk = SmallDisk::new(&cluster.members[FULL].data(), AMPLE_BYTES);
+    cluster.members[FULL].before = disk.enter();
     cluster.form().await;
-    let load = Load::on(&cluster);
+    let load = Load::on(&cluster, &story);
     lead(&cluster, FULL).await;
 
-    disk(&cluster).leave_free(FREE_BYTES_MIN + ABOVE_FLOOR_BYTES);
+    disk.leave_free(FREE_BYTES_MIN + ABOVE_FLOOR_BYTES);
     let mut acknowledged = fill_to_the_floor(&cluster).await;
-    let free = disk(&cluster).free_bytes();
+    let free = disk.free_bytes();
     story.say(&format!("growing writes refused with {} MiB free", free >> 20));
     // The space is looked at every two seconds, and a fast disk takes much in that time.
     assert!(free > FREE_BYTES_MIN / 4, "the floor was noticed with only {free} bytes left");
     deletes_go_on(&cluster, &mut acknowledged).await;
     // Others fill the volume: the ballast is given up for deletes.
-    disk(&cluster).leave_free(BALLAST_GIVEN_UP_BELOW_BYTES / 2);
+    disk.leave_free(BALLAST_GIVEN_UP_BELOW_BYTES / 2);
     until("the ballast to be given up", PATIENCE, async || {
-        let free = disk(&cluster).free_bytes();
+        let free = disk.free_bytes();
         if free > BALLAST_BYTES / 2 { Ok(()) } else { Err(format!("{free} bytes free")) }
     })
     .await;
@@ -61,7 +62,7 @@ async fn a_volume_that_fills_up_refuses_what_grows_and_a_full_one_ends_the_membe
 
     // Under a leader with room, growing writes are taken again, and reach the full volume.
     lead(&cluster, 1).await;
-    disk(&cluster).leave_free(1024 * 1024);
+    disk.leave_free(1024 * 1024);
     let writer = client(&cluster.members[1].client_address(), PATIENCE);
     let number = acknowledged.len();
     let status = tokio::select! {
@@ -77,13 +78,13 @@ async fn a_volume_that_fills_up_refuses_what_grows_and_a_full_one_ends_the_membe
     story.say(&format!("the full volume ended the member with {status}"));
     ended_for_want_of_space(&cluster, status);
     // Nothing was freed: the next start ends in the same way, and never calls the files damaged.
-    disk(&cluster).leave_free(0);
+    disk.leave_free(0);
     cluster.start(FULL);
     let status = cluster.members[FULL].ended().await;
     ended_for_want_of_space(&cluster, status);
     load.answered_through(&[1, 2]).await;
 
-    disk(&cluster).leave_free(AMPLE_BYTES);
+    disk.leave_free(AMPLE_BYTES);
     cluster.start(FULL);
     cluster.all_ready().await;
     lead(&cluster, FULL).await;
@@ -102,10 +103,6 @@ fn ended_for_want_of_space(cluster: &Cluster, status: ExitStatus) {
     let member = &cluster.members[FULL];
     assert_eq!(status.code(), Some(i32::from(Code::Io.number())), "{status}: {}", member.log_tail(3));
     assert!(member.log_tail(3).contains("no space left in"), "{}", member.log_tail(3));
-}
-
-fn disk(cluster: &Cluster) -> &SmallDisk {
-    cluster.members[FULL].disk.as_ref().unwrap()
 }
 
 fn large(number: usize) -> String {

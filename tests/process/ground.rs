@@ -4,6 +4,7 @@
 //! whatever happens to the test. Root may have them everywhere, others where the system has user namespaces.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -21,6 +22,15 @@ pub(crate) fn own_mounts() -> Option<&'static [&'static str]> {
         unshare.status().is_ok_and(|status| status.success())
     };
     *WAY.get_or_init(|| WAYS.iter().find(works).copied())
+}
+
+/// The words before a command that is to have this `/etc/hosts`.
+pub(crate) fn own_hosts(hosts: &Path) -> Vec<String> {
+    let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
+    let mut words = vec!["unshare"];
+    words.extend(own_mounts().unwrap());
+    words.extend(["sh", "-c", script, "sh", hosts.to_str().unwrap()]);
+    words.into_iter().map(ToOwned::to_owned).collect()
 }
 
 /// Whether the test has to be left out: it needs mounts of its own, and they cannot be had. In CI that fails.

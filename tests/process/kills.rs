@@ -6,7 +6,6 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio::time::sleep;
 
-use crate::cluster::Cluster;
 use crate::load::Load;
 use crate::story::Story;
 
@@ -35,9 +34,9 @@ async fn whoever_is_killed_at_whatever_moment_nothing_acknowledged_is_lost_and_n
     let story =
         Story::of("whoever_is_killed_at_whatever_moment_nothing_acknowledged_is_lost_and_no_read_is_stale");
     let mut draws = story.draws(0);
-    let mut cluster = Cluster::new(&story, 3);
+    let mut cluster = story.cluster(3);
     cluster.form().await;
-    let load = Load::on(&cluster);
+    let load = Load::on(&cluster, &story);
     for round in 0..ROUNDS {
         let kind = VICTIMS.get(round).or_else(|| VICTIMS.choose(&mut draws)).copied().unwrap();
         sleep(draws.random_range(Duration::ZERO..PAUSE_MAX)).await;

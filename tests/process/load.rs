@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use quorate_client::{CasOutcome, Client, DeleteOutcome, Entry, Error, ModifyIndex};
 use quorate_linearizability::{Answer, Key, Operation, Value};
+use quorate_processes::cluster::Cluster;
+use quorate_processes::member::Member;
+use quorate_processes::wait::{PATIENCE, until};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::Cluster;
-use crate::member::Member;
 use crate::record::Record;
 use crate::story::Story;
-use crate::wait::{PATIENCE, until};
 
 /// Clients at each member, by how long they wait for an answer: some give up in the middle of an election, and have
 /// calls of unknown outcome, others see what comes of every call.
@@ -44,7 +44,7 @@ pub(crate) struct Load {
 
 impl Load {
     /// Sends clients to every member.
-    pub(crate) fn on(cluster: &Cluster) -> Self {
+    pub(crate) fn on(cluster: &Cluster, story: &Story) -> Self {
         let addresses: Vec<_> = cluster.members.iter().map(Member::client_address).collect();
         let (stop, stopped) = watch::channel(false);
         let (record, began) = (Record::default(), Instant::now());
@@ -57,13 +57,13 @@ impl Load {
                     client: client(address, timeout),
                     record: record.clone(),
                     began,
-                    draws: cluster.story.draws(1_000 + number),
+                    draws: story.draws(1_000 + number),
                     seen: BTreeMap::new(),
                 };
                 clients.spawn(visitor.stay(stopped.clone()));
             }
         }
-        Self { record, story: cluster.story.clone(), began, addresses, stop, clients }
+        Self { record, story: story.clone(), began, addresses, stop, clients }
     }
 
     /// The record, for a call of the test's own.

@@ -5,10 +5,9 @@
 //!
 //! | part | what it is |
 //! |---|---|
-//! | `member`, `ports` | one process and what a Pod would give it |
-//! | `cluster`, `operator` | several of them under one authority, formed as the operator forms them |
+//! | `tests/processes` | the processes, and the cluster formed of them as the operator forms it |
 //! | `load`, `record` | clients at every member, and the history of what they asked and heard |
-//! | `story`, `wait` | the seed and what happened so far, printed when a test fails; waiting with a deadline |
+//! | `story` | the seed and what happened so far, printed when a test fails |
 //! | `ground` | mounts of a process's own, for the next two |
 //! | `roads` | the network between members: names, and a proxy for each direction |
 //! | `disk` | a volume whose size the test says |
@@ -26,20 +25,15 @@
 //! simulator and the store's own tests.
 #![allow(clippy::unwrap_used)] // A failed step of a test is a failed test; its helpers are no #[test] themselves.
 
-mod cluster;
 mod disk;
 mod full_disk;
 mod ground;
 mod kills;
 mod load;
-mod member;
 mod moves;
-mod operator;
 mod partitions;
 mod pauses;
-mod ports;
 mod record;
 mod roads;
 mod stops;
 mod story;
-mod wait;

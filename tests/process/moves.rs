@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::cluster::Cluster;
+use quorate_processes::cluster::Cluster;
+use quorate_processes::ports::port;
+
 use crate::ground;
 use crate::load::Load;
-use crate::ports::port;
+use crate::roads::Roads;
 use crate::story::Story;
 
 /// raft.md §7, 16.
@@ -20,16 +22,16 @@ async fn all_members_restarted_with_new_addresses_find_each_other_and_elect_a_le
         return;
     }
     let story = Story::of(name);
-    let mut cluster = Cluster::with_roads(&story, 3).await;
+    let mut cluster = story.cluster(3);
+    let mut roads = Roads::between(&mut cluster).await;
     cluster.form().await;
     // Applications are in the same Pod: for them the address stays.
-    let load = Load::on(&cluster);
+    let load = Load::on(&cluster, &story);
     load.answered_through(&[0, 1, 2]).await;
     for move_number in 0..2 {
         (0..3).for_each(|number| cluster.kill(number));
         (0..3).for_each(|number| move_away(&mut cluster, number));
-        let ports = cluster.ports();
-        cluster.roads().build(&ports).await;
+        roads.build(&cluster.ports()).await;
         (0..3).for_each(|number| cluster.start(number));
         let started = tokio::time::Instant::now();
         let leader = cluster.leader_within(LEADER_WITHIN).await;
@@ -51,14 +53,14 @@ async fn a_member_that_comes_back_elsewhere_is_found_by_those_that_stayed() {
         return;
     }
     let story = Story::of(name);
-    let mut cluster = Cluster::with_roads(&story, 3).await;
+    let mut cluster = story.cluster(3);
+    let mut roads = Roads::between(&mut cluster).await;
     cluster.form().await;
-    let load = Load::on(&cluster);
+    let load = Load::on(&cluster, &story);
     for number in 0..3 {
         cluster.kill(number);
         move_away(&mut cluster, number);
-        let ports = cluster.ports();
-        cluster.roads().build(&ports).await;
+        roads.build(&cluster.ports()).await;
         cluster.start(number);
         cluster.all_ready().await;
         load.answered_through(&[0, 1, 2]).await;

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use quorate_processes::cluster::shown;
+use quorate_processes::operator::leads;
+use quorate_processes::wait::{PATIENCE, until};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio::time::sleep;
 
-use crate::cluster::{Cluster, shown};
 use crate::ground;
 use crate::load::{Load, client, read};
-use crate::operator::leads;
+use crate::roads::Roads;
 use crate::story::Story;
-use crate::wait::{PATIENCE, until};
 
 /// How often roads are closed.
 const ROUNDS: usize = 10;
@@ -71,9 +72,10 @@ async fn whichever_roads_are_closed_what_clients_see_stays_linearizable() {
     }
     let story = Story::of(name);
     let mut draws = story.draws(0);
-    let mut cluster = Cluster::with_roads(&story, 3).await;
+    let mut cluster = story.cluster(3);
+    let mut roads = Roads::between(&mut cluster).await;
     cluster.form().await;
-    let load = Load::on(&cluster);
+    let load = Load::on(&cluster, &story);
     for round in 0..ROUNDS {
         let cut = CUTS.get(round).or_else(|| CUTS.choose(&mut draws)).copied().unwrap();
         sleep(draws.random_range(Duration::ZERO..OPEN_MAX)).await;
@@ -81,7 +83,6 @@ async fn whichever_roads_are_closed_what_clients_see_stays_linearizable() {
         let follower = (leader + draws.random_range(1..3)) % 3;
         let third = 3 - leader - follower;
         story.tell(format!("round {round}: {cut:?}; db-{leader} leads, db-{follower} is the follower"));
-        let roads = cluster.roads();
         let whole = match cut {
             Cut::Leader => {
                 roads.isolate(leader);
@@ -128,7 +129,7 @@ async fn whichever_roads_are_closed_what_clients_see_stays_linearizable() {
         };
         load.answered_through(&whole).await;
         sleep(draws.random_range(Duration::ZERO..CLOSED_MAX)).await;
-        cluster.roads().heal().await;
+        roads.heal().await;
         story.tell("all roads are open");
         load.answered_through(&[0, 1, 2]).await;
     }
@@ -146,13 +147,14 @@ async fn a_member_that_was_cut_off_comes_back_without_an_election() {
         return;
     }
     let story = Story::of(name);
-    let mut cluster = Cluster::with_roads(&story, 3).await;
+    let mut cluster = story.cluster(3);
+    let mut roads = Roads::between(&mut cluster).await;
     cluster.form().await;
-    let load = Load::on(&cluster);
+    let load = Load::on(&cluster, &story);
     for is_leader in [false, true] {
         let old = cluster.leader().await;
         let alone = if is_leader { old } else { (old + 1) % 3 };
-        cluster.roads().isolate(alone);
+        roads.isolate(alone);
         story.tell(format!("db-{alone} is alone; db-{old} led"));
         until("a leader among the others", PATIENCE, async || {
             let leader = cluster.leader_now().await?;
@@ -172,7 +174,7 @@ async fn a_member_that_was_cut_off_comes_back_without_an_election() {
         }
         let leader = cluster.leader().await;
         let before = cluster.operator.status(&cluster.members[leader]).await.unwrap();
-        cluster.roads().heal().await;
+        roads.heal().await;
         story.tell("all roads are open");
         load.answered_through(&[alone]).await;
         cluster.all_ready().await;
@@ -194,16 +196,17 @@ async fn a_leader_that_is_taken_for_dead_answers_no_read_of_the_past() {
         return;
     }
     let story = Story::of(name);
-    let mut cluster = Cluster::with_roads(&story, 3).await;
+    let mut cluster = story.cluster(3);
+    let mut roads = Roads::between(&mut cluster).await;
     cluster.form().await;
-    let load = Load::on(&cluster);
+    let load = Load::on(&cluster, &story);
     let mut asked_in_time = 0;
     for key in OWN_KEY..OWN_KEY + 4 {
         let old = cluster.leader().await;
         let deposed = client(&cluster.members[old].client_address(), READ_TIMEOUT);
         load.put(&client(&cluster.members[old].client_address(), PATIENCE), old, key).await;
         read(&deposed, load.record(), old, key).await.unwrap();
-        cluster.roads().refuse(old).await;
+        roads.refuse(old).await;
         story.tell(format!("db-{old} leads, and looks dead"));
         let new = until("another leader", PATIENCE, async || {
             let leader = cluster.leader_now().await?;
@@ -218,7 +221,7 @@ async fn a_leader_that_is_taken_for_dead_answers_no_read_of_the_past() {
             futures::future::join_all(asked).await;
             asked_in_time += 1;
         }
-        cluster.roads().heal().await;
+        roads.heal().await;
         load.answered_through(&[0, 1, 2]).await;
     }
     story.say(&format!("asked {asked_in_time} times while it believed to lead"));

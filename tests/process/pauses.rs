@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::cluster::{Cluster, shown};
+use quorate_processes::cluster::shown;
+use quorate_processes::operator::leads;
+use quorate_processes::wait::{PATIENCE, until};
+
 use crate::load::{Load, client, read};
-use crate::operator::leads;
 use crate::story::Story;
-use crate::wait::{PATIENCE, until};
 
 /// How often the leader is paused: what it does first when it goes on differs.
 const ROUNDS: usize = 3;
@@ -21,9 +22,9 @@ const OWN_KEY: usize = 1_000_000;
 async fn a_leader_that_slept_through_an_election_answers_no_stale_read_and_loses_no_write() {
     let name = "a_leader_that_slept_through_an_election_answers_no_stale_read_and_loses_no_write";
     let story = Story::of(name);
-    let mut cluster = Cluster::new(&story, 3);
+    let mut cluster = story.cluster(3);
     cluster.form().await;
-    let load = Load::on(&cluster);
+    let load = Load::on(&cluster, &story);
     for round in 0..ROUNDS {
         let key = OWN_KEY + round;
         let old = cluster.leader().await;
@@ -69,11 +70,11 @@ async fn a_leader_that_slept_through_an_election_answers_no_stale_read_and_loses
 #[tokio::test]
 async fn a_follower_that_slept_disturbs_nobody_and_catches_up() {
     let story = Story::of("a_follower_that_slept_disturbs_nobody_and_catches_up");
-    let mut cluster = Cluster::new(&story, 3);
+    let mut cluster = story.cluster(3);
     cluster.form().await;
     let leader = cluster.leader().await;
     let sleeper = (leader + 1) % 3;
-    let load = Load::on(&cluster);
+    let load = Load::on(&cluster, &story);
     cluster.members[sleeper].pause().await;
     story.tell(format!("{} follows and is paused", cluster.members[sleeper].name));
     // So many entries that it is behind, and so long that its leader is forgotten.

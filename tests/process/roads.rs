@@ -13,15 +13,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use quorate_processes::cluster::Cluster;
+use quorate_processes::ports::{Ports, port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::ports::{Ports, port};
+use crate::ground::own_hosts;
 
 /// Bytes carried at once; as many may have left just before a road was closed.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -43,27 +45,32 @@ pub(crate) struct Roads {
 }
 
 impl Roads {
-    /// Roads between so many members, none built yet; names are kept in `directory`.
-    pub(crate) fn new(count: usize, directory: &Path) -> Self {
-        let passes = (0..count).map(|_| (0..count).map(|_| watch::Sender::new(true)).collect()).collect();
-        let ports = (0..count).map(|_| port()).collect();
-        Self {
-            directory: directory.to_owned(),
-            ports,
+    /// Builds roads between these members, none of which was ever started. They then know each other by names.
+    pub(crate) async fn between(cluster: &mut Cluster) -> Self {
+        let count = cluster.members.len();
+        let mut roads = Self {
+            directory: cluster.directory().to_owned(),
+            ports: (0..count).map(|_| port()).collect(),
             network: FIRST_NETWORK,
             targets: Vec::new(),
-            passes,
+            passes: (0..count).map(|_| (0..count).map(|_| watch::Sender::new(true)).collect()).collect(),
             proxies: BTreeMap::new(),
+        };
+        for (number, member) in cluster.members.iter_mut().enumerate() {
+            member.address = roads.address(number);
+            member.before = own_hosts(&roads.hosts(number));
         }
+        roads.build(&cluster.ports()).await;
+        roads
     }
 
     /// Where this member is reached: what the configuration has.
-    pub(crate) fn address(&self, to: usize) -> String {
+    fn address(&self, to: usize) -> String {
         format!("{}:{}", name(to), self.ports[to])
     }
 
     /// The `/etc/hosts` of this member.
-    pub(crate) fn hosts(&self, from: usize) -> PathBuf {
+    fn hosts(&self, from: usize) -> PathBuf {
         self.directory.join(format!("hosts-{from}"))
     }
 

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cluster::Cluster;
+use quorate_processes::cluster::Cluster;
+use quorate_processes::wait::{PATIENCE, until};
+
 use crate::load::Load;
 use crate::story::Story;
-use crate::wait::{PATIENCE, until};
 
 /// The promise is one second (raft.md §7, 22); this allows for a machine that is busy with other tests.
 const STOPPED_WITHIN: Duration = Duration::from_secs(3);
@@ -14,9 +15,9 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn whoever_is_asked_to_stop_ends_soon_and_in_order_whatever_it_is_doing() {
     let story = Story::of("whoever_is_asked_to_stop_ends_soon_and_in_order_whatever_it_is_doing");
-    let mut cluster = Cluster::new(&story, 3);
+    let mut cluster = story.cluster(3);
     cluster.form().await;
-    let load = Load::on(&cluster);
+    let load = Load::on(&cluster, &story);
     load.answered_through(&[0, 1, 2]).await;
 
     let follower = (cluster.leader().await + 1) % 3;

@@ -1,8 +1,11 @@
-//! What a test did so far, and the seed it did it by: told when it fails.
+//! A test's story, and the seed it did everything by: told when it fails.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::ops::Deref;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use quorate_processes::cluster::Cluster;
+use quorate_processes::story;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -10,16 +13,14 @@ use rand::rngs::SmallRng;
 const SEED: &str = "PROCESS_SEED";
 /// Seeds drawn are below this: short enough to be typed.
 const SEEDS: u128 = 1_000_000_000;
-/// Lines kept of a story.
-const LINES_MAX: usize = 2_000;
+/// The program these tests were built with.
+const SIDECAR: &str = env!("CARGO_BIN_EXE_quorate-sidecar");
 
 /// One test's story. Clones tell the same one.
 #[derive(Clone)]
 pub(crate) struct Story {
-    name: &'static str,
     seed: u64,
-    began: Instant,
-    lines: Arc<Mutex<Vec<String>>>,
+    told: story::Story,
 }
 
 impl Story {
@@ -30,38 +31,28 @@ impl Story {
             given.map(|text| text.parse().unwrap_or_else(|_| panic!("{SEED} is {text:?}, no number")));
         let seed = given.unwrap_or_else(from_clock);
         println!("{name}: seed {seed}");
-        Self { name, seed, began: Instant::now(), lines: Arc::default() }
+        let replay = format!(
+            "replay: {SEED}={seed} cargo test --profile bed --workspace --test process {name} -- --nocapture"
+        );
+        Self { seed, told: story::Story::new(name, replay) }
+    }
+
+    /// So many members of a cluster of this story; none was ever started.
+    pub(crate) fn cluster(&self, count: usize) -> Cluster {
+        Cluster::new(&self.told, count, Path::new(SIDECAR))
     }
 
     /// A generator that draws the same again from the same seed; one for each use, so that none disturbs another.
     pub(crate) fn draws(&self, of: u64) -> SmallRng {
         SmallRng::seed_from_u64(self.seed ^ of.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
+}
 
-    /// Adds a line.
-    pub(crate) fn tell(&self, what: impl Into<String>) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() < LINES_MAX {
-            lines.push(format!("{:8.3} s  {}", self.began.elapsed().as_secs_f64(), what.into()));
-        }
-    }
+impl Deref for Story {
+    type Target = story::Story;
 
-    /// Says something that a person wants to know of a test that passed, too.
-    pub(crate) fn say(&self, what: &str) {
-        self.tell(what);
-        println!("{}: {what}", self.name);
-    }
-
-    /// Prints everything so far, and the command that runs it again.
-    pub(crate) fn print(&self) {
-        let Self { name, seed, .. } = self;
-        println!("\n==== {name}: seed {seed} ====");
-        for line in self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            println!("{line}");
-        }
-        println!(
-            "replay: {SEED}={seed} cargo test --profile bed --workspace --test process {name} -- --nocapture"
-        );
+    fn deref(&self) -> &story::Story {
+        &self.told
     }
 }
 

@@ -8,4 +8,6 @@ pub mod binaries;
 pub mod command;
 pub mod count;
 pub mod images;
+pub mod loopback;
 pub mod mutants;
+pub mod usage;

@@ -1,51 +1,108 @@
-//! `make measure`: what the sidecar and the operator cost while nothing happens, on the bed, in the shipped profile.
+//! `make measure`: what the sidecar and the operator cost while nothing happens, in the shipped profile.
 //!
-//! Prints resident memory and CPU of each process over the window, and how often the cluster's status was written
-//! in it. The floors: sidecar 15 MB and 0.5 % of a core, operator 40 MiB, no status write at all.
+//! First three sidecars as plain processes on loopback, for which the floors were set: 15 MB and 0.5 % of a core each.
+//! Then the same cluster on the bed, with its virtual network, and the operator (40 MiB): there also how often the
+//! cluster's status was written, which is never. Each value is printed beside its floor.
 
 use std::fs;
 use std::process::ExitCode;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use quorate_suite::bed::{bed, bed_output, up};
 use quorate_suite::command::{ended, repository, say};
-use quorate_suite::images;
+use quorate_suite::loopback::{Loopback, Member};
+use quorate_suite::usage::{Sample, Use, Window};
+use quorate_suite::{binaries, images};
 
-/// How long is looked at; `make measure MINUTES=2` looks shorter.
-const MINUTES: u64 = 10;
+/// How long is looked at on loopback; `make measure MINUTES=1` looks shorter.
+const LOOPBACK_MINUTES: u64 = 2;
+/// How long on the bed, so that a rare write of status shows.
+const BED_MINUTES: u64 = 10;
 /// After Ready, before the window: elections, image clean-up and start-up allocations are over.
 const SETTLE: Duration = Duration::from_mins(1);
-/// Clock ticks of `/proc/PID/stat` per second; fixed in Linux's user interface.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// Reads the whole object, so that any write to it shows.
 const VERSION: [&str; 6] =
     ["kubectl", "get", "raftcluster", "measured", "-o", "jsonpath={.metadata.resourceVersion}"];
 
-/// One process of ours on this machine.
-struct Sample {
-    pid: String,
-    name: String,
-    rss_kib: u64,
-    ticks: u64,
+/// What to measure.
+#[derive(Default)]
+struct Wanted {
+    minutes: Option<u64>,
+    /// One part alone.
+    only: Option<String>,
 }
 
 fn main() -> ExitCode {
-    let minutes = match std::env::args().nth(1).map(|text| text.parse()) {
-        None => MINUTES,
-        Some(Ok(minutes)) if minutes > 0 => minutes,
-        Some(_) => {
-            eprintln!(
-                "measure: MINUTES must be a whole number of at least 1: `make measure MINUTES={MINUTES}`"
-            );
-            return ExitCode::from(64);
-        }
+    let Some(wanted) = wanted() else {
+        eprintln!("measure: MINUTES is a whole number of at least 1, ONLY is loopback or bed");
+        return ExitCode::from(64);
     };
-    ended("measure", measure(minutes))
+    ended("measure", measure(&wanted))
 }
 
-fn measure(minutes: u64) -> Result<()> {
+fn wanted() -> Option<Wanted> {
+    let mut wanted = Wanted::default();
+    for word in std::env::args().skip(1) {
+        if ["loopback", "bed"].contains(&word.as_str()) {
+            wanted.only = Some(word);
+        } else {
+            wanted.minutes = Some(word.parse().ok().filter(|minutes| *minutes > 0)?);
+        }
+    }
+    Some(wanted)
+}
+
+fn measure(wanted: &Wanted) -> Result<()> {
+    let is_wanted = |part| wanted.only.as_deref().is_none_or(|only| only == part);
+    if is_wanted("loopback") {
+        on_loopback(wanted.minutes.unwrap_or(LOOPBACK_MINUTES))?;
+    }
+    if is_wanted("bed") {
+        on_bed(wanted.minutes.unwrap_or(BED_MINUTES))?;
+    }
+    Ok(())
+}
+
+fn on_loopback(minutes: u64) -> Result<()> {
+    binaries::build("bed")?;
+    binaries::build("release")?;
+    say("three sidecars as plain processes on loopback");
+    let (mut loopback, members) = Loopback::form("release")?;
+    let samples = || members.iter().filter_map(|member| Sample::of(member.pid)).collect::<Vec<_>>();
+    settle(minutes);
+    let window = Window::open(samples());
+    sleep(Duration::from_secs(minutes * 60));
+    let uses = window.uses(&samples());
+    let after = loopback.members()?;
+    if uses.len() < members.len() {
+        bail!("a member could not be looked at all the time");
+    }
+    println!("{}", Use::heading());
+    for used in &uses {
+        let is_it = |member: &&Member| member.pid == used.pid;
+        println!("{used}{}", after.iter().find(is_it).map(shown).unwrap_or_default());
+    }
+    if members != after {
+        println!(
+            "Leadership moved since the cluster was formed: the rows are no leader's and no follower's."
+        );
+    }
+    Ok(())
+}
+
+fn shown(member: &Member) -> String {
+    format!("  {} {}", member.name, if member.leads { "leads" } else { "follows" })
+}
+
+/// Start-up is waited for, so that the window sees none of it.
+fn settle(minutes: u64) {
+    say(&format!("settle for {} s, then {minutes} minutes of nothing", SETTLE.as_secs()));
+    sleep(SETTLE);
+}
+
+fn on_bed(minutes: u64) -> Result<()> {
     up()?;
     images::load("release")?;
     images::install_chart()?;
@@ -56,52 +113,15 @@ fn measure(minutes: u64) -> Result<()> {
     )?;
     bed(&["kubectl", "apply", "-f", &manifest.to_string_lossy()])?;
     bed(&["kubectl", "wait", "--for=condition=Ready", "raftcluster/measured", "--timeout=300s"])?;
-    say(&format!("settle for {} s, then {minutes} minutes of nothing", SETTLE.as_secs()));
-    sleep(SETTLE);
-    let (before, version, started) = (samples()?, bed_output(&VERSION)?, Instant::now());
+    settle(minutes);
+    let (window, version) = (Window::open(Sample::of_ours()?), bed_output(&VERSION)?);
     sleep(Duration::from_secs(minutes * 60));
-    let (after, version_after, window) = (samples()?, bed_output(&VERSION)?, started.elapsed());
-    println!("{:<18} {:>8} {:>10} {:>12}", "process", "pid", "RSS MB", "CPU % core");
-    for end in &after {
-        let Some(start) = before.iter().find(|start| start.pid == end.pid) else { continue };
-        let ticks = u32::try_from(end.ticks - start.ticks).unwrap_or(u32::MAX);
-        let percent = f64::from(ticks) / TICKS_PER_SECOND / window.as_secs_f64() * 100.0;
-        let rss = f64::from(u32::try_from(end.rss_kib).unwrap_or(u32::MAX)) * 1024.0 / 1e6;
-        println!("{:<18} {:>8} {rss:>10.1} {percent:>12.2}", end.name, end.pid);
+    let (uses, version_after) = (window.uses(&Sample::of_ours()?), bed_output(&VERSION)?);
+    println!("{}", Use::heading());
+    for used in uses {
+        println!("{used}");
     }
     let writes = if version == version_after { "none" } else { "at least one" };
-    println!("writes to the resource in {:.0} s: {writes}", window.as_secs_f64());
+    println!("writes to the resource in {:.0} s: {writes}", window.length().as_secs_f64());
     bed(&["kubectl", "delete", "raftcluster", "measured"])
-}
-
-/// The bed's Pods are processes of this machine, so `/proc` knows them.
-fn samples() -> Result<Vec<Sample>> {
-    let mut samples = Vec::new();
-    for entry in fs::read_dir("/proc").context("reading /proc")? {
-        let folder = entry?.path();
-        let pid = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // A process may end while it is looked at: then it is not among the samples.
-        let Ok(name) = fs::read_to_string(folder.join("comm")) else { continue };
-        let name = name.trim().to_owned();
-        if !name.starts_with("quorate-") {
-            continue;
-        }
-        let (Ok(status), Ok(stat)) =
-            (fs::read_to_string(folder.join("status")), fs::read_to_string(folder.join("stat")))
-        else {
-            continue;
-        };
-        let rss_kib = number(&status, "VmRSS:");
-        // Behind the parenthesised name: state is field 3; user and system time are 14 and 15.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let field = |at: usize| fields.get(at - 3).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        samples.push(Sample { pid, name, rss_kib, ticks: field(14) + field(15) });
-    }
-    Ok(samples)
-}
-
-fn number(text: &str, label: &str) -> u64 {
-    text.lines()
-        .find_map(|line| line.strip_prefix(label)?.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
 }

@@ -5,17 +5,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Generous: these machines are shared, and a test that waits longer has failed for another reason.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Looks until `look` finds it; what it says instead is the last state seen.
-pub(crate) async fn until<T>(
-    what: &str,
-    patience: Duration,
-    mut look: impl AsyncFnMut() -> Result<T, String>,
-) -> T {
+pub async fn until<T>(what: &str, patience: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let started = Instant::now();
     loop {
         match look().await {

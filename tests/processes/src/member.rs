@@ -7,38 +7,35 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use quorate_sidecar::dev::Authority;
 
-use crate::disk::SmallDisk;
-use crate::ground::own_mounts;
 use crate::ports::Ports;
 use crate::wait::{PATIENCE, until};
 
-/// The cluster of all tests. Each has an authority of its own, so that they cannot talk to each other.
-pub(crate) const CLUSTER_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+/// The cluster of them all. Each has an authority of its own, so that they cannot talk to each other.
+pub const CLUSTER_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
 
 /// Where members listen for the operator at first: the plain ports have 127.0.0.1.
 const POD_IP: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// A member, running or not.
-pub(crate) struct Member {
+pub struct Member {
     /// Its name and its Raft ID.
-    pub(crate) name: String,
+    pub name: String,
     /// Its ports.
-    pub(crate) ports: Ports,
+    pub ports: Ports,
     /// Where the operator reaches it.
-    pub(crate) pod_ip: Ipv4Addr,
+    pub pod_ip: Ipv4Addr,
     /// Where other members reach it, as the configuration has it.
-    pub(crate) address: String,
-    /// Its own `/etc/hosts`, if names lead elsewhere for it.
-    pub(crate) hosts: Option<PathBuf>,
-    /// Its volume, if that is not this machine's disk.
-    pub(crate) disk: Option<SmallDisk>,
+    pub address: String,
+    /// What its process is first, if it is to have mounts of its own: words before its command that become it.
+    pub before: Vec<String>,
+    program: PathBuf,
     directory: PathBuf,
     child: Option<Child>,
 }
 
 impl Member {
-    /// A member that was never started, with files and certificates below `directory`.
-    pub(crate) fn new(number: usize, directory: &Path, authority: &Authority) -> Self {
+    /// A member that was never started, with files and certificates below `directory`; `program` is the sidecar's.
+    pub fn new(number: usize, directory: &Path, authority: &Authority, program: &Path) -> Self {
         let name = format!("db-{number}");
         let directory = directory.join(&name);
         fs::create_dir_all(&directory).unwrap();
@@ -50,16 +47,25 @@ impl Member {
         }
         let ports = Ports::draw();
         let address = format!("127.0.0.1:{}", ports.peer);
-        Self { name, ports, pod_ip: POD_IP, address, hosts: None, disk: None, directory, child: None }
+        Self {
+            name,
+            ports,
+            pod_ip: POD_IP,
+            address,
+            before: Vec::new(),
+            program: program.to_owned(),
+            directory,
+            child: None,
+        }
     }
 
     /// Where its own containers reach it.
-    pub(crate) fn client_address(&self) -> String {
+    pub fn client_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.client)
     }
 
     /// Starts the process.
-    pub(crate) fn start(&mut self) {
+    pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let mut command = self.command();
         let program = command.get_program().to_owned();
@@ -68,10 +74,14 @@ impl Member {
     }
 
     fn command(&self) -> Command {
-        let words = self.words();
+        let mut words = self.before.clone();
+        // The kernel kills it when the thread that started it is gone: what is killed leaves nothing behind.
+        words.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(ToOwned::to_owned));
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
+            .arg(&self.program)
+            .arg("run")
             .env("QUORATE_CLUSTER", "db")
             .env("QUORATE_POD", &self.name)
             .env("QUORATE_CLUSTER_ID", format!("{CLUSTER_ID:032x}"))
@@ -90,23 +100,8 @@ impl Member {
         command
     }
 
-    /// What is run: each of these becomes the next, so that in the end the member has the process.
-    fn words(&self) -> Vec<String> {
-        let mut words = self.disk.as_ref().map(SmallDisk::enter).unwrap_or_default();
-        let mut say = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
-        if let Some(hosts) = &self.hosts {
-            say(&["unshare"]);
-            say(own_mounts().unwrap());
-            let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
-            say(&["sh", "-c", script, "sh", hosts.to_str().unwrap()]);
-        }
-        // The kernel kills it when the thread that started it is gone: a test that is killed leaves nothing behind.
-        say(&["setpriv", "--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_quorate-sidecar"), "run"]);
-        words
-    }
-
     /// Where its volume is mounted.
-    pub(crate) fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
 
@@ -119,24 +114,24 @@ impl Member {
     }
 
     /// The last lines of its log, all its lives together.
-    pub(crate) fn log_tail(&self, lines: usize) -> String {
+    pub fn log_tail(&self, lines: usize) -> String {
         let text = fs::read_to_string(self.log_path()).unwrap_or_default();
         let all: Vec<&str> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
     /// How many lines its log has.
-    pub(crate) fn log_lines(&self) -> usize {
+    pub fn log_lines(&self) -> usize {
         fs::read_to_string(self.log_path()).unwrap_or_default().lines().count()
     }
 
-    /// Whether it was started and not ended by the test.
-    pub(crate) fn is_up(&self) -> bool {
+    /// Whether it was started and not ended from here.
+    pub fn is_up(&self) -> bool {
         self.child.is_some()
     }
 
     /// Kills it, as the kernel does when memory is short: it has no say.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             // A process that is gone already is what is wanted.
             let _ = child.kill();
@@ -145,7 +140,7 @@ impl Member {
     }
 
     /// Waits until it has ended by itself or after a signal, and says how.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
+    pub async fn ended(&mut self) -> ExitStatus {
         let name = self.name.clone();
         let Some(child) = self.child.as_mut() else { panic!("{name} does not run") };
         let status = until(&format!("{name} to end"), PATIENCE, async || {
@@ -157,20 +152,21 @@ impl Member {
     }
 
     /// Asserts that it has not ended by itself.
-    pub(crate) fn assert_alive(&mut self) {
+    pub fn assert_alive(&mut self) {
         let Some(child) = self.child.as_mut() else { return };
         if let Some(status) = child.try_wait().unwrap() {
             panic!("{} ended by itself with {status}:\n{}", self.name, self.log_tail(5));
         }
     }
 
-    fn process_id(&self) -> String {
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
         let child = self.child.as_ref().unwrap_or_else(|| panic!("{} does not run", self.name));
-        child.id().to_string()
+        child.id()
     }
 
     /// Stops it where it is. It holds its sockets and its place in the cluster, and does nothing.
-    pub(crate) async fn pause(&self) {
+    pub async fn pause(&self) {
         self.signal("STOP");
         let stat = format!("/proc/{}/stat", self.process_id());
         until(&format!("{} to be stopped", self.name), PATIENCE, async || {
@@ -183,13 +179,16 @@ impl Member {
     }
 
     /// Lets it go on.
-    pub(crate) fn resume(&self) {
+    pub fn resume(&self) {
         self.signal("CONT");
     }
 
     /// Sends a signal by its name.
-    pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.process_id()]).status().unwrap();
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.process_id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success(), "kill -{name} of {}: {sent}", self.name);
     }
 }

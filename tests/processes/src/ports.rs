@@ -21,26 +21,26 @@ static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// The ports of one member.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ports {
+pub struct Ports {
     /// Peers.
-    pub(crate) peer: u16,
+    pub peer: u16,
     /// gRPC, plain and with TLS, on different addresses.
-    pub(crate) client: u16,
+    pub client: u16,
     /// Probes.
-    pub(crate) ops: u16,
+    pub ops: u16,
     /// HTTP.
-    pub(crate) http: u16,
+    pub http: u16,
 }
 
 impl Ports {
     /// Ports that nobody has now.
-    pub(crate) fn draw() -> Self {
+    pub fn draw() -> Self {
         Self { peer: port(), client: port(), ops: port(), http: port() }
     }
 }
 
 /// One port that nobody has now, on any address.
-pub(crate) fn port() -> u16 {
+pub fn port() -> u16 {
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..DRAWS_MAX {
         // Not from the test's seed: two runs of one seed may go on side by side.

@@ -1,5 +1,6 @@
 //! Several members under one authority, formed as the operator forms them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use quorate_api::v1::{MemberState, StatusResponse, Suffrage};
@@ -9,61 +10,46 @@ use tempfile::TempDir;
 use crate::member::{CLUSTER_ID, Member};
 use crate::operator::{Operator, leads};
 use crate::ports::Ports;
-use crate::roads::Roads;
 use crate::story::Story;
 use crate::wait::{PATIENCE, until};
 
 /// How much of each member's log a failure shows.
 const LOG_LINES: usize = 40;
 
-/// A cluster on this machine. When a test fails, its story and the ends of the logs are printed.
-pub(crate) struct Cluster {
+/// A cluster on this machine. When a panic ends it, as a failed test does, its story and the ends of the logs are printed.
+pub struct Cluster {
     /// The processes; ended before the directory goes.
-    pub(crate) members: Vec<Member>,
+    pub members: Vec<Member>,
     /// Asks and changes.
-    pub(crate) operator: Operator,
+    pub operator: Operator,
     /// What happened so far.
-    pub(crate) story: Story,
-    /// The ways between the members, if they are not direct.
-    roads: Option<Roads>,
+    pub story: Story,
     directory: TempDir,
 }
 
 impl Cluster {
-    /// Members that were never started.
-    pub(crate) fn new(story: &Story, count: usize) -> Self {
+    /// Members that were never started, of this program.
+    pub fn new(story: &Story, count: usize, program: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new(CLUSTER_ID).unwrap();
-        let members = (0..count).map(|number| Member::new(number, directory.path(), &authority)).collect();
+        let members =
+            (0..count).map(|number| Member::new(number, directory.path(), &authority, program)).collect();
         let operator = Operator::new(&authority);
-        Self { members, operator, story: story.clone(), roads: None, directory }
+        Self { members, operator, story: story.clone(), directory }
     }
 
-    /// As [`Cluster::new`], with proxies between the members, which know each other by names.
-    pub(crate) async fn with_roads(story: &Story, count: usize) -> Self {
-        let mut cluster = Self::new(story, count);
-        let mut roads = Roads::new(count, cluster.directory.path());
-        for (number, member) in cluster.members.iter_mut().enumerate() {
-            member.address = roads.address(number);
-            member.hosts = Some(roads.hosts(number));
-        }
-        roads.build(&cluster.ports()).await;
-        cluster.roads = Some(roads);
-        cluster
+    /// Where the members' files are, and further ones may be; it goes with the cluster.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The members' ports.
-    pub(crate) fn ports(&self) -> Vec<Ports> {
+    pub fn ports(&self) -> Vec<Ports> {
         self.members.iter().map(|member| member.ports).collect()
     }
 
-    /// The ways between the members.
-    pub(crate) fn roads(&mut self) -> &mut Roads {
-        self.roads.as_mut().unwrap()
-    }
-
     /// Starts all, bootstraps the first, adds the others, and waits until all vote.
-    pub(crate) async fn form(&mut self) {
+    pub async fn form(&mut self) {
         for number in 0..self.members.len() {
             self.start(number);
         }
@@ -88,19 +74,19 @@ impl Cluster {
     }
 
     /// Starts a member.
-    pub(crate) fn start(&mut self, number: usize) {
+    pub fn start(&mut self, number: usize) {
         self.story.tell(format!("{} is started", self.members[number].name));
         self.members[number].start();
     }
 
     /// Kills a member.
-    pub(crate) fn kill(&mut self, number: usize) {
+    pub fn kill(&mut self, number: usize) {
         self.story.tell(format!("{} is killed", self.members[number].name));
         self.members[number].kill();
     }
 
     /// The pictures of all members that run and answer.
-    pub(crate) async fn statuses(&self) -> Vec<(usize, StatusResponse)> {
+    pub async fn statuses(&self) -> Vec<(usize, StatusResponse)> {
         let asked = self.members.iter().enumerate().filter(|(_, member)| member.is_up());
         let asked = asked.map(async |(number, member)| (number, self.operator.status(member).await));
         let answered = futures::future::join_all(asked).await;
@@ -108,7 +94,7 @@ impl Cluster {
     }
 
     /// The number of the member that leads now, as far as members that answer know; of two, the one of the newer term.
-    pub(crate) async fn leader_now(&self) -> Result<usize, String> {
+    pub async fn leader_now(&self) -> Result<usize, String> {
         let statuses = self.statuses().await;
         let leader =
             statuses.iter().filter(|(_, status)| leads(status)).max_by_key(|(_, status)| status.term);
@@ -116,17 +102,17 @@ impl Cluster {
     }
 
     /// Waits for a leader.
-    pub(crate) async fn leader(&self) -> usize {
+    pub async fn leader(&self) -> usize {
         self.leader_within(PATIENCE).await
     }
 
     /// Waits for a leader, so long.
-    pub(crate) async fn leader_within(&self, patience: Duration) -> usize {
+    pub async fn leader_within(&self, patience: Duration) -> usize {
         until("a leader", patience, async || self.leader_now().await).await
     }
 
     /// Waits until every member is up, votes, has caught up and knows a leader.
-    pub(crate) async fn all_ready(&self) {
+    pub async fn all_ready(&self) {
         until("every member to be ready", PATIENCE, async || {
             let statuses = self.statuses().await;
             let is_ready = |status: &StatusResponse| {
@@ -141,7 +127,7 @@ impl Cluster {
     }
 
     /// Asserts that no member ended by itself.
-    pub(crate) fn assert_alive(&mut self) {
+    pub fn assert_alive(&mut self) {
         self.members.iter_mut().for_each(Member::assert_alive);
     }
 }
@@ -159,7 +145,7 @@ impl Drop for Cluster {
 }
 
 /// Pictures in a few words.
-pub(crate) fn shown(statuses: &[(usize, StatusResponse)]) -> String {
+pub fn shown(statuses: &[(usize, StatusResponse)]) -> String {
     let one = |(_, status): &(usize, StatusResponse)| {
         format!(
             "{} {} term {} applied {} ready {} leader {:?}",

@@ -20,18 +20,18 @@ use crate::member::{CLUSTER_ID, Member};
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who may change the membership.
-pub(crate) struct Operator {
+pub struct Operator {
     credentials: Arc<Credentials>,
 }
 
 impl Operator {
     /// With a certificate of this authority.
-    pub(crate) fn new(authority: &Authority) -> Self {
+    pub fn new(authority: &Authority) -> Self {
         Self { credentials: authority.issue(san::OPERATOR).unwrap().credentials().unwrap() }
     }
 
     /// The member's own picture of itself.
-    pub(crate) async fn status(&self, member: &Member) -> Result<StatusResponse, String> {
+    pub async fn status(&self, member: &Member) -> Result<StatusResponse, String> {
         let asked = async {
             let mut cluster = ClusterClient::new(self.connect(member).await?);
             Ok(cluster.status(v1::StatusRequest {}).await.map_err(|error| error.to_string())?.into_inner())
@@ -40,7 +40,7 @@ impl Operator {
     }
 
     /// The configuration in effect, as this member has it.
-    pub(crate) async fn list(&self, member: &Member) -> Result<v1::Configuration, String> {
+    pub async fn list(&self, member: &Member) -> Result<v1::Configuration, String> {
         let asked = async {
             let mut membership = MembershipClient::new(self.connect(member).await?);
             let list = membership.list(v1::ListMembersRequest {}).await.map_err(|error| error.to_string())?;
@@ -50,7 +50,7 @@ impl Operator {
     }
 
     /// Makes an empty member the only voter of the cluster.
-    pub(crate) async fn bootstrap(&self, member: &Member) -> Result<(), String> {
+    pub async fn bootstrap(&self, member: &Member) -> Result<(), String> {
         let id = self.status(member).await?.id;
         let asked = async {
             let mut membership = MembershipClient::new(self.connect(member).await?);
@@ -61,7 +61,7 @@ impl Operator {
     }
 
     /// Asks `leader` to add a member that is meant to vote. One that is there already is fine.
-    pub(crate) async fn add(&self, leader: &Member, joiner: &Member) -> Result<(), String> {
+    pub async fn add(&self, leader: &Member, joiner: &Member) -> Result<(), String> {
         let v1::StatusResponse { id, version_min, version_max, .. } = self.status(joiner).await?;
         let latest = self.list(leader).await?;
         if latest.servers.iter().any(|server| server.id == id) {
@@ -83,7 +83,7 @@ impl Operator {
     }
 
     /// Asks `leader` to hand leadership to `target`.
-    pub(crate) async fn transfer(&self, leader: &Member, target: &Member) -> Result<(), String> {
+    pub async fn transfer(&self, leader: &Member, target: &Member) -> Result<(), String> {
         let asked = async {
             let mut membership = MembershipClient::new(self.connect(leader).await?);
             let request = v1::TransferLeadershipRequest { target_raft_id: target.name.clone() };
@@ -106,7 +106,7 @@ impl Operator {
 }
 
 /// Whether this is the picture of a leader that has committed in its own term.
-pub(crate) fn leads(status: &StatusResponse) -> bool {
+pub fn leads(status: &StatusResponse) -> bool {
     status.role() == Role::Leader && status.is_ready
 }
 
