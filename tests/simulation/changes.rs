@@ -101,6 +101,12 @@ impl World {
             }
         };
         let leader = *leader;
+        let is_restoring = self.fleet[leader].process.as_ref().is_some_and(|process| process.place.is_some());
+        if is_restoring && matches!(input, Input::ChangeMembership { .. }) {
+            // The quorum that has the archive must be the one that commits it (K17).
+            self.coverage.hit(Happening::ChangeRefused);
+            return Ok(());
+        }
         self.step(leader, input)
     }
 

@@ -108,7 +108,8 @@ impl Client {
         };
         let (key, flags) = (key_bytes(key), 0);
         let command = match operation {
-            Operation::Read => return None,
+            // A restore is no client's.
+            Operation::Read | Operation::Restore(_) => return None,
             Operation::Put(value) => Command::Put { key, value: value_bytes(value, padding), flags },
             Operation::CompareAndSet { expected, new } => Command::CompareAndSet {
                 key,
@@ -133,7 +134,7 @@ pub fn key_bytes(key: Key) -> Bytes {
 }
 
 /// A value as it is written, padded so that logs grow.
-fn value_bytes(value: Value, padding: usize) -> Bytes {
+pub fn value_bytes(value: Value, padding: usize) -> Bytes {
     Bytes::from(format!("{} {:padding$}", value.0, ""))
 }
 

@@ -118,6 +118,28 @@ happenings! {
     SnapshotInstalled => "snapshots installed",
     /// A received snapshot was not needed.
     SnapshotDiscarded => "snapshots discarded",
+    /// A member put an archive on its disk.
+    Staged => "archives staged",
+    /// A leader proposed an archive that a quorum had.
+    RestoreProposed => "restores proposed",
+    /// A restore was refused, or its archive did not get to a quorum.
+    RestoreRefused => "restores refused or given up",
+    /// A member that lacked an archive was sent it by another.
+    Fetched => "archives fetched by a member that lacked one",
+    /// A member asked one that did not have it, or could not be reached.
+    FetchInVain => "archives asked of a member that gave none",
+    /// A member built a state from an archive.
+    RestoreBuilt => "states built from an archive",
+    /// A machine moved to a restored state.
+    Restored => "restores applied",
+    /// A member looked whether it still needs its archives.
+    Swept => "sweeps of staged archives",
+    /// A snapshot from beyond a restore came before the member had restored.
+    RestoreOvertaken => "restores overtaken by a snapshot",
+    /// Whoever sent an archive heard that it is restored.
+    RestoreAnswered => "restores answered",
+    /// Leadership was lost under a restore.
+    RestoreUnknown => "restores of unknown outcome",
     /// A core read its log from disk for a peer or the machine.
     LogRead => "reads of the log on disk",
     /// A client's command was proposed.

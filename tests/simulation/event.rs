@@ -1,9 +1,11 @@
 //! What can happen next.
 
-use quorate_raft::{Index, Message, ServerId};
+use quorate_machine::RestoreOrder;
+use quorate_raft::{Index, LogId, Message, ServerId};
 
 use super::network::MemberNumber;
 use super::requests::{Attempt, Reply, Request};
+use super::restores::Staging;
 use super::snapshot::Transfer;
 
 /// What happens next.
@@ -18,6 +20,16 @@ pub enum Event {
     Flush(Boot),
     /// The flush up to this entry ends.
     FlushEnds(Boot, Index),
+    /// The turn of a restore has come at a machine.
+    Restore(Boot, LogId),
+    /// Somebody sends an archive to be restored.
+    AskRestore,
+    /// An archive arrives at a member.
+    Staging(Box<Staging>),
+    /// A leader hears that a member has an archive on its disk.
+    StageHeld(Boot, RestoreOrder, ServerId),
+    /// A leader waits no longer for a quorum to have an archive.
+    SpreadEnds(Boot, RestoreOrder),
     /// A process notices that its connection to a peer broke.
     Unreachable(Boot, ServerId),
     /// A process finds the process of a peer gone: its stream ended, and dials are refused.
@@ -83,11 +95,16 @@ impl Event {
             | Self::Commit(boot)
             | Self::Flush(boot)
             | Self::FlushEnds(boot, _)
+            | Self::Restore(boot, _)
+            | Self::StageHeld(boot, ..)
+            | Self::SpreadEnds(boot, _)
             | Self::Unreachable(boot, _)
             | Self::PeerGone(boot, _)
             | Self::Stop(boot)
             | Self::IndexGiven(IndexWanted { asker: boot, .. }, _) => Some(boot.member),
             Self::Snapshot(_)
+            | Self::AskRestore
+            | Self::Staging(_)
             | Self::ClientTurn(..)
             | Self::Reply(..)
             | Self::Timeout(_)

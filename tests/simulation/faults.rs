@@ -295,6 +295,7 @@ impl World {
             self.say(|_| "formed: faults may begin".to_owned());
             let first = self.around(self.options.fault_every);
             self.schedule.after(first, Event::Fault);
+            self.schedule.after(first, Event::AskRestore);
             self.schedule.after(self.options.safety_phase, Event::FaultsStop);
         }
     }

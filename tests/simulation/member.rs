@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use quorate_raft::{
-    Address, Incarnation, Index, LogId, Persist, RaftId, RecoveryEpoch, ServerId, Settings, Term,
+    Address, Incarnation, Index, LogId, Persist, RaftId, RecoveryEpoch, Sequence, ServerId, Settings, Term,
 };
 use quorate_store::{Directory, StoreError};
 use rand::Rng;
@@ -57,6 +57,15 @@ pub enum Torn {
     Before,
     /// As if it had ended.
     After,
+}
+
+/// What a commit came to.
+#[derive(Default)]
+pub struct Committed {
+    /// The last write that is durable now.
+    pub sequence: Option<Sequence>,
+    /// The entry at which the state stands that the machine moved to.
+    pub moved: Option<LogId>,
 }
 
 /// A disk said no to a member.
@@ -115,6 +124,11 @@ impl Member {
     /// Where it is reached.
     pub fn address(&self) -> Result<Address> {
         Ok(Address::new(&format!("m{}:7400", self.number))?)
+    }
+
+    /// The last entry in its state on disk.
+    pub fn flushed(&self) -> Index {
+        self.flushed
     }
 
     /// Whether the configuration its core goes by has two halves (K14).
@@ -192,26 +206,23 @@ impl Member {
         Ok(Some(first))
     }
 
-    /// Commits what is queued. Returns the writes that are durable now.
-    pub fn commit(&mut self) -> Result<Vec<Persist>> {
-        let Some(process) = &mut self.process else { return Ok(Vec::new()) };
+    /// Commits what is queued.
+    pub fn commit(&mut self) -> Result<Committed> {
+        let Some(process) = &mut self.process else { return Ok(Committed::default()) };
         let writes = process.take_queued();
         let mut after = self.mirror.clone();
         for write in &writes {
             after.write(write);
         }
         match process.commit(&writes) {
-            Ok(()) if !self.is_dead() => {
+            Ok(moved) if !self.is_dead() => {
                 self.mirror = after;
-                for write in &writes {
-                    let installed = write.install.as_ref().map(|meta| meta.last.index);
-                    self.flushed = self.flushed.max(installed.unwrap_or_default());
-                }
-                Ok(writes)
+                self.flushed = self.flushed.max(moved.unwrap_or_default().index);
+                Ok(Committed { sequence: writes.last().map(|write| write.sequence), moved })
             }
-            Ok(()) => {
+            Ok(_) => {
                 self.torn = Some(after);
-                Ok(Vec::new())
+                Ok(Committed::default())
             }
             Err(error) => {
                 self.torn = Some(after);

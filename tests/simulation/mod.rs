@@ -11,12 +11,14 @@
 //! | `world`, `schedule`, `event`, `turn` | the run: one event after another, one turn of a core each |
 //! | `fleet`, `member`, `process`, `volume`, `clock`, `mirror` | members, their disks and clocks |
 //! | `network`, `snapshot`, `requests` | what travels between them |
+//! | `archive`, `restores`, `restoring` | archives: who has one restored, and what each member does then |
 //! | `client`, `calls` | what clients do and see; whether it is linearizable, `tests/linearizability` says |
 //! | `watch`, `invariants`, `convergence` | what must hold |
 //! | `coverage`, `trace` | what happened, counted and told |
 //!
 //! Not here: the sidecar's sockets, threads and clocks. What they decide is decided in the core.
 
+pub mod archive;
 pub mod calls;
 pub mod changes;
 pub mod client;
@@ -33,6 +35,8 @@ pub mod network;
 pub mod options;
 pub mod process;
 pub mod requests;
+pub mod restores;
+pub mod restoring;
 pub mod schedule;
 pub mod snapshot;
 pub mod trace;

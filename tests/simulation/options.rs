@@ -36,6 +36,8 @@ pub struct Options {
     pub fault_every: Duration,
     /// Mean time between two membership changes or transfers; none: the membership stays.
     pub change_every: Option<Duration>,
+    /// Mean time between two archives to be restored; none: there is none.
+    pub restore_every: Option<Duration>,
     /// Clients, each one call at a time.
     pub clients: usize,
     /// Keys they share.
@@ -135,6 +137,7 @@ impl Options {
             faults: faults(&mut rng),
             fault_every: ms(&mut rng, 150, 4_000),
             change_every: rng.random_bool(0.8).then(|| ms(&mut rng, 300, 6_000)),
+            restore_every: rng.random_bool(0.4).then(|| ms(&mut rng, 300, 6_000)),
             clients: rng.random_range(1..=6),
             keys: rng.random_range(1..=4),
             rest: ms(&mut rng, 5, 150),
@@ -226,6 +229,9 @@ impl fmt::Display for Options {
         match self.change_every {
             Some(every) => writeln!(f, "  a membership change or transfer every {every:?}")?,
             None => writeln!(f, "  the membership stays")?,
+        }
+        if let Some(every) = self.restore_every {
+            writeln!(f, "  an archive to be restored every {every:?}")?;
         }
         write!(
             f,

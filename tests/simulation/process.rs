@@ -1,6 +1,6 @@
 //! What runs on a volume: the real core, the real log and state file on redb, the real machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem::take;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -10,15 +10,17 @@ use bytes::Bytes;
 use quorate_machine::{Base, Era, Flush, KeyRange, KeyRead, Machine, Outcome, Owner, Position, Table};
 use quorate_raft::{
     Apply, ClusterId, Entry, Identity, Index, IndexedConfiguration, LogId, Now, Payload, Persist, Raft,
-    RecoveryEpoch, ServerId, Settings, SnapshotMeta, Ticket,
+    RecoveryEpoch, ServerId, Settings, SnapshotMeta, Term, Ticket,
 };
 use quorate_store::{
-    Directory, Log, Opened, SnapshotReceiver, Snapshots, StateFile, StoreError, encode_configuration,
+    Directory, Log, Opened, SnapshotReceiver, Snapshots, Stages, StateFile, StoreError, encode_configuration,
 };
 
 use super::clock::Clock;
 use super::invariants::Order;
 use super::requests::{DelayedRead, Waiting};
+use super::restores::Place;
+use super::restoring::{Restoring, order_in};
 
 /// A running member.
 pub struct Process {
@@ -40,14 +42,21 @@ pub struct Process {
     pub commit_seen: Index,
     /// The configuration in effect when they last looked.
     pub configuration_seen: Option<IndexedConfiguration>,
+    /// The place of a restore, while this leads one.
+    pub place: Option<Place>,
+    /// The restore that the machine waits for.
+    pub(super) restoring: Option<Restoring>,
+    /// The restore whose state the next commit names.
+    pub(super) to_name: Option<LogId>,
     queued: Vec<Persist>,
-    log: Log,
-    machine: Machine<StateFile>,
+    pub(super) log: Log,
+    pub(super) machine: Machine<StateFile>,
     /// A frozen memtable on its way to the disk; more is applied meanwhile.
     flushing: Option<Flush>,
     snapshots: Snapshots,
+    pub(super) stages: Stages,
     // Holds the lock; must outlive the files.
-    directory: Directory,
+    pub(super) directory: Directory,
 }
 
 /// A row of the state: its table, its key, and what is there.
@@ -82,6 +91,7 @@ impl Process {
             .map_err(|error| anyhow!("{error}"))?;
         let machine = Machine::open(state)?;
         let snapshots = Snapshots::new(&directory);
+        let stages = Stages::open(&directory, raft.status().term)?;
         Ok(Self {
             raft,
             clock,
@@ -92,11 +102,15 @@ impl Process {
             order: Order::default(),
             commit_seen: Index(0),
             configuration_seen: None,
+            place: None,
+            restoring: None,
+            to_name: None,
             queued: Vec::new(),
             log,
             machine,
             flushing: None,
             snapshots,
+            stages,
             directory,
         })
     }
@@ -112,26 +126,53 @@ impl Process {
         take(&mut self.queued)
     }
 
-    /// One commit of the log; an install in it moves the machine to the new state.
-    pub fn commit(&mut self, writes: &[Persist]) -> Result<()> {
-        let committed = self.log.commit(writes)?;
-        if let Some(last) = committed.installed {
-            // A flush belongs to the file it began on, which is about to go (K4).
-            self.end_flush()?;
-            let state = self.directory.open_installed(last, self.machine.base())?;
-            self.machine = Machine::open(state)?;
+    /// One commit of the log, and then the naming of a restored state, as the storage thread does it. Either may name
+    /// another state file: the machine moves there, and the entry that it stands at is returned.
+    pub fn commit(&mut self, writes: &[Persist]) -> Result<Option<LogId>> {
+        let mut moved = None;
+        if !writes.is_empty() {
+            moved = self.log.commit(writes)?.named;
         }
+        if let Some(name) = &moved {
+            self.move_to(name)?;
+        }
+        if let Some(at) = self.to_name.take()
+            && let Some(name) = self.log.name_restored(at)?.named
+        {
+            self.move_to(&name)?;
+            moved = Some(name);
+        }
+        let applied = self.machine.applied();
+        Ok(moved.map(|_| LogId::new(Term(applied.term), Index(applied.index))))
+    }
+
+    fn move_to(&mut self, name: &str) -> Result<()> {
+        // A flush belongs to the file it began on, which is about to go (K4).
+        self.end_flush()?;
+        let state = self.directory.open_named(name, self.machine.base())?;
+        self.machine = Machine::open(state)?;
         Ok(())
     }
 
-    /// Applies committed entries; returns what each came to, and who waited for it.
+    /// Applies committed entries; returns what each came to, and who waited for it. In front of a restore it stops, and
+    /// holds what comes after.
     pub fn apply(&mut self, apply: Apply) -> Result<Vec<Applied>> {
+        if let Some(restoring) = &mut self.restoring {
+            restoring.held.push_back(apply);
+            return Ok(Vec::new());
+        }
         let mut tickets = apply.tickets.into_iter().peekable();
+        let mut entries = apply.entries.into_iter();
         let mut applied = Vec::new();
-        for entry in apply.entries {
+        while let Some(entry) = entries.next() {
+            let ticket = tickets.next_if(|(index, _)| *index == entry.index).map(|(_, ticket)| ticket);
+            if let Some(order) = order_in(&entry) {
+                let held = Apply { entries: entries.collect(), tickets: tickets.collect() };
+                self.restoring = Some(Restoring { entry, order, ticket, held: VecDeque::from([held]) });
+                break;
+            }
             let before = self.applied();
             let outcome = self.apply_one(&entry)?;
-            let ticket = tickets.next_if(|(index, _)| *index == entry.index).map(|(_, ticket)| ticket);
             applied.push(Applied { before, entry, outcome, ticket });
         }
         Ok(applied)

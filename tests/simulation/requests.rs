@@ -72,6 +72,8 @@ pub enum Reply {
 pub enum Waiting {
     /// A client, for its command.
     Call(Attempt),
+    /// Whoever sent an archive to be restored.
+    Restore,
     /// A read, for its index.
     Index {
         /// What was committed when it was asked for.
@@ -204,8 +206,12 @@ impl World {
     /// A machine applied what somebody waited for.
     pub(super) fn applied(&mut self, number: MemberNumber, ticket: Ticket, outcome: Option<Outcome>) {
         let Some(process) = &mut self.fleet[number].process else { return };
-        if let (Some(Waiting::Call(attempt)), Some(outcome)) = (process.waiting.remove(&ticket), outcome) {
-            self.answer_client(attempt, Reply::Outcome(outcome));
+        match (process.waiting.remove(&ticket), outcome) {
+            (Some(Waiting::Call(attempt)), Some(outcome)) => {
+                self.answer_client(attempt, Reply::Outcome(outcome));
+            }
+            (Some(Waiting::Restore), _) => self.restore_answered(number),
+            _ => {}
         }
     }
 
@@ -223,7 +229,13 @@ impl World {
         self.answer_client(attempt, reply);
     }
 
-    fn wait(&mut self, number: MemberNumber, ticket: Ticket, waiting: Waiting) {
+    /// Who waited for it hears nothing from the core any more.
+    pub(super) fn stop_waiting(&mut self, number: MemberNumber, ticket: Ticket) -> Option<Waiting> {
+        self.fleet[number].process.as_mut()?.waiting.remove(&ticket)
+    }
+
+    /// Notes who waits for the core's answer.
+    pub(super) fn wait(&mut self, number: MemberNumber, ticket: Ticket, waiting: Waiting) {
         if let Some(process) = &mut self.fleet[number].process {
             process.waiting.insert(ticket, waiting);
         }

@@ -14,6 +14,7 @@ use rand::Rng;
 
 use super::coverage::Happening;
 use super::event::Event;
+use super::member::Committed;
 use super::network::MemberNumber;
 use super::process::Process;
 use super::requests::Waiting;
@@ -65,13 +66,14 @@ impl World {
 
     pub(super) fn commit(&mut self, number: MemberNumber) -> Happened {
         let committed = self.fleet[number].commit();
-        let writes = of_disk(number, committed)?;
-        let Some(last) = writes.last() else { return Ok(()) };
-        let sequence = last.sequence;
-        self.say(|_| format!("m{number} committed its write {}", sequence.0));
+        let Committed { sequence, moved } = of_disk(number, committed)?;
         // An install has moved the machine.
         self.finish_reads(number)?;
-        self.step(number, Input::Persisted { sequence })
+        if let Some(sequence) = sequence {
+            self.say(|_| format!("m{number} committed its write {}", sequence.0));
+            self.step(number, Input::Persisted { sequence })?;
+        }
+        moved.map_or(Ok(()), |applied| self.moved(number, applied))
     }
 
     /// A machine begins to flush, unless it does already.
@@ -102,6 +104,7 @@ impl World {
             self.coverage.hit(Happening::FlushBehind);
         }
         self.say(|_| format!("m{number} flushed its state up to {}", applied.index.0));
+        self.sweep(number, applied)?;
         self.step(number, Input::DurableApplied { applied })
     }
 
@@ -133,7 +136,7 @@ impl World {
         match output {
             Output::Persist(write) => self.persist(number, write)?,
             Output::Send(message) => self.send(number, &message)?,
-            Output::Apply(apply) => inputs.push_back(self.apply(number, apply)?),
+            Output::Apply(apply) => inputs.extend(self.apply(number, apply)?),
             Output::ReadLog { reader, from, upto, bytes_max } => {
                 let Some(process) = &self.fleet[number].process else { return Ok(()) };
                 let read = process.read_log(from, upto, bytes_max);
@@ -169,6 +172,12 @@ impl World {
         }
         check(self.watch.writes(&self.fleet[number], &write))?;
         self.fleet[number].queue(write);
+        self.commit_soon(number);
+        Ok(())
+    }
+
+    /// A commit of what is queued begins, unless one is under way, which takes it over.
+    pub(super) fn commit_soon(&mut self, number: MemberNumber) {
         let took = self.fleet[number].sync_time(self.options.sync, &mut self.rng);
         let boot = self.fleet.boot(number);
         if let Some(process) = &mut self.fleet[number].process
@@ -177,7 +186,6 @@ impl World {
             process.is_committing = true;
             self.schedule.after(took, Event::Commit(boot));
         }
-        Ok(())
     }
 
     fn send(&mut self, from: MemberNumber, message: &Message) -> Happened {
@@ -200,11 +208,22 @@ impl World {
         self.network.arrivals(link, self.schedule.now(), &self.options.network, chance)
     }
 
-    fn apply(&mut self, number: MemberNumber, apply: Apply) -> anyhow::Result<Input> {
+    /// What the core is told of it: nothing while a restore is waited for.
+    pub(super) fn apply(&mut self, number: MemberNumber, apply: Apply) -> anyhow::Result<Option<Input>> {
         let Some(process) = &mut self.fleet[number].process else { return Err(anyhow!("nobody applies")) };
+        let was_restoring = process.restoring.is_some();
         let result = process.apply(apply);
         let upto = process.applied();
+        let restoring = process.restoring.as_ref().map(|restoring| restoring.entry.id());
         let applied = of_disk(number, result)?;
+        if let Some(at) = restoring.filter(|_| !was_restoring) {
+            self.say(|_| format!("m{number}: the turn of the restore {} has come", at.index.0));
+            let takes = self.fleet[number].sync_time(self.options.sync, &mut self.rng);
+            self.schedule.after(takes, Event::Restore(self.fleet.boot(number), at));
+        }
+        if applied.is_empty() {
+            return Ok(None);
+        }
         for one in &applied {
             check(self.watch.applies(one, &mut self.coverage))?;
         }
@@ -219,7 +238,7 @@ impl World {
             let boot = self.fleet.boot(number);
             self.schedule.after(delay, Event::Flush(boot));
         }
-        Ok(Input::Applied { upto })
+        Ok(Some(Input::Applied { upto }))
     }
 
     /// A core answered somebody.
@@ -245,6 +264,11 @@ impl World {
                     self.watch.gives_read_index(&self.fleet[number].id, floor, index)
                 }))?;
                 self.give_index(number, whom, index)?;
+            }
+            Some(Waiting::Restore) => {
+                if let Err(refusal) = result {
+                    self.restore_ends(number, Some(&refusal));
+                }
             }
             None => self.administrator_hears(ticket, result),
         }

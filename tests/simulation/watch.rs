@@ -134,7 +134,8 @@ impl Watch {
             let entry = LogId::new(term, commit);
             Commitment::is_of_its_term(&member.id, entry, log.hard_state.term)?;
             let configurations = configurations.into_iter().flatten().map(|each| &each.configuration);
-            Commitment::is_on_a_quorum(entry, configurations, |id| fleet.disk_of(id))?;
+            Commitment::is_on_a_quorum(entry, configurations.clone(), |id| fleet.disk_of(id))?;
+            self.commitment.counted(entry, configurations.cloned().collect());
         }
         Ok(())
     }
@@ -142,6 +143,9 @@ impl Watch {
     /// After a crash: what was committed is still on the disks of a quorum, those of the crashed included.
     pub fn survived(&self, fleet: &Fleet) -> Verdict {
         let configurations = self.configurations_in_force(fleet);
-        Commitment::is_on_a_quorum(self.commitment.last(), configurations.iter(), |id| fleet.disk_of(id))
+        let last = self.commitment.last();
+        let counted_under = self.commitment.counted_under(last);
+        let configurations = configurations.iter().chain(counted_under);
+        Commitment::is_on_a_quorum(last, configurations, |id| fleet.disk_of(id))
     }
 }

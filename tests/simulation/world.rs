@@ -23,6 +23,7 @@ use super::invariants::Verdict;
 use super::member::{DiskError, Member};
 use super::network::{MemberNumber, Network};
 use super::options::Options;
+use super::restores::Archives;
 use super::schedule::Schedule;
 use super::trace::Trace;
 use super::watch::Watch;
@@ -43,6 +44,7 @@ pub struct World {
     pub(super) fleet: Fleet,
     pub(super) clients: Clients,
     pub(super) administrator: Administrator,
+    pub(super) archives: Archives,
     pub(super) watch: Watch,
     pub(super) coverage: Coverage,
     trace: Trace,
@@ -80,6 +82,7 @@ impl World {
             fleet: Fleet::default(),
             clients,
             administrator: Administrator::default(),
+            archives: Archives::default(),
             watch: Watch::default(),
             coverage: Coverage::default(),
             trace,
@@ -126,6 +129,9 @@ impl World {
             | Event::Commit(boot)
             | Event::Flush(boot)
             | Event::FlushEnds(boot, _)
+            | Event::Restore(boot, _)
+            | Event::StageHeld(boot, ..)
+            | Event::SpreadEnds(boot, _)
             | Event::Unreachable(boot, _)
             | Event::PeerGone(boot, _)
                 if !self.fleet.lives(boot) => {}
@@ -134,6 +140,11 @@ impl World {
             Event::Commit(boot) => self.commit(boot.member)?,
             Event::Flush(boot) => self.flush(boot.member),
             Event::FlushEnds(boot, upto) => self.flush_ends(boot.member, upto)?,
+            Event::Restore(boot, at) => self.restore(boot.member, at)?,
+            Event::AskRestore => self.ask_restore()?,
+            Event::Staging(staging) => self.staging_arrives(&staging)?,
+            Event::StageHeld(boot, order, by) => self.stage_held(boot.member, order, by)?,
+            Event::SpreadEnds(boot, order) => self.spread_ends(boot.member, order),
             Event::Unreachable(boot, peer) => self.unreachable(boot.member, peer)?,
             Event::PeerGone(boot, peer) => self.peer_gone(boot.member, peer)?,
             Event::Snapshot(transfer) => self.snapshot_arrives(*transfer)?,

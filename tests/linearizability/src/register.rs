@@ -25,6 +25,8 @@ pub enum Operation {
         /// What it must hold.
         expected: Value,
     },
+    /// An archive is restored that holds this, or not this key: whatever was there is gone.
+    Restore(Option<Value>),
 }
 
 /// What the client is told.
@@ -49,6 +51,7 @@ impl Operation {
         match self {
             Self::Read => (Answer::Holds(state), state),
             Self::Put(value) => (Answer::Written, Some(value)),
+            Self::Restore(archived) => (Answer::Written, archived),
             Self::CompareAndSet { expected, new } if expected == state => (Answer::Written, Some(new)),
             Self::DeleteIf { expected } if state.is_some_and(|value| value != expected) => {
                 (Answer::Mismatch, state)
@@ -62,6 +65,7 @@ impl Operation {
     pub fn writes(self) -> Option<Value> {
         match self {
             Self::Put(value) | Self::CompareAndSet { new: value, .. } => Some(value),
+            Self::Restore(archived) => archived,
             Self::Read | Self::Delete | Self::DeleteIf { .. } => None,
         }
     }
@@ -71,7 +75,7 @@ impl Operation {
         match self {
             Self::CompareAndSet { expected, .. } => expected,
             Self::DeleteIf { expected } => Some(expected),
-            Self::Read | Self::Put(_) | Self::Delete => None,
+            Self::Read | Self::Put(_) | Self::Delete | Self::Restore(_) => None,
         }
     }
 
@@ -81,7 +85,8 @@ impl Operation {
         match self {
             Self::Put(_) => Self::Put(value),
             Self::CompareAndSet { expected, .. } => Self::CompareAndSet { expected, new: value },
-            Self::Read | Self::Delete | Self::DeleteIf { .. } => self,
+            Self::Restore(Some(_)) => Self::Restore(Some(value)),
+            Self::Read | Self::Delete | Self::DeleteIf { .. } | Self::Restore(None) => self,
         }
     }
 }

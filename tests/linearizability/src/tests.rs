@@ -102,6 +102,17 @@ fn a_deletion_says_whether_anything_was_there() {
     assert!(!is_linearizable(&[put(2, 1, 2), mismatch]));
 }
 
+#[test]
+fn a_restore_leaves_what_the_archive_holds_whatever_was_there() {
+    let restore = |archived: Option<u32>, began, answered| {
+        call(Operation::Restore(archived.map(Value)), began, answered, Answer::Written)
+    };
+    assert!(is_linearizable(&[put(1, 1, 2), restore(Some(2), 3, 4), read(Some(2), 5, 6)]));
+    assert!(is_linearizable(&[put(1, 1, 2), restore(None, 3, 4), read(None, 5, 6)]));
+    assert!(!is_linearizable(&[put(1, 1, 2), restore(None, 3, 4), read(Some(1), 5, 6)]));
+    assert!(!is_linearizable(&[restore(Some(2), 1, 2), put(1, 3, 4), read(Some(2), 5, 6)]));
+}
+
 /// The search must stay cheap with many calls of unknown outcome, also when there is nothing to find.
 #[test]
 fn many_open_calls_do_not_make_it_give_up() {
@@ -164,6 +175,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(expected, new)| Operation::CompareAndSet { expected, new }),
         1 => Just(Operation::Delete),
         1 => value().prop_map(|expected| Operation::DeleteIf { expected }),
+        1 => proptest::option::of(value()).prop_map(Operation::Restore),
     ]
 }
 

@@ -13,6 +13,9 @@ use crate::simulation::mirror::Mirror;
 #[derive(Default)]
 pub struct Commitment {
     committed: BTreeMap<Index, Term>,
+    /// The last one that a leader counted, and under which configurations. The newest of them may be lost with all power
+    /// before it is on any disk; a majority of it still meets every majority of the one before.
+    counted: (LogId, Vec<Configuration>),
 }
 
 impl Commitment {
@@ -25,6 +28,18 @@ impl Commitment {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// A leader counted this entry under one of these.
+    pub fn counted(&mut self, entry: LogId, configurations: Vec<Configuration>) {
+        if entry >= self.counted.0 {
+            self.counted = (entry, configurations);
+        }
+    }
+
+    /// Under which configurations this entry was counted, if it is the last that was.
+    pub fn counted_under(&self, entry: LogId) -> &[Configuration] {
+        if self.counted.0 == entry { &self.counted.1 } else { &[] }
     }
 
     /// A leader counts only entries of its own term: one of an earlier term, though a majority holds it, may still be
