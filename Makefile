@@ -86,12 +86,12 @@ measure: $(if $(filter loopback,$(ONLY)),,prerequisites bed) ## idle memory and 
 	cargo run --profile bed -p quorate-suite --bin measure -- $(MINUTES) $(ONLY)
 
 .PHONY: bench
-bench: prerequisites bed ## ours beside etcd under one load, about an hour; docs/performance.md: [ONLY=shape,shape] [ROUNDS=]
+bench: prerequisites bed ## ours beside etcd under one load, 90 minutes; docs/performance.md: [ONLY=shape,shape] [ROUNDS=]
 	@$(BUILD)
 	$(BENCH) $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 .PHONY: bench-quick
-bench-quick: prerequisites bed ## the same in three minutes, to see that it works: too short to mean anything: [ONLY=]
+bench-quick: prerequisites bed ## the same in six minutes, to see that it works: too short to mean anything: [ONLY=]
 	@$(BUILD)
 	$(BENCH) --rounds 1 --warm-up 2 --window 5 $(if $(ONLY),--only $(ONLY))
 

@@ -1,10 +1,10 @@
 //! One call, and who makes it.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 
-use crate::shape::{KEYS, Operation, VALUE_BYTES};
+use crate::shape::{KEYS, Operation, Shape};
 
 /// A call, as both systems understand it.
 #[derive(Clone, Debug)]
@@ -28,16 +28,16 @@ pub(crate) struct Draws {
     operation: Operation,
     random: SmallRng,
     /// What every value begins as.
-    filling: [u8; VALUE_BYTES],
+    filling: Vec<u8>,
 }
 
 impl Draws {
-    /// Of one operation. The same seed draws the same.
-    pub(crate) fn of(operation: Operation, seed: u64) -> Self {
+    /// Of one shape. The same seed draws the same.
+    pub(crate) fn of(shape: &Shape, seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
-        let mut filling = [0; VALUE_BYTES];
+        let mut filling = vec![0; shape.value_bytes];
         random.fill_bytes(&mut filling);
-        Self { operation, random, filling }
+        Self { operation: shape.operation, random, filling }
     }
 
     /// The next call, on any key.
@@ -52,8 +52,7 @@ impl Draws {
 
     /// A write of this key. No two write the same: a value that changes nothing could be cheaper.
     pub(crate) fn write(&mut self, number: u32) -> Call {
-        let mut value = BytesMut::with_capacity(VALUE_BYTES);
-        value.put_slice(&self.filling);
+        let mut value = BytesMut::from(self.filling.as_slice());
         value[..8].copy_from_slice(&self.random.next_u64().to_be_bytes());
         Call::Write(key(number), value.freeze())
     }
@@ -66,15 +65,16 @@ fn key(number: u32) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shape::closed;
 
     #[test]
     fn writes_are_of_the_size_that_is_told_and_no_two_are_alike() {
-        let mut draws = Draws::of(Operation::Write, 7);
+        let mut draws = Draws::of(&closed("test", Operation::Write, 1), 7);
         let (Call::Write(key, one), Call::Write(again, other)) = (draws.write(3), draws.write(3)) else {
             panic!("no writes");
         };
         assert_eq!((key.as_ref(), again.as_ref()), (&b"bench/00000003"[..], &b"bench/00000003"[..]));
-        assert_eq!((one.len(), other.len()), (VALUE_BYTES, VALUE_BYTES));
+        assert_eq!((one.len(), other.len()), (256, 256));
         assert_ne!(one, other);
     }
 }

@@ -1,4 +1,4 @@
-//! etcd: three members with its own defaults, and TLS between them as between ours.
+//! etcd: members with its default settings but a larger quota, and TLS between them as between ours.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -19,13 +19,15 @@ use tonic::transport::Channel;
 
 use crate::call::{Call, Caller};
 use crate::ours::found;
-use crate::system::{MEMBERS, Material, System, connect};
+use crate::system::{Material, System, connect};
 use api::etcdserverpb::kv_client::KvClient;
 use api::etcdserverpb::maintenance_client::MaintenanceClient;
 use api::etcdserverpb::{PutRequest, RangeRequest, StatusRequest, StatusResponse};
 
 /// A cluster that does not serve by then is not going to.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// etcd keeps every version of a key, and by default refuses writes once that takes 2 GiB: soon, with large values.
+const QUOTA_BYTES: &str = "8589934592";
 /// How often it is looked.
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -43,7 +45,7 @@ mod api {
     }
 }
 
-/// Three members of etcd; ended before the directory goes.
+/// A cluster of etcd; the members end before the directory goes.
 pub(crate) struct Etcd {
     members: Vec<Member>,
     _directory: TempDir,
@@ -59,10 +61,10 @@ struct Member {
 impl System for Etcd {
     type Caller = EtcdCaller;
 
-    async fn form(material: &Material) -> Result<Self> {
+    async fn form(material: &Material, members: usize) -> Result<Self> {
         let directory = tempfile::tempdir_in(&material.directory).context("a directory for etcd")?;
         issue(directory.path()).context("certificates for etcd")?;
-        let members = (0..MEMBERS).map(|number| Member {
+        let members = (0..members).map(|number| Member {
             client_port: port(),
             peer_port: port(),
             directory: directory.path().join(format!("m{number}")),
@@ -123,7 +125,7 @@ impl Etcd {
             let mut maintenance = MaintenanceClient::new(connect(self.address(member)).await?);
             Ok(maintenance.status(StatusRequest {}).await?.into_inner())
         };
-        futures::future::try_join_all((0..MEMBERS).map(ask)).await
+        futures::future::try_join_all((0..self.members.len()).map(ask)).await
     }
 }
 
@@ -155,7 +157,7 @@ impl Member {
             ])
             .args(["--peer-client-cert-auth", "--peer-trusted-ca-file", &file("ca.crt")])
             .args(["--peer-cert-file", &file("tls.crt"), "--peer-key-file", &file("tls.key")])
-            .args(["--log-level", "warn"])
+            .args(["--quota-backend-bytes", QUOTA_BYTES, "--log-level", "warn"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(self.directory.join("log"))?);

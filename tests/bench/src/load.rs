@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::call::{Caller, Draws};
 use crate::histogram::Latencies;
 use crate::pace::Due;
-use crate::shape::{KEYS, Operation, Pace, Shape};
+use crate::shape::{KEYS, Pace, Shape};
 
 /// A caller rests after a call that failed, so that a system that is down is not asked in a frenzy.
 const REST: Duration = Duration::from_millis(10);
@@ -33,7 +33,7 @@ pub(crate) struct Tally {
 /// What all callers of one load share.
 struct Work {
     tally: Mutex<Tally>,
-    operation: Operation,
+    shape: Shape,
     due: Option<Due>,
     /// Closed loop: no call begins after it, and none that ends after it counts. Open loop: patience ends with it.
     ends: Instant,
@@ -50,7 +50,7 @@ pub(crate) async fn drive<C: Caller>(
         Pace::Closed => (None, began + lasts),
         Pace::Open(per_second) => (Some(Due::at(per_second, began, lasts)), began + lasts + PATIENCE),
     };
-    let work = Arc::new(Work { tally: Mutex::new(Tally::new()), operation: shape.operation, due, ends });
+    let work = Arc::new(Work { tally: Mutex::new(Tally::new()), shape: *shape, due, ends });
     let mut workers = JoinSet::new();
     for (caller, seed) in callers.into_iter().zip(0..) {
         workers.spawn(at_work(caller, seed, Arc::clone(&work)));
@@ -65,18 +65,21 @@ pub(crate) async fn drive<C: Caller>(
 }
 
 /// Writes every key once.
-pub(crate) async fn fill<C: Caller>(callers: Vec<C>) -> Result<Vec<C>> {
+pub(crate) async fn fill<C: Caller>(callers: Vec<C>, shape: &Shape) -> Result<Vec<C>> {
     let share = callers.len();
     let mut workers = JoinSet::new();
     for (caller, number) in callers.into_iter().zip(0..) {
-        workers.spawn(write_share(caller, number, share));
+        workers.spawn(write_share(caller, Draws::of(shape, number.into()), (number..KEYS).step_by(share)));
     }
     workers.join_all().await.into_iter().collect()
 }
 
-async fn write_share<C: Caller>(mut caller: C, number: u32, share: usize) -> Result<C> {
-    let mut draws = Draws::of(Operation::Write, number.into());
-    for key in (number..KEYS).step_by(share) {
+async fn write_share<C: Caller>(
+    mut caller: C,
+    mut draws: Draws,
+    keys: impl Iterator<Item = u32> + Send,
+) -> Result<C> {
+    for key in keys {
         if let Err(error) = caller.call(draws.write(key)).await {
             bail!("writing the keys: {error}");
         }
@@ -85,7 +88,7 @@ async fn write_share<C: Caller>(mut caller: C, number: u32, share: usize) -> Res
 }
 
 async fn at_work<C: Caller>(mut caller: C, seed: u64, work: Arc<Work>) -> C {
-    let mut draws = Draws::of(work.operation, seed);
+    let mut draws = Draws::of(&work.shape, seed);
     while let Some(began) = work.next().await {
         let answer = caller.call(draws.next()).await;
         let is_failed = answer.is_err();
@@ -143,6 +146,7 @@ impl Tally {
 mod tests {
     use super::*;
     use crate::call::Call;
+    use crate::shape::{Operation, closed};
 
     /// Takes its time for each call.
     struct Slow(Duration);
@@ -164,7 +168,7 @@ mod tests {
     }
 
     fn shape(pace: Pace) -> Shape {
-        Shape { name: "test", operation: Operation::Write, clients: 1, pace }
+        Shape { pace, ..closed("test", Operation::Write, 1) }
     }
 
     /// Ten calls are due within 100 ms at a caller that needs 50 ms for each: the last one was due 410 ms before its

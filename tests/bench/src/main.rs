@@ -1,4 +1,4 @@
-//! `make bench`: ours beside etcd, three members each as real processes on loopback, under one load generator.
+//! `make bench`: ours beside etcd, the members real processes on loopback, under one load generator.
 //!
 //! | part | what it is |
 //! |---|---|
@@ -157,7 +157,7 @@ fn announce(options: &Options, shapes: usize) {
 }
 
 fn begins(system: &str, round: u32, shape: &Shape) {
-    eprintln!("round {round}  {:<20}  {system}", shape.name);
+    eprintln!("round {round}  {:<24}  {system}", shape.name);
 }
 
 /// What came of it.

@@ -56,9 +56,9 @@ pub(crate) async fn measure<S: System>(
     shape: &Shape,
     spans: Spans,
 ) -> Result<Measurement> {
-    let system = S::form(material).await?;
+    let system = S::form(material, shape.members).await?;
     let leader = system.leader().await?;
-    let callers = fill(callers(&system, shape, leader).await?).await?;
+    let callers = fill(callers(&system, shape, leader).await?, shape).await?;
     let (callers, _) = drive(callers, shape, Duration::from_secs(spans.warm_up_seconds)).await?;
     let before = looked(&system)?;
     let (_, tally) = drive(callers, shape, Duration::from_secs(spans.window_seconds)).await?;

@@ -1,4 +1,4 @@
-//! Ours: three sidecars as in Pods, without Kubernetes.
+//! Ours: sidecars as in Pods, without Kubernetes.
 
 use anyhow::{Result, anyhow};
 use quorate_api::v1::kv_client::KvClient;
@@ -9,9 +9,9 @@ use quorate_processes::story::Story;
 use tonic::transport::Channel;
 
 use crate::call::{Call, Caller};
-use crate::system::{MEMBERS, Material, System};
+use crate::system::{Material, System};
 
-/// Three sidecars.
+/// A cluster of sidecars.
 pub(crate) struct Ours {
     cluster: Cluster,
 }
@@ -19,9 +19,9 @@ pub(crate) struct Ours {
 impl System for Ours {
     type Caller = OurCaller;
 
-    async fn form(material: &Material) -> Result<Self> {
-        let story = Story::new("three members of ours", "again: make bench");
-        let mut cluster = Cluster::below(&material.directory, &story, MEMBERS, &material.program);
+    async fn form(material: &Material, members: usize) -> Result<Self> {
+        let story = Story::new("members of ours", "again: make bench");
+        let mut cluster = Cluster::below(&material.directory, &story, members, &material.program);
         cluster.form().await;
         Ok(Self { cluster })
     }

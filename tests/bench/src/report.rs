@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::histogram::Quantiles;
 use crate::machine::Machine;
 use crate::measurement::{Measurement, Spans};
-use crate::shape::{KEYS, SHAPES, VALUE_BYTES};
+use crate::shape::{KEYS, SHAPES};
 use crate::spread::Spread;
 
 /// Ours, in tables.
@@ -56,8 +56,8 @@ impl Report {
              - ours: {ours}, commit {commit}; {etcd}\n\
              - {cores} cores ({processor}), {memory_gib} GiB, Linux {kernel}, {file_system}; load average before: \
              {load_average}\n\
-             - rounds: {}; {} s of warm-up, windows of {} s; {KEYS} keys, values of {VALUE_BYTES} B, three members, TLS \
-             between them\n\
+             - rounds: {}; {} s of warm-up, windows of {} s; {KEYS} keys; values of 256 B and three \
+             members where the shape does not say otherwise, TLS between them\n\
              - fdatasync by itself, a block of 4 KiB: p50 {} ms, p99 {} ms\n\n",
             self.rounds,
             self.spans.warm_up_seconds,

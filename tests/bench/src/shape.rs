@@ -2,8 +2,10 @@
 
 /// Keys written and read, evenly at random.
 pub(crate) const KEYS: u32 = 10_000;
-/// Bytes of a value.
-pub(crate) const VALUE_BYTES: usize = 256;
+/// Bytes of a value, unless the shape is about that.
+const VALUE_BYTES: usize = 256;
+/// Members of a cluster, unless the shape is about that.
+const MEMBERS: usize = 3;
 
 /// One shape of load.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +18,10 @@ pub(crate) struct Shape {
     pub(crate) clients: usize,
     /// When calls begin.
     pub(crate) pace: Pace,
+    /// Bytes of each value.
+    pub(crate) value_bytes: usize,
+    /// Members of the cluster, all of them voters.
+    pub(crate) members: usize,
 }
 
 /// What a call does.
@@ -39,24 +45,24 @@ pub(crate) enum Pace {
 }
 
 /// All of them, in the order they are measured.
-pub(crate) const SHAPES: [Shape; 7] = [
+pub(crate) const SHAPES: [Shape; 11] = [
     closed("writes-1", Operation::Write, 1),
     closed("writes-16", Operation::Write, 16),
     closed("writes-64", Operation::Write, 64),
     closed("writes-256", Operation::Write, 256),
+    closed("writes-1024", Operation::Write, 1_024),
+    Shape { value_bytes: 4 * 1024, ..closed("writes-256-of-4k", Operation::Write, 256) },
+    Shape { members: 5, ..closed("writes-256-five-members", Operation::Write, 256) },
     // Below what either system can do on two cores, so that what is seen is latency and not a queue that grows.
-    Shape {
-        name: "writes-2000-a-second",
-        operation: Operation::Write,
-        clients: 256,
-        pace: Pace::Open(2_000),
-    },
+    Shape { pace: Pace::Open(2_000), ..closed("writes-2000-a-second", Operation::Write, 256) },
     closed("reads-64", Operation::Read, 64),
+    closed("reads-256", Operation::Read, 256),
     closed("stale-reads-64", Operation::StaleRead, 64),
 ];
 
-const fn closed(name: &'static str, operation: Operation, clients: usize) -> Shape {
-    Shape { name, operation, clients, pace: Pace::Closed }
+/// The plain shape of so many clients.
+pub(crate) const fn closed(name: &'static str, operation: Operation, clients: usize) -> Shape {
+    Shape { name, operation, clients, pace: Pace::Closed, value_bytes: VALUE_BYTES, members: MEMBERS }
 }
 
 /// The shapes of these names; all if there are none.

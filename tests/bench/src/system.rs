@@ -1,4 +1,4 @@
-//! What both systems are to the benchmark: three members, formed from nothing, and clients of them.
+//! What both systems are to the benchmark: members formed from nothing, and clients of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,8 +9,6 @@ use tonic::transport::{Channel, Endpoint};
 use crate::call::Caller;
 use crate::shape::{Operation, Shape};
 
-/// As many members as both have.
-pub(crate) const MEMBERS: usize = 3;
 /// A call that takes longer has failed. Both are told so with each call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -27,8 +25,8 @@ pub(crate) trait System: Sized {
     /// Its clients.
     type Caller: Caller;
 
-    /// Starts it from nothing, and waits until all members serve.
-    async fn form(material: &Material) -> Result<Self>;
+    /// Starts so many members from nothing, and waits until all serve.
+    async fn form(material: &Material, members: usize) -> Result<Self>;
 
     /// The members' processes.
     fn processes(&self) -> Vec<u32>;
@@ -48,7 +46,7 @@ pub(crate) trait System: Sized {
 pub(crate) async fn callers<S: System>(system: &S, shape: &Shape, leader: usize) -> Result<Vec<S::Caller>> {
     let members = match shape.operation {
         Operation::Write => vec![leader],
-        Operation::Read | Operation::StaleRead => (0..MEMBERS).collect(),
+        Operation::Read | Operation::StaleRead => (0..shape.members).collect(),
     };
     let connections = members.iter().map(|member| connect(system.address(*member)));
     let connections = futures::future::try_join_all(connections).await?;
