@@ -9,6 +9,8 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quorate
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 # One selection for tests and programs: for one package alone cargo would build everything anew, with other features.
 BUILD = cargo build --profile bed --workspace --bins --examples
+# As cargo would start it, which would build it alone: it is told where this repository is.
+BENCH = CARGO_MANIFEST_DIR=$(CURDIR)/tests/bench $(CARGO_TARGET_DIR)/bed/bench
 SUITE = cargo run --quiet --profile bed -p quorate-suite --bin suite --
 
 .PHONY: help
@@ -82,6 +84,16 @@ release: ## the shipped binaries, in $(CARGO_TARGET_DIR)/release
 .PHONY: measure
 measure: $(if $(filter loopback,$(ONLY)),,prerequisites bed) ## idle memory and CPU beside their floors, on loopback and on the bed: [MINUTES=] [ONLY=loopback|bed]
 	cargo run --profile bed -p quorate-suite --bin measure -- $(MINUTES) $(ONLY)
+
+.PHONY: bench
+bench: prerequisites bed ## ours beside etcd under one load, 90 minutes; docs/performance.md: [ONLY=shape,shape] [ROUNDS=]
+	@$(BUILD)
+	$(BENCH) $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+.PHONY: bench-quick
+bench-quick: prerequisites bed ## the same in six minutes, to see that it works: too short to mean anything: [ONLY=]
+	@$(BUILD)
+	$(BENCH) --rounds 1 --warm-up 2 --window 5 $(if $(ONLY),--only $(ONLY))
 
 .PHONY: prerequisites
 prerequisites:

@@ -28,9 +28,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Members that were never started, of this program.
+    /// Members that were never started, of this program, with their files where temporary files are.
     pub fn new(story: &Story, count: usize, program: &Path) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::below(&std::env::temp_dir(), story, count, program)
+    }
+
+    /// The same with their files below `root`, whose disk matters.
+    pub fn below(root: &Path, story: &Story, count: usize, program: &Path) -> Self {
+        let directory = tempfile::tempdir_in(root)
+            .unwrap_or_else(|error| panic!("a directory below {}: {error}", root.display()));
         let authority = Authority::new(CLUSTER_ID).unwrap();
         let members =
             (0..count).map(|number| Member::new(number, directory.path(), &authority, program)).collect();

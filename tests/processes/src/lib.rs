@@ -7,8 +7,8 @@
 //! | `cluster`, `operator` | several of them under one authority |
 //! | `story`, `wait` | what happened so far, printed when it ends badly; waiting with a deadline |
 //!
-//! `tests/process` breaks them; `make measure` looks at them while nothing happens. Whatever ends those, also a kill, ends
-//! the processes. What cannot be done is a panic, as in the tests they were written for.
+//! `tests/process` breaks them; `make measure` looks at them while nothing happens; `make bench` loads them. Whatever ends
+//! those, also a kill, ends the processes. What cannot be done is a panic, as in the tests they were written for.
 #![allow(clippy::unwrap_used)] // A failed step of a test is a failed test; helpers are no #[test] themselves.
 
 pub mod cluster;

@@ -16,6 +16,10 @@ pub const CLUSTER_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
 /// Where members listen for the operator at first: the plain ports have 127.0.0.1.
 const POD_IP: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+/// Words before a command that bind it to the thread that starts it: the kernel kills it when that is gone, so that
+/// what is killed leaves nothing behind.
+pub const BOUND: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
+
 /// A member, running or not.
 pub struct Member {
     /// Its name and its Raft ID.
@@ -75,8 +79,7 @@ impl Member {
 
     fn command(&self) -> Command {
         let mut words = self.before.clone();
-        // The kernel kills it when the thread that started it is gone: what is killed leaves nothing behind.
-        words.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(ToOwned::to_owned));
+        words.extend(BOUND.map(ToOwned::to_owned));
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])

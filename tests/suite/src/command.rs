@@ -19,10 +19,25 @@ pub fn repository() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
+/// What cargo tells a program that it runs, and a build script of a dependency looks at. A cargo that such a program
+/// starts would find them changed and build half of everything anew, and so would the next one started by hand.
+const TOLD_BY_CARGO: [&str; 7] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 /// A command of the given words, run at the repository's root.
 pub fn command(words: &[&str]) -> Command {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).current_dir(repository());
+    for variable in TOLD_BY_CARGO {
+        command.env_remove(variable);
+    }
     command
 }
 

@@ -49,6 +49,16 @@ impl Sample {
         Some(Self { pid, name, rss_kib, ticks: field(14)? + field(15)? })
     }
 
+    /// What it had used of the CPU by then, from its start.
+    pub fn cpu_seconds(&self) -> f64 {
+        number(self.ticks) / TICKS_PER_SECOND
+    }
+
+    /// Its resident memory, in megabytes.
+    pub fn rss_mb(&self) -> f64 {
+        number(self.rss_kib) * 1024.0 / 1e6
+    }
+
     /// Looks at every process of ours: the bed's Pods are processes of this machine.
     pub fn of_ours() -> Result<Vec<Self>> {
         let entries = fs::read_dir("/proc").context("reading /proc")?;
@@ -96,12 +106,11 @@ pub struct Use {
 
 impl Use {
     fn between(start: &Sample, end: &Sample, length: Duration) -> Self {
-        let number = |value: u64| f64::from(u32::try_from(value).unwrap_or(u32::MAX));
         let seconds = number(end.ticks.saturating_sub(start.ticks)) / TICKS_PER_SECOND;
         Self {
             pid: end.pid,
             name: end.name.clone(),
-            rss_mb: number(end.rss_kib) * 1024.0 / 1e6,
+            rss_mb: end.rss_mb(),
             cpu_percent: seconds / length.as_secs_f64() * 100.0,
         }
     }
@@ -129,6 +138,10 @@ impl fmt::Display for Use {
             cpu_holds,
         ]))
     }
+}
+
+fn number(value: u64) -> f64 {
+    f64::from(u32::try_from(value).unwrap_or(u32::MAX))
 }
 
 fn row([name, pid, rss, rss_floor, rss_holds, cpu, cpu_floor, cpu_holds]: [&str; 8]) -> String {

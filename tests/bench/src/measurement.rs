@@ -1,0 +1,108 @@
+//! One measurement: a cluster made from nothing, filled, warmed up, loaded with one shape, and ended.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use quorate_suite::usage::Sample;
+use serde::Serialize;
+
+use crate::histogram::Quantiles;
+use crate::load::{Tally, drive, fill};
+use crate::shape::Shape;
+use crate::system::{Material, System, callers};
+
+/// How long is looked.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Spans {
+    /// Under the same load before, unmeasured.
+    pub(crate) warm_up_seconds: u64,
+    /// Measured.
+    pub(crate) window_seconds: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Measurement {
+    pub(crate) shape: &'static str,
+    pub(crate) system: &'static str,
+    pub(crate) round: u32,
+    pub(crate) answered: u64,
+    pub(crate) per_second: f64,
+    pub(crate) latency_ms: Quantiles,
+    pub(crate) failed: u64,
+    /// Due at a fixed rate, and never made.
+    pub(crate) given_up: u64,
+    /// What the first failure said.
+    pub(crate) failure: Option<String>,
+    pub(crate) cpu: Cpu,
+    /// When the window ended.
+    pub(crate) leader_rss_mb: f64,
+    /// Another member led in the end.
+    pub(crate) leadership_moved: bool,
+}
+
+/// CPU, in microseconds per call that was answered.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Cpu {
+    pub(crate) leader: f64,
+    pub(crate) all_members: f64,
+    pub(crate) client: f64,
+}
+
+/// Measures a shape on a system.
+pub(crate) async fn measure<S: System>(
+    (name, round): (&'static str, u32),
+    material: &Material,
+    shape: &Shape,
+    spans: Spans,
+) -> Result<Measurement> {
+    let system = S::form(material, shape.members).await?;
+    let leader = system.leader().await?;
+    let callers = fill(callers(&system, shape, leader).await?, shape).await?;
+    let (callers, _) = drive(callers, shape, Duration::from_secs(spans.warm_up_seconds)).await?;
+    let before = looked(&system)?;
+    let (_, tally) = drive(callers, shape, Duration::from_secs(spans.window_seconds)).await?;
+    let after = looked(&system)?;
+    let leadership_moved = system.leader().await.ok() != Some(leader);
+    let used = |at: usize| after[at].cpu_seconds() - before[at].cpu_seconds();
+    let per_call = |seconds: f64| seconds * 1e6 / count(tally.latencies.count());
+    let members = after.len() - 1;
+    let cpu = Cpu {
+        leader: per_call(used(leader)),
+        all_members: per_call((0..members).map(used).sum()),
+        client: per_call(used(members)),
+    };
+    Ok(Measurement {
+        shape: shape.name,
+        system: name,
+        round,
+        answered: tally.latencies.count(),
+        per_second: per_second(&tally),
+        latency_ms: tally.latencies.quantiles(),
+        failed: tally.failed,
+        given_up: tally.given_up,
+        failure: tally.failure,
+        cpu,
+        leader_rss_mb: after[leader].rss_mb(),
+        leadership_moved,
+    })
+}
+
+/// The members in their order, and this process behind them.
+fn looked<S: System>(system: &S) -> Result<Vec<Sample>> {
+    let processes = system.processes().into_iter().chain([std::process::id()]);
+    let samples: Option<Vec<_>> = processes.map(Sample::of).collect();
+    let samples = samples.context("a member ended by itself")?;
+    if samples.iter().any(|sample| sample.rss_mb() <= 0.0) {
+        bail!("a member ended by itself");
+    }
+    Ok(samples)
+}
+
+fn per_second(tally: &Tally) -> f64 {
+    count(tally.latencies.count()) / tally.lasted.as_secs_f64()
+}
+
+fn count(value: u64) -> f64 {
+    f64::from(u32::try_from(value).unwrap_or(u32::MAX))
+}

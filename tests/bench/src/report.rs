@@ -1,0 +1,195 @@
+//! What a person reads (Markdown), and what a program does (JSON).
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::histogram::Quantiles;
+use crate::machine::Machine;
+use crate::measurement::{Measurement, Spans};
+use crate::shape::{KEYS, SHAPES};
+use crate::spread::Spread;
+
+/// Ours, in tables.
+pub(crate) const OURS: &str = "ours";
+/// etcd, in tables.
+pub(crate) const ETCD: &str = "etcd";
+
+/// From this load average on, something else was at work in the minute before.
+const QUIET_BELOW: f64 = 0.5;
+
+/// Everything that was measured in one run.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) spans: Spans,
+    pub(crate) rounds: u32,
+    /// fdatasync by itself, before each pair of measurements.
+    pub(crate) disk_ms: Vec<Quantiles>,
+    pub(crate) measurements: Vec<Measurement>,
+}
+
+impl Report {
+    /// The table, with what one must know to read it.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = self.heading();
+        text += "| shape | ours, calls/s | etcd, calls/s | ratio | ours p50, p99 ms | etcd p50, p99 ms | p99 ratio \
+                 | members' CPU, ours, etcd µs/call | ratio | leader's | client's |\n";
+        text += "|---|---|---|---|---|---|---|---|---|---|---|\n";
+        for shape in SHAPES {
+            text += &self.row(shape.name).unwrap_or_default();
+        }
+        text += "\nMedians over the rounds, with the least and the most; ratios are ours : etcd of one round, then the \
+                 median. etcd keeps the history of every key (MVCC) and ours does not; etcd has no registered clients, \
+                 and ours applies each write at most once.\n";
+        self.troubles(&mut text);
+        text
+    }
+
+    fn heading(&self) -> String {
+        let Machine { cores, processor, memory_gib, kernel, file_system, load_average, commit, ours, etcd } =
+            &self.machine;
+        let disk = |value: fn(&Quantiles) -> f64| Spread::of(self.disk_ms.iter().map(value));
+        let shown = |spread: Option<Spread>| spread.map(|s| format!("{s:.3}")).unwrap_or_default();
+        format!(
+            "# Quorate beside etcd\n\n\
+             - ours: {ours}, commit {commit}; {etcd}\n\
+             - {cores} cores ({processor}), {memory_gib} GiB, Linux {kernel}, {file_system}; load average before: \
+             {load_average}\n\
+             - rounds: {}; {} s of warm-up, windows of {} s; {KEYS} keys; values of 256 B and three \
+             members where the shape does not say otherwise, TLS between them\n\
+             - fdatasync by itself, a block of 4 KiB: p50 {} ms, p99 {} ms\n\n",
+            self.rounds,
+            self.spans.warm_up_seconds,
+            self.spans.window_seconds,
+            shown(disk(|told| told.p50)),
+            shown(disk(|told| told.p99)),
+        )
+    }
+
+    /// A shape's row; none if it was not measured on both.
+    fn row(&self, shape: &str) -> Option<String> {
+        let of = |system: &str, value: fn(&Measurement) -> f64| Spread::of(self.of(shape, system).map(value));
+        let ratio = |value: fn(&Measurement) -> f64| {
+            let pairs = self.of(shape, OURS).filter_map(|ours| {
+                let etcd = self.of(shape, ETCD).find(|etcd| etcd.round == ours.round)?;
+                Some(value(ours) / value(etcd))
+            });
+            Some(format!("{:.2}", Spread::of(pairs)?))
+        };
+        let both = |value: fn(&Measurement) -> f64| {
+            Some(format!("{:.0}, {:.0}", of(OURS, value)?.median, of(ETCD, value)?.median))
+        };
+        let latency = |system| {
+            let (p50, p99) = (of(system, |m| m.latency_ms.p50)?, of(system, |m| m.latency_ms.p99)?);
+            Some(format!("{:.2}, {p99:.2}", p50.median))
+        };
+        Some(format!(
+            "| {shape} | {:.0} | {:.0} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            of(OURS, |m| m.per_second)?,
+            of(ETCD, |m| m.per_second)?,
+            ratio(|m| m.per_second)?,
+            latency(OURS)?,
+            latency(ETCD)?,
+            ratio(|m| m.latency_ms.p99)?,
+            both(|m| m.cpu.all_members)?,
+            ratio(|m| m.cpu.all_members)?,
+            both(|m| m.cpu.leader)?,
+            both(|m| m.cpu.client)?,
+        ))
+    }
+
+    fn of(&self, shape: &str, system: &str) -> impl Iterator<Item = &Measurement> {
+        self.measurements.iter().filter(move |found| found.shape == shape && found.system == system)
+    }
+
+    /// What makes a measurement worth less: said, never left out.
+    fn troubles(&self, text: &mut String) {
+        if self.machine.load_average >= QUIET_BELOW {
+            *text += "\n- **The machine did something else before:** these figures are not worth recording.";
+        }
+        for found in &self.measurements {
+            let Measurement { shape, system, round, failed, given_up, failure, leadership_moved, .. } = found;
+            if *failed == 0 && *given_up == 0 && !leadership_moved {
+                continue;
+            }
+            let moved = if *leadership_moved { ", and leadership moved" } else { "" };
+            let why = failure.as_ref().map(|failure| format!(" (the first: {failure})")).unwrap_or_default();
+            // Writing to a string does not fail.
+            let _ = write!(
+                text,
+                "\n- **{shape}, {system}, round {round}:** {failed} calls failed{why}, {given_up} were never made{moved}."
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measurement::Cpu;
+
+    fn measurement(system: &'static str, round: u32, per_second: f64, failed: u64) -> Measurement {
+        let latency_ms = Quantiles { p50: 1.0, p90: 2.0, p99: 4.0, p999: 5.0, max: 6.0 };
+        Measurement {
+            shape: "writes-64",
+            system,
+            round,
+            answered: 1_000,
+            per_second,
+            latency_ms,
+            failed,
+            given_up: 0,
+            failure: (failed > 0).then(|| "too slow".to_owned()),
+            cpu: Cpu { leader: 20.0, all_members: 40.0, client: 15.0 },
+            leader_rss_mb: 50.0,
+            leadership_moved: false,
+        }
+    }
+
+    fn report() -> Report {
+        let word = |text: &str| text.to_owned();
+        let machine = Machine {
+            cores: 2,
+            processor: word("a processor"),
+            memory_gib: 24,
+            kernel: word("6.1"),
+            file_system: word("ext2/ext3"),
+            load_average: 1.2,
+            commit: word("abc"),
+            ours: word("quorate-sidecar 0.1.0"),
+            etcd: word("etcd Version: 3.6.5"),
+        };
+        let measurements = vec![
+            measurement(OURS, 1, 20_000.0, 0),
+            measurement(ETCD, 1, 10_000.0, 0),
+            measurement(OURS, 2, 30_000.0, 0),
+            measurement(ETCD, 2, 10_000.0, 3),
+        ];
+        let spans = Spans { warm_up_seconds: 10, window_seconds: 60 };
+        let disk_ms = vec![measurement(OURS, 1, 1.0, 0).latency_ms];
+        Report { machine, spans, rounds: 2, disk_ms, measurements }
+    }
+
+    #[test]
+    fn a_row_has_medians_spreads_and_the_ratios_of_rounds() {
+        let text = report().markdown();
+        let row = text.lines().find(|line| line.starts_with("| writes-64")).unwrap();
+        assert_eq!(
+            row,
+            "| writes-64 | 25 000 [20 000-30 000] | 10 000 | 2.50 [2.00-3.00] | 1.00, 4.00 | 1.00, 4.00 | 1.00 \
+             | 40, 40 | 1.00 | 20, 20 | 15, 15 |"
+        );
+    }
+
+    #[test]
+    fn what_failed_is_said_and_what_was_not_measured_has_no_row() {
+        let text = report().markdown();
+        assert!(
+            text.contains("**writes-64, etcd, round 2:** 3 calls failed (the first: too slow)"),
+            "{text}"
+        );
+        assert!(!text.contains("reads-64"), "{text}");
+        assert!(text.contains("not worth recording"), "{text}");
+    }
+}

@@ -1,0 +1,94 @@
+//! What is measured: the shapes of load, each the same for both systems.
+
+/// Keys written and read, evenly at random.
+pub(crate) const KEYS: u32 = 10_000;
+/// Bytes of a value, unless the shape is about that.
+const VALUE_BYTES: usize = 256;
+/// Members of a cluster, unless the shape is about that.
+const MEMBERS: usize = 3;
+
+/// One shape of load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// What it is called on the command line and in the tables.
+    pub(crate) name: &'static str,
+    /// What each call is.
+    pub(crate) operation: Operation,
+    /// Calls under way at once, at most.
+    pub(crate) clients: usize,
+    /// When calls begin.
+    pub(crate) pace: Pace,
+    /// Bytes of each value.
+    pub(crate) value_bytes: usize,
+    /// Members of the cluster, all of them voters.
+    pub(crate) members: usize,
+}
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Writes, at the leader.
+    Write,
+    /// Linearizable reads, at all members alike.
+    Read,
+    /// Reads of what the member asked has, at all members alike.
+    StaleRead,
+}
+
+/// When a call begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Closed loop: when the caller's last one was answered.
+    Closed,
+    /// Open loop: at a fixed rate, so many a second, however long answers take.
+    Open(u32),
+}
+
+/// All of them, in the order they are measured.
+pub(crate) const SHAPES: [Shape; 11] = [
+    closed("writes-1", Operation::Write, 1),
+    closed("writes-16", Operation::Write, 16),
+    closed("writes-64", Operation::Write, 64),
+    closed("writes-256", Operation::Write, 256),
+    closed("writes-1024", Operation::Write, 1_024),
+    Shape { value_bytes: 4 * 1024, ..closed("writes-256-of-4k", Operation::Write, 256) },
+    Shape { members: 5, ..closed("writes-256-five-members", Operation::Write, 256) },
+    // Below what either system can do on two cores, so that what is seen is latency and not a queue that grows.
+    Shape { pace: Pace::Open(2_000), ..closed("writes-2000-a-second", Operation::Write, 256) },
+    closed("reads-64", Operation::Read, 64),
+    closed("reads-256", Operation::Read, 256),
+    closed("stale-reads-64", Operation::StaleRead, 64),
+];
+
+/// The plain shape of so many clients.
+pub(crate) const fn closed(name: &'static str, operation: Operation, clients: usize) -> Shape {
+    Shape { name, operation, clients, pace: Pace::Closed, value_bytes: VALUE_BYTES, members: MEMBERS }
+}
+
+/// The shapes of these names; all if there are none.
+pub(crate) fn named(names: &[String]) -> Result<Vec<Shape>, String> {
+    if names.is_empty() {
+        return Ok(SHAPES.to_vec());
+    }
+    let find = |name: &String| {
+        let found = SHAPES.into_iter().find(|shape| shape.name == name.as_str());
+        found.ok_or_else(|| {
+            let known: Vec<_> = SHAPES.iter().map(|shape| shape.name).collect();
+            format!("no shape is called {name}; there are {}", known.join(", "))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_shape_is_refused_with_the_names_of_all() {
+        assert_eq!(named(&[]).unwrap().len(), SHAPES.len());
+        assert_eq!(named(&["reads-64".to_owned()]).unwrap()[0].operation, Operation::Read);
+        let refused = named(&["reads".to_owned()]).unwrap_err();
+        assert!(refused.contains("writes-1, writes-16"), "{refused}");
+    }
+}
