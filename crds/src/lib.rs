@@ -17,6 +17,7 @@
 
 mod duration;
 mod limits;
+mod quantity;
 mod rules;
 mod schema;
 mod spec;
@@ -25,10 +26,11 @@ mod yaml;
 
 pub use duration::{DurationError, parse_duration};
 pub use limits::{CLUSTER_NAME_CHARS_MAX, CRD_BYTES_MAX, REPLICAS_MAX, REPLICAS_MIN};
+pub use quantity::bytes;
 pub use schema::crd;
 pub use spec::{
-    Autopilot, ClaimPolicy, RaftCluster, RaftClusterSpec, Retention, Sidecar, Spread, Storage, Topology,
-    Unsatisfiable, Update, UpdateStrategy,
+    Autopilot, ClaimPolicy, RaftCluster, RaftClusterSpec, Retention, Sidecar, SidecarUpdate, Spread, Storage,
+    Topology, Unsatisfiable, Update, UpdateStrategy,
 };
 pub use status::{Blocked, Founder, MemberStatus, RaftClusterStatus, RaftStatus, Recovery, Rollout};
 pub use yaml::crd_yaml;

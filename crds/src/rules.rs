@@ -46,8 +46,8 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule(
         "spec/storage",
-        "self.size == oldSelf.size",
-        "spec.storage.size cannot change in this version: create a new RaftCluster with the size you need, or put the old size back",
+        "!isQuantity(self.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",
+        "spec.storage.size can only grow, because a volume cannot shrink: put the old size back, or create a new RaftCluster",
     ),
     rule(
         "spec/storage",

@@ -144,6 +144,18 @@ pub struct Sidecar {
     /// Requests and limits of the sidecar. A CPU limit is not advised: a throttled member misses heartbeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
+    /// When a new version of the operator may bring its own sidecar image and way of making Pods.
+    pub update: SidecarUpdate,
+}
+
+/// When a new operator's sidecar reaches a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SidecarUpdate {
+    /// With the next change of template, sidecar or topology: an upgrade of the operator alone restarts no Pod.
+    #[default]
+    Manual,
+    /// By itself, once the cluster is Ready and no other cluster is being updated.
+    Automatic,
 }
 
 /// The volume each member keeps its log and state on.
@@ -152,7 +164,7 @@ pub struct Sidecar {
 pub struct Storage {
     /// What becomes of volumes that are no longer needed.
     pub retention: Retention,
-    /// The size of each member's volume, at least 1Gi.
+    /// The size of each member's volume, at least 1Gi; it can be raised, and volumes grow where their class lets them.
     pub size: Quantity,
     /// The storage class; without it the cluster's default class.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -22,6 +22,7 @@ use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::ops::{self, Ops};
 use crate::round::Context;
+use crate::turn::Turn;
 
 /// The Quorate operator: turns `RaftCluster` resources into Raft clusters and keeps them so.
 #[derive(Debug, Parser)]
@@ -113,6 +114,7 @@ async fn start(run: Run) -> anyhow::Result<()> {
         installation: run.installation,
         metrics,
         memory: Memory::default(),
+        turn: Turn::new(),
     });
     info!(version = env!("CARGO_PKG_VERSION"), identity = %run.lease.identity, "started");
     let result = tokio::select! {

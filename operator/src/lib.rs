@@ -22,6 +22,7 @@ mod observe;
 mod ops;
 mod round;
 mod tls;
+mod turn;
 
 pub use command::main;
 pub use error::RoundError;

@@ -33,6 +33,9 @@ pub const REFUSAL_CHARS_MAX: usize = 500;
 /// Events about one object that are looked through for an obstacle (K51).
 pub const EVENTS_READ_MAX: u32 = 50;
 
+/// After its start the operator gives no cluster its own sidecar for this long: every cluster is looked at first, since one
+/// may be in the middle of being updated (K47).
+pub const TURNS_BEGIN_AFTER: Duration = Duration::from_mins(1);
 /// How long the certificate authority of a cluster lasts. It is not rotated by this version; ten years are beyond
 /// what a cluster of this version will see.
 pub const AUTHORITY_LIFE: Duration = Duration::from_hours(10 * 365 * 24);

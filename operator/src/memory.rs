@@ -12,6 +12,15 @@ use quorate_plan::observed::Ordinal;
 
 use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, QUORUM_MISSING_TWICE_AFTER, REFUSAL_CHARS_MAX, REFUSAL_KEPT};
 
+/// What the API server would not do for a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Refused {
+    /// Create one of its objects (K51).
+    Creation,
+    /// Let its volume grow.
+    Growth,
+}
+
 /// What is remembered of one cluster.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recollection {
@@ -20,7 +29,7 @@ pub(crate) struct Recollection {
     renewal: Option<(Timestamp, Instant)>,
     /// The Lease's value under a leader that answers, and since when: for [`Self::unpublished`].
     unpublished: Option<(Option<Timestamp>, Instant)>,
-    refusals: BTreeMap<Ordinal, (Instant, String)>,
+    refusals: BTreeMap<(Ordinal, Refused), (Instant, String)>,
     failures: u32,
     has_finished_a_round: bool,
 }
@@ -56,14 +65,15 @@ impl Recollection {
         self.unpublished.map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
-    /// The API server would not create an object of this slot (K51).
-    pub(crate) fn refuse(&mut self, ordinal: Ordinal, words: &str) {
-        self.refusals.insert(ordinal, (Instant::now(), words.chars().take(REFUSAL_CHARS_MAX).collect()));
+    /// The API server would not.
+    pub(crate) fn refuse(&mut self, ordinal: Ordinal, what: Refused, words: &str) {
+        let words = words.chars().take(REFUSAL_CHARS_MAX).collect();
+        self.refusals.insert((ordinal, what), (Instant::now(), words));
     }
 
     /// It did.
-    pub(crate) fn accept(&mut self, ordinal: Ordinal) {
-        self.refusals.remove(&ordinal);
+    pub(crate) fn accept(&mut self, ordinal: Ordinal, what: Refused) {
+        self.refusals.remove(&(ordinal, what));
     }
 
     /// Whether this process has not finished a round for the cluster yet.
@@ -72,12 +82,12 @@ impl Recollection {
     }
 
     /// What was refused lately.
-    pub(crate) fn refusals(&self) -> impl Iterator<Item = (Ordinal, String)> {
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (Ordinal, Refused, String)> {
         let is_recent = |at: &Instant| at.elapsed() < REFUSAL_KEPT;
         self.refusals
             .iter()
             .filter(move |(_, (at, _))| is_recent(at))
-            .map(|(&n, (_, text))| (n, text.clone()))
+            .map(|(&(ordinal, what), (_, text))| (ordinal, what, text.clone()))
     }
 
     /// The wait before the next try after a failed round: doubling, bounded, up to a quarter longer by `jitter` so

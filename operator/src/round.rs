@@ -9,7 +9,8 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
-use quorate_crds::RaftCluster;
+use quorate_crds::{RaftCluster, SidecarUpdate};
+use quorate_plan::children::Rendering;
 use quorate_plan::plan::Plan;
 use tokio::time::timeout;
 use tracing::{Instrument, debug, info_span, warn};
@@ -21,6 +22,7 @@ use crate::limits::{CHANGE_BACKOFF_MAX, ROUND_TIMEOUT};
 use crate::memory::{Memory, Recollection};
 use crate::metrics::Metrics;
 use crate::observe::{Place, now, observe};
+use crate::turn::Turn;
 
 /// A cluster as it is watched: metadata only. A round reads the rest live.
 pub(crate) type Watched = PartialObjectMeta<RaftCluster>;
@@ -32,6 +34,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
     pub(crate) memory: Memory,
+    pub(crate) turn: Turn,
 }
 
 /// After this many failures in a row the resource itself gets an event.
@@ -58,6 +61,7 @@ pub(crate) async fn run(
             Ok(Some(action)) => action,
             Ok(None) => {
                 context.metrics.forget(&namespace, &name);
+                context.turn.forget(&uid);
                 return Ok(Action::await_change());
             }
             Err(error) => failed(&context, &watched, &mut recollection, &error).await,
@@ -84,8 +88,13 @@ async fn round(
     };
     let place = Place::of(&cluster);
     // Boxed: rounds are many, and a future's size is paid for each that waits.
-    let seen = Box::pin(observe(&context.client, &context.installation, cluster, recollection)).await?;
+    let mut seen = Box::pin(observe(&context.client, &context.installation, cluster, recollection)).await?;
+    let rendering = Rendering::of(&seen.observed);
+    let is_turn = context.turn.take(&place.uid, &seen.observed.cluster, rendering.is_behind());
+    seen.observed.operator.is_turn = is_turn;
     let plan = quorate_plan::plan(&seen.observed, now());
+    let is_automatic = seen.observed.cluster.spec.sidecar.update == SidecarUpdate::Automatic;
+    context.turn.note(&place.uid, &plan, is_automatic);
     debug!(%plan, "planned");
     context.metrics.saw(&seen.observed, &plan);
     recollection.note_quorum(plan.is_quorum_missing);

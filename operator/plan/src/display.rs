@@ -124,6 +124,7 @@ impl fmt::Display for Ensure {
                 let what = if owner.is_some() { "goes with the resource" } else { "outlives the resource" };
                 write!(f, "{claim} {what}")
             }
+            Self::ExpandClaim { claim, size, .. } => write!(f, "{claim} asks for {}", size.0),
             Self::CreatePod(it) => write!(f, "Pod {}", name(&it.metadata.name)),
             Self::DeleteEndedPod { pod, .. } => write!(f, "no ended Pod {pod}"),
             Self::LabelPod { pod, labels, .. } => {

@@ -6,7 +6,7 @@
 //!
 //! Not here: how any of it is read. Every field is what was answered, judged by nobody yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_crds::RaftCluster;
@@ -76,6 +76,8 @@ pub struct Slot {
     pub answer: Option<MemberAnswer>,
     /// The API server's latest refusal to create this slot's claim, Pod or Secret, quoted: quota, Pod Security, a webhook (K51).
     pub refused: Option<String>,
+    /// Its latest refusal to let this slot's volume grow, quoted.
+    pub growth_refused: Option<String>,
 }
 
 /// A volume claim.
@@ -89,6 +91,10 @@ pub struct Claim {
     pub resource_version: String,
     /// Whether a volume is bound.
     pub bound: bool,
+    /// The size it asks for, in bytes; none = it asks for none that can be read.
+    pub requested_bytes: Option<u64>,
+    /// The size of the volume it has, in bytes; none = no volume yet.
+    pub capacity_bytes: Option<u64>,
     /// Whether it has a deletion timestamp.
     pub deleting: bool,
     /// The UID of its controller, if it has one.
@@ -304,6 +310,8 @@ pub struct Certificate {
     pub raft_id: Option<String>,
     /// It is expired, past two thirds of its life, unreadable, or signed by another CA.
     pub renewal_due: bool,
+    /// When it ends; none = it cannot be read.
+    pub not_after: Option<Now>,
 }
 
 /// What is known of storage classes; none = may not be read (K52).
@@ -313,6 +321,8 @@ pub struct StorageFacts {
     pub default_class: Option<bool>,
     /// Whether the class named in the spec exists.
     pub named_class: Option<bool>,
+    /// The classes whose volumes can grow.
+    pub expanding_classes: Option<BTreeSet<String>>,
     /// Whether the class in use is known to support `ReadWriteOncePod` (K28).
     pub single_pod_volumes: bool,
 }
@@ -324,6 +334,8 @@ pub struct OperatorFacts {
     pub sidecar_image: String,
     /// Its pull policy, if the installation set one.
     pub sidecar_pull_policy: Option<String>,
+    /// It is this cluster's turn to get this operator's sidecar: no other cluster is being updated (K47).
+    pub is_turn: bool,
     /// A random cluster ID drawn this round, 32 hexadecimal digits; used only when status has none.
     pub fresh_cluster_id: String,
 }

@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAcc
 use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use quorate_crds::{Blocked, RaftClusterStatus};
 
@@ -258,6 +259,17 @@ pub enum Ensure {
         resource_version: String,
         /// The owner it should have.
         owner: Option<OwnerReference>,
+    },
+    /// Ask for a larger volume, with the claim's UID and resource version.
+    ExpandClaim {
+        /// Its name.
+        claim: String,
+        /// Its UID.
+        uid: String,
+        /// Its resource version.
+        resource_version: String,
+        /// The size to ask for, as the spec writes it.
+        size: Quantity,
     },
     /// POST; a Pod is never applied (K35).
     CreatePod(Box<Pod>),

@@ -10,7 +10,8 @@ use crate::observed::{Now, Observed};
 use crate::plan::Plan;
 use crate::round::{Round, Verdict};
 use crate::rules::{
-    bootstrap, broken, grow, hibernate, join, leave, lost, recover, replace, rollout, shrink, start, stop,
+    bootstrap, broken, expand, grow, hibernate, join, leave, lost, recover, replace, rollout, shrink, start,
+    stop,
 };
 use crate::{status, upkeep};
 
@@ -30,6 +31,7 @@ const ALWAYS: &[Rule] = &[
 
 /// Each of these may decide the one step of the round (I1).
 const STEPS: &[Rule] = &[
+    expand::volumes,             // an ensure, after 2: a pause stops it
     recover::quorum_lost,        // 3
     hibernate::pods,             // 4
     start::fix_template,         // E2

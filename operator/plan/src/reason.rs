@@ -97,6 +97,10 @@ reasons! {
     MemberUnhealthy,
     /// The claim is not bound, and Kubernetes says why.
     VolumePending,
+    /// A volume grows to `spec.storage.size`.
+    ExpandingVolume,
+    /// A volume is smaller than `spec.storage.size` and its class lets none grow.
+    VolumeNotExpandable,
     /// No node fits the Pod.
     Unschedulable,
     /// An image cannot be pulled.

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::{Acted, Hands, certificate};
 use crate::error::{RoundError, code, words};
-use crate::memory::Recollection;
+use crate::memory::{Recollection, Refused};
 use crate::observe::children::owned;
 
 /// All that is ever applied to a Pod is applied under this name (K35).
@@ -54,6 +54,13 @@ pub(super) async fn carry_out(
         }
         Ensure::OwnClaim { claim, uid, resource_version, owner } => {
             own_claim(hands, claim, uid, resource_version, owner.as_ref()).await
+        }
+        Ensure::ExpandClaim { claim, uid, resource_version, size } => {
+            let body = json!({
+                "metadata": { "uid": uid, "resourceVersion": resource_version },
+                "spec": { "resources": { "requests": { "storage": size } } },
+            });
+            expand_claim(hands, claim, &body, recollection).await
         }
         Ensure::DeleteEndedPod { pod, uid, resource_version } => {
             delete::<Pod>(hands, pod, uid, resource_version).await
@@ -135,7 +142,7 @@ where
         Ok(_) => {
             info!(%kind, %name, namespace = %hands.place.namespace, "created");
             if let Some(ordinal) = ordinal {
-                recollection.accept(ordinal);
+                recollection.accept(ordinal, Refused::Creation);
             }
             Ok(Acted::ToItsEnd)
         }
@@ -143,7 +150,7 @@ where
         Err(error) if matches!(code(&error), Some(400..=499)) => {
             warn!(%kind, %name, error = words(&error), "creation was refused");
             if let Some(ordinal) = ordinal {
-                recollection.refuse(ordinal, &format!("{kind} {name}: {}", words(&error)));
+                recollection.refuse(ordinal, Refused::Creation, &format!("{kind} {name}: {}", words(&error)));
             }
             Ok(Acted::ToItsEnd)
         }
@@ -171,7 +178,8 @@ where
         let is_ours = owned(&hands.place, &found.metadata) == Child::Ours || labelled(&found.metadata);
         if let (false, Some(ordinal)) = (is_ours, ordinal) {
             let kind = K::kind(&());
-            recollection.refuse(ordinal, &format!("{kind} {name} exists and was made by something else"));
+            let text = format!("{kind} {name} exists and was made by something else");
+            recollection.refuse(ordinal, Refused::Creation, &text);
         }
     }
     Ok(Acted::Overtaken)
@@ -215,6 +223,32 @@ async fn own_claim(
         PatchParams { field_manager: Some(OPERATOR_FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let claims = hands.place.api::<PersistentVolumeClaim>(hands.client);
     overtaken_or("owning a claim", claims.patch_metadata(claim, &parameters, &Patch::Merge(&body)).await)
+}
+
+/// Asks for a larger volume. A class that lets none grow is refused by the API server, and the planner quotes it.
+async fn expand_claim(
+    hands: &Hands<'_>,
+    claim: &str,
+    body: &serde_json::Value,
+    recollection: &mut Recollection,
+) -> Result<Acted, RoundError> {
+    let parameters =
+        PatchParams { field_manager: Some(OPERATOR_FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let claims = hands.place.api::<PersistentVolumeClaim>(hands.client);
+    let Some(ordinal) = names::ordinal_of_claim(&hands.place.name, claim) else {
+        return Ok(Acted::Overtaken);
+    };
+    match claims.patch(claim, &parameters, &Patch::Merge(body)).await {
+        Err(error) if matches!(code(&error), Some(403 | 422)) => {
+            warn!(%claim, error = words(&error), "a larger volume was refused");
+            recollection.refuse(ordinal, Refused::Growth, words(&error).as_ref());
+            Ok(Acted::ToItsEnd)
+        }
+        answer => {
+            recollection.accept(ordinal, Refused::Growth);
+            overtaken_or("asking for a larger volume", answer)
+        }
+    }
 }
 
 async fn label_pod(

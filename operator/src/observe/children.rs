@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Client, Resource};
 use quorate_plan::children::names;
-use quorate_plan::observed::{BudgetCounts, Certificate, Child, Children, Ordinal};
+use quorate_plan::observed::{BudgetCounts, Certificate, Child, Children, Now, Ordinal};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
@@ -134,11 +134,13 @@ fn owned_opt(place: &Place, meta: Option<&ObjectMeta>) -> Child {
 fn certificate(place: &Place, secret: &Secret, authority_pem: Option<&str>) -> Certificate {
     let leaf = text(secret, LEAF_CERTIFICATE).unwrap_or_default();
     let authority_pem = authority_pem.unwrap_or_default();
+    let facts = Facts::read(&leaf);
     // The trust bundle beside the leaf goes stale together with it.
     let is_bundle_stale = text(secret, CA_CERTIFICATE).as_deref() != Some(authority_pem);
     Certificate {
         owner: owned(place, &secret.metadata),
-        raft_id: Facts::read(&leaf).and_then(|facts| facts.raft_id),
+        not_after: facts.as_ref().and_then(|facts| u64::try_from(facts.not_after).ok()).map(Now),
+        raft_id: facts.and_then(|facts| facts.raft_id),
         renewal_due: is_bundle_stale || needs_renewal(&leaf, authority_pem, SystemTime::now()),
     }
 }

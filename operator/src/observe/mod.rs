@@ -30,7 +30,7 @@ use tracing::warn;
 use crate::error::RoundError;
 use crate::installation::Installation;
 use crate::member::{Answers, Dialer, MemberAddress, ask_all};
-use crate::memory::Recollection;
+use crate::memory::{Recollection, Refused};
 use crate::tls::{Authority, TlsError, parse_cluster_id};
 
 /// What a round has read, and what acting needs beside it.
@@ -60,8 +60,12 @@ pub(crate) async fn observe(
     let (pods, claims) = tokio::try_join!(place.pods(client), place.claims(client))?;
     let addresses = addresses(&pods);
     let mut slots = slots::assemble(&place.name, &pods, &claims);
-    for (ordinal, refusal) in recollection.refusals() {
-        slots.entry(ordinal).or_default().refused = Some(refusal);
+    for (ordinal, what, refusal) in recollection.refusals() {
+        let slot = slots.entry(ordinal).or_default();
+        match what {
+            Refused::Creation => slot.refused = Some(refusal),
+            Refused::Growth => slot.growth_refused = Some(refusal),
+        }
     }
     let ordinals: Vec<_> = slots.keys().copied().collect();
     let (found, storage, ()) = tokio::try_join!(
@@ -94,6 +98,7 @@ pub(crate) async fn observe(
         operator: OperatorFacts {
             sidecar_image: installation.sidecar_image.clone(),
             sidecar_pull_policy: installation.sidecar_pull_policy.clone(),
+            is_turn: false,
             fresh_cluster_id: uuid::Uuid::new_v4().simple().to_string(),
         },
     };

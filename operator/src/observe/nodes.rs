@@ -81,6 +81,13 @@ pub(super) async fn storage(
         default_class: Some(classes.iter().any(is_default)),
         named_class: wanted
             .map(|name| classes.iter().any(|class| class.metadata.name.as_deref() == Some(name))),
+        expanding_classes: Some(
+            classes
+                .iter()
+                .filter(|class| class.allow_volume_expansion == Some(true))
+                .filter_map(|class| class.metadata.name.clone())
+                .collect(),
+        ),
         single_pod_volumes: false,
     })
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use quorate_crds::bytes;
 use quorate_plan::children::names;
 use quorate_plan::observed::{Claim, Ordinal, Slot};
 use quorate_plan::record::ClaimRecord;
@@ -39,6 +41,10 @@ fn read_claim(claim: &PersistentVolumeClaim) -> Claim {
         uid: meta.uid.clone().unwrap_or_default(),
         resource_version: meta.resource_version.clone().unwrap_or_default(),
         bound: phase == Some("Bound"),
+        requested_bytes: storage(
+            claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref()),
+        ),
+        capacity_bytes: storage(claim.status.as_ref().and_then(|status| status.capacity.as_ref())),
         deleting: meta.deletion_timestamp.is_some(),
         controller_uid: pods::controller_uid(meta),
         nodes: None,
@@ -47,6 +53,10 @@ fn read_claim(claim: &PersistentVolumeClaim) -> Claim {
         record: meta.annotations.as_ref().map(ClaimRecord::read).unwrap_or_default(),
         obstacle: None,
     }
+}
+
+fn storage(amounts: Option<&BTreeMap<String, Quantity>>) -> Option<u64> {
+    amounts?.get("storage").and_then(bytes)
 }
 
 #[cfg(test)]

@@ -46,6 +46,10 @@ fn helm(program: &PathBuf, words: &[&str]) -> Output {
 }
 
 fn render(program: &PathBuf, sets: &[&str]) -> Result<Vec<Value>, String> {
+    render_with(program, sets, &[])
+}
+
+fn render_with(program: &PathBuf, sets: &[&str], more: &[&str]) -> Result<Vec<Value>, String> {
     let chart = chart();
     let mut words = vec![
         "template",
@@ -59,6 +63,7 @@ fn render(program: &PathBuf, sets: &[&str]) -> Result<Vec<Value>, String> {
     for set in sets {
         words.extend(["--set", set]);
     }
+    words.extend(more);
     let output = helm(program, &words);
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
@@ -111,6 +116,47 @@ fn the_definition_is_kept_unless_told_otherwise() {
         };
         assert_eq!(policy(&[]), Value::from("keep"));
         assert_eq!(policy(&["crds.keep=false"]), Value::Null);
+    }
+}
+
+/// operator.md, "What must be true", 46: rules and monitors where there is a Prometheus operator, a clear refusal where not.
+#[test]
+fn alerts_and_monitors_need_the_definitions_of_the_prometheus_operator() {
+    let asked = [
+        "monitoring.alerts.create=true",
+        "monitoring.podMonitors.create=true",
+        "monitoring.labels.release=prom",
+    ];
+    for program in helms() {
+        let refused = render(&program, &asked).expect_err("there is no such definition");
+        assert!(
+            refused.contains("monitoring.alerts.create needs the PrometheusRule definition"),
+            "{refused}"
+        );
+        let objects = render_with(&program, &asked, &["--api-versions", "monitoring.coreos.com/v1"]).unwrap();
+        let rule = kinds(&objects, "PrometheusRule")[0];
+        assert_eq!(rule["metadata"]["labels"]["release"], Value::from("prom"));
+        let written: Value = serde_yaml::from_str(&super::read("files/alerts.yaml")).unwrap();
+        assert_eq!(
+            rule["spec"], written,
+            "what Prometheus reads is what the file says, templates of its own included"
+        );
+        assert_eq!(kinds(&objects, "PodMonitor").len(), 2);
+    }
+}
+
+/// The operator is closed but for its port for probes and metrics.
+#[test]
+fn the_network_policy_opens_one_port() {
+    for program in helms() {
+        let objects = render(&program, &["networkPolicy.create=true"]).unwrap();
+        let spec = &kinds(&objects, "NetworkPolicy")[0]["spec"];
+        assert_eq!(spec["ingress"][0]["ports"][0]["port"], Value::from("ops"));
+        assert_eq!(spec["policyTypes"], serde_yaml::from_str::<Value>("[Ingress]").unwrap());
+        let pod = &kinds(&objects, "Deployment")[0]["spec"]["template"]["metadata"]["labels"];
+        for (key, value) in spec["podSelector"]["matchLabels"].as_mapping().unwrap() {
+            assert_eq!(pod[key], *value, "it selects the operator's Pods");
+        }
     }
 }
 

@@ -4,12 +4,12 @@
 //!   user's part   spec.template, spec.sidecar, spec.topology          ──► user hash
 //!   pins          sidecar image and render revision, kept in status   ──► with it: template hash on each Pod
 //! ```
-//! The pins are retaken only when the user's part changes: a new operator alone makes no Pod outdated.
-//! Not here: `spec.sidecar.update`, which would let a new operator roll by itself.
+//! The pins are retaken when the user's part changes: a new operator alone makes no Pod outdated, unless
+//! `spec.sidecar.update` is Automatic and it is this cluster's turn.
 
 use std::fmt::Write as _;
 
-use quorate_crds::{RaftCluster, Rollout};
+use quorate_crds::{RaftCluster, Rollout, Sidecar, SidecarUpdate};
 use sha2::{Digest, Sha256};
 
 use crate::observed::{Observed, OperatorFacts};
@@ -45,23 +45,39 @@ impl<'a> Rendering<'a> {
     /// The hash of the user's part.
     pub fn user_hash(&self) -> String {
         let spec = &self.cluster.spec;
-        hash(&(&spec.template, &spec.sidecar, &spec.topology))
+        // Field by field: one that a later version adds must not make every Pod outdated.
+        let Sidecar { image, image_pull_policy, resources, update: _ } = &spec.sidecar;
+        hash(&(&spec.template, image, image_pull_policy, resources, &spec.topology))
     }
 
     /// The pins in force: those in status while the user's part is the one they were taken with, else new ones.
     pub fn pins(&self) -> Rollout {
-        let user_hash = self.user_hash();
-        let kept = self.cluster.status.as_ref().and_then(|status| status.rollout.as_ref());
-        match kept
-            .filter(|kept| kept.template_hash.as_ref() == Some(&user_hash) && kept.sidecar_image.is_some())
-        {
-            Some(kept) => Rollout { pending: Vec::new(), ..kept.clone() },
-            None => Rollout {
-                pending: Vec::new(),
-                render_revision: Some(RENDER_REVISION),
-                sidecar_image: Some(self.operator.sidecar_image.clone()),
-                template_hash: Some(user_hash),
-            },
+        match self.kept() {
+            Some(kept) if !(self.is_behind() && self.operator.is_turn) => kept,
+            _ => self.fresh(),
+        }
+    }
+
+    /// Whether Pods are rendered as an older operator did, and may be rendered as this one does.
+    pub fn is_behind(&self) -> bool {
+        self.cluster.spec.sidecar.update == SidecarUpdate::Automatic
+            && self.kept().is_some_and(|kept| kept != self.fresh())
+    }
+
+    /// The pins in status, if they were taken with the user's part as it is.
+    fn kept(&self) -> Option<Rollout> {
+        let kept = self.cluster.status.as_ref()?.rollout.clone()?;
+        let is_valid = kept.template_hash == Some(self.user_hash()) && kept.sidecar_image.is_some();
+        is_valid.then_some(Rollout { pending: Vec::new(), ..kept })
+    }
+
+    /// This operator's own.
+    fn fresh(&self) -> Rollout {
+        Rollout {
+            pending: Vec::new(),
+            render_revision: Some(RENDER_REVISION),
+            sidecar_image: Some(self.operator.sidecar_image.clone()),
+            template_hash: Some(self.user_hash()),
         }
     }
 

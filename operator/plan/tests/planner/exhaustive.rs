@@ -80,7 +80,8 @@ pub(crate) fn observe(slots: &[Small], replicas: i32, leader: Option<usize>, in_
         let ordinal = Ordinal(number);
         let uid = format!("{number:08x}-0000-4000-8000-000000000000");
         let id = raft_id(&format!("db-{number}"), &uid);
-        let certificate = Certificate { owner: Child::Ours, raft_id: Some(id.clone()), renewal_due: false };
+        let certificate =
+            Certificate { owner: Child::Ours, raft_id: Some(id.clone()), ..Certificate::default() };
         observed.children.certificates.insert(ordinal, certificate);
         let current = Rendering::of(&observed).template_hash();
         observed.slots.insert(ordinal, slot(number, *small, &uid, &id, &current));

@@ -20,6 +20,8 @@
 //! | `edit-template [IMAGE]` · `supervise` · `cordon N` | another sidecar image; stops before the leader; a node takes no Pods and holds the volume |
 //! | `unready N` · `ready` | the application beside a member fails its probe; all are well again |
 //! | `budget CURRENT DESIRED ALLOWED` | what the disruption budget counts from now on |
+//! | `grow SIZE` · `classes-that-expand CLASS...` · `refuse-growth WORDS` · `driver-grows` | `spec.storage.size`, and what becomes of it |
+//! | `new-operator IMAGE` · `update automatic\|manual` · `turn` | another operator's sidecar, `spec.sidecar.update`, and this cluster's turn |
 //! | `retain` | sets `whenScaled: Retain` |
 //! | `plan` | prints the whole plan of this moment, without carrying it out |
 //! | `rounds [N] [until=ready]` | carries rounds out; prints steps, what is created and noted, and what waits |
@@ -32,7 +34,8 @@
 use std::fmt::Write as _;
 
 use datadriven::walk;
-use quorate_crds::{ClaimPolicy, RaftClusterStatus, RaftStatus, UpdateStrategy};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use quorate_crds::{ClaimPolicy, RaftClusterStatus, RaftStatus, SidecarUpdate, UpdateStrategy};
 use quorate_plan::observed::{BudgetCounts, Node, Obstacle, ObstacleKind};
 use quorate_plan::record::ClaimRecord;
 use quorate_plan::{Now, Ordinal, Plan};
@@ -68,6 +71,31 @@ fn run(world: &mut World, line: &str) -> String {
             world.cluster.spec.sidecar.image = Some(image.to_owned());
             world.edited();
         }
+        "grow" => {
+            world.cluster.spec.storage.size = Quantity(args.join(""));
+            world.edited();
+        }
+        "classes-that-expand" => {
+            world.storage.expanding_classes = Some(args.iter().map(|&class| class.to_owned()).collect());
+        }
+        "refuse-growth" => world.growth_refused = Some(args.join(" ")),
+        "driver-grows" => {
+            for claim in world.claims.values_mut() {
+                claim.capacity_bytes = claim.requested_bytes;
+            }
+        }
+        "new-operator" => {
+            args.first().copied().unwrap_or_default().clone_into(&mut world.operator_image);
+            world.first_round = true;
+        }
+        "update" => {
+            world.cluster.spec.sidecar.update = match args.first() {
+                Some(&"automatic") => SidecarUpdate::Automatic,
+                _ => SidecarUpdate::Manual,
+            };
+            world.edited();
+        }
+        "turn" => world.is_turn = true,
         "retain" => world.cluster.spec.storage.retention.when_scaled = ClaimPolicy::Retain,
         "supervise" => {
             world.cluster.spec.update.strategy = UpdateStrategy::Supervised;

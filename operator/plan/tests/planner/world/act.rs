@@ -316,8 +316,11 @@ impl World {
             }
             Ensure::Certificate { ordinal, raft_id, .. } => {
                 self.children.ca_secret = Child::Ours;
-                let made =
-                    Certificate { owner: Child::Ours, raft_id: Some(raft_id.clone()), renewal_due: false };
+                let made = Certificate {
+                    owner: Child::Ours,
+                    raft_id: Some(raft_id.clone()),
+                    ..Certificate::default()
+                };
                 self.certificates.insert(*ordinal, made);
             }
             Ensure::CreateClaim(claim) => self.create_claim(claim),
@@ -337,6 +340,14 @@ impl World {
             Ensure::OwnClaim { claim, owner, .. } => {
                 if let Some(found) = self.claims.values_mut().find(|it| it.name == *claim) {
                     found.controller_uid = owner.as_ref().map(|owner| owner.uid.clone());
+                }
+            }
+            Ensure::ExpandClaim { claim, size, resource_version, .. } => {
+                let version = self.version();
+                let found = self.claims.values_mut().find(|it| it.name == *claim);
+                if let Some(found) = found.filter(|it| it.resource_version == *resource_version) {
+                    found.requested_bytes = quorate_crds::bytes(size);
+                    found.resource_version = version;
                 }
             }
             Ensure::DeleteEndedPod { pod, .. } => {
@@ -410,7 +421,16 @@ impl World {
             name,
             uid,
             resource_version: self.version(),
-            storage_class: made.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()),
+            storage_class: made
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.storage_class_name.clone())
+                .or_else(|| (self.storage.default_class == Some(true)).then(|| "standard".to_owned())),
+            requested_bytes: made
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.resources.as_ref()?.requests.as_ref()?.get("storage"))
+                .and_then(quorate_crds::bytes),
             record: ClaimRecord::read(&made.metadata.annotations.clone().unwrap_or_default()),
             controller_uid: made
                 .metadata

@@ -57,7 +57,10 @@ impl World {
         let (Some(pod), Some(claim)) = (self.pods.get_mut(&ordinal), self.claims.get_mut(&ordinal)) else {
             return;
         };
-        claim.bound = true;
+        if !claim.bound {
+            claim.bound = true;
+            claim.capacity_bytes = claim.requested_bytes;
+        }
         pod.phase = PodPhase::Running;
         pod.ready = true;
         pod.node = Some(format!("node-{ordinal}"));

@@ -44,6 +44,7 @@ fn slot(world: &World, ordinal: Ordinal) -> Slot {
         node,
         answer: answer(world, ordinal),
         refused: world.refused.get(&ordinal).cloned(),
+        growth_refused: world.growth_refused.clone(),
     }
 }
 

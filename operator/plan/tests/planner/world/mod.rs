@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) cut: BTreeSet<Ordinal>,
     pub(crate) nodes: BTreeMap<Ordinal, Node>,
     pub(crate) refused: BTreeMap<Ordinal, String>,
+    /// The API server lets no volume grow, and says why.
+    pub(crate) growth_refused: Option<String>,
     /// Pods of these slots do not start.
     pub(crate) obstacles: BTreeMap<Ordinal, quorate_plan::observed::Obstacle>,
     /// Raft IDs that the leader was told leave.
@@ -59,6 +61,10 @@ pub(crate) struct World {
     pub(crate) changes: Vec<String>,
     pub(crate) first_round: bool,
     pub(crate) slice_ports: Vec<i32>,
+    /// The sidecar image this operator brings.
+    pub(crate) operator_image: String,
+    /// No other cluster is being given it.
+    pub(crate) is_turn: bool,
     counter: u64,
     versions: u64,
 }
@@ -85,11 +91,13 @@ impl World {
             storage: StorageFacts {
                 default_class: Some(true),
                 named_class: Some(true),
+                expanding_classes: None,
                 single_pod_volumes: false,
             },
             cut: BTreeSet::new(),
             nodes: BTreeMap::new(),
             refused: BTreeMap::new(),
+            growth_refused: None,
             obstacles: BTreeMap::new(),
             left: std::collections::BTreeSet::new(),
             unready: std::collections::BTreeSet::new(),
@@ -98,6 +106,8 @@ impl World {
             changes: Vec::new(),
             first_round: true,
             slice_ports: Vec::new(),
+            operator_image: "quorate/sidecar:0.1.0".to_owned(),
+            is_turn: false,
             counter: 0,
             versions: 1,
         }
@@ -192,8 +202,9 @@ impl World {
 
     pub(crate) fn operator(&self) -> OperatorFacts {
         OperatorFacts {
-            sidecar_image: "quorate/sidecar:0.1.0".to_owned(),
+            sidecar_image: self.operator_image.clone(),
             sidecar_pull_policy: None,
+            is_turn: self.is_turn,
             // Another one each round: a stale read must not give the cluster a second identity.
             fresh_cluster_id: format!("{:032x}", self.now),
         }
