@@ -17,6 +17,7 @@ use crate::plan::Why;
 use crate::raft_view::{RaftView, ServerView, quorum};
 use crate::reason::Reason;
 use crate::round::{Round, member_of};
+use crate::rules::fence::is_fenced;
 use crate::rules::lost::lost_ids;
 use crate::status::{failures, quorum_text};
 use crate::words::unhealthy;
@@ -88,7 +89,9 @@ fn ready(
     }
     if let Some(server) = view.servers.iter().find(|server| server.is_voter && !server.is_healthy) {
         let member = member_of(&server.raft_id);
-        let (reason, what) = if is_restarting(round, server) {
+        let (reason, what) = if is_fenced_server(round, server) {
+            (Reason::Fenced, "is fenced")
+        } else if is_restarting(round, server) {
             (Reason::StartingMember, "is being restarted")
         } else {
             (Reason::MemberUnhealthy, "is unhealthy")
@@ -139,6 +142,12 @@ fn ready(
     };
     let text = format!("{who} healthy, tolerates {}{even}", failures(view.failure_tolerance));
     verdict(true, Reason::QuorumHealthy, text)
+}
+
+/// Whether a person keeps it from running.
+fn is_fenced_server(round: &Round<'_>, server: &ServerView) -> bool {
+    names::ordinal_of_pod(round.observed.name(), member_of(&server.raft_id))
+        .is_some_and(|ordinal| is_fenced(round, ordinal))
 }
 
 /// Whether a server is away because its Pod is being replaced, by whomever.
@@ -337,7 +346,8 @@ fn unhealthy_long(round: &Round<'_>, view: &RaftView) -> Option<Verdict> {
             round.wanted().any(|(ordinal, _, claim)| round.raft_id(ordinal, claim) == server.raft_id);
         // Never heard in this term: how long is not known, and it is not a mere restart.
         let is_silent = server.last_contact.is_none_or(|age| age >= DEGRADED_AFTER);
-        is_wanted && server.is_voter && (is_silent || was_unhealthy_long)
+        let is_ill = server.is_voter && !is_fenced_server(round, server);
+        is_wanted && is_ill && (is_silent || was_unhealthy_long)
     })?;
     let text = format!(
         "{} is unhealthy: {}; {}",

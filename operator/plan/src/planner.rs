@@ -10,7 +10,7 @@ use crate::observed::{Now, Observed};
 use crate::plan::Plan;
 use crate::round::{Round, Verdict};
 use crate::rules::{
-    bootstrap, broken, expand, grow, hibernate, join, leave, lost, recover, replace, rollout, shrink, start,
+    bootstrap, broken, expand, fence, grow, hibernate, join, leave, lost, recover, replace, rollout, shrink, start,
     stop,
 };
 use crate::{status, upkeep};
@@ -25,6 +25,7 @@ const ALWAYS: &[Rule] = &[
     stop::publishing,    // K32
     upkeep::ensure,
     replace::malformed, // 15
+    fence::unknown,
     start::members,     // E1, before 2: a pause does not stop restarts (K48)
     stop::paused,       // 2
 ];
@@ -39,6 +40,7 @@ const STEPS: &[Rule] = &[
     bootstrap::all_members_lost, // 6
     stop::no_view,               // 7
     stop::configuration_changes, // 8
+    fence::pods,                 // what a person keeps from running
     lost::volumes,               // 10
     broken::members,             // 11
     leave::finish,               // 12

@@ -117,6 +117,8 @@ reasons! {
     Hibernating,
     /// `spec.hibernate` is set: no Pod runs, the volumes are kept.
     Hibernated,
+    /// Annotation `quorate.dev/fence` keeps a member from running.
+    Fenced,
     /// Annotation `quorate.dev/paused` is set.
     Paused,
     /// The resource is being deleted.

@@ -8,6 +8,7 @@ use crate::observed::{ContainerState, Exit, Pod};
 use crate::reason::Reason;
 use crate::record::LeavesBecause;
 use crate::round::{Majority, Round, Verdict};
+use crate::rules::fence::is_fenced;
 use crate::rules::replace::replaced_lately;
 use crate::rules::shrink::note_leaving;
 use crate::words::age;
@@ -27,7 +28,7 @@ pub(crate) fn members(round: &mut Round<'_>) -> Verdict {
         let server = round.server(ordinal, claim);
         let is_heard =
             server.is_some_and(|server| server.last_contact.is_some_and(|heard| heard < HEARD_RECENTLY));
-        if is_heard || claim.deleting {
+        if is_heard || claim.deleting || is_fenced(round, ordinal) {
             continue;
         }
         let member = round.pod_name(ordinal);

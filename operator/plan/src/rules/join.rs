@@ -12,6 +12,7 @@ use crate::reason::Reason;
 use crate::record::{LeavesBecause, MemberState, Progress, keys};
 use crate::round::{Round, Verdict, configuration_check, why};
 use crate::rules::bootstrap::note_incarnation;
+use crate::rules::fence::is_fenced;
 use crate::rules::replace::replaced_lately;
 use crate::rules::shrink::note_leaving;
 use crate::words::{about, age, unhealthy, wait_secs};
@@ -24,7 +25,7 @@ pub(crate) fn wait_for_vote(round: &mut Round<'_>) -> Verdict {
     let Some(view) = round.view() else { return Verdict::Next };
     for (ordinal, slot, claim) in round.wanted().collect::<Vec<_>>() {
         let Some(server) = round.server(ordinal, claim) else { continue };
-        if server.is_voter || server.intent == Intent::ReadReplica {
+        if server.is_voter || server.intent == Intent::ReadReplica || is_fenced(round, ordinal) {
             continue;
         }
         let member = round.pod_name(ordinal);
@@ -126,7 +127,7 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
     let Some(view) = round.view() else { return Verdict::Next };
     for (ordinal, slot, claim) in round.slots_in(&[MemberState::Joining]).collect::<Vec<_>>() {
         let raft_id = round.raft_id(ordinal, claim);
-        if view.holds(&raft_id) || claim.deleting {
+        if view.holds(&raft_id) || claim.deleting || is_fenced(round, ordinal) {
             continue;
         }
         let member = round.pod_name(ordinal);

@@ -12,6 +12,7 @@ use crate::raft_view::{Intent, RaftView, ServerView};
 use crate::reason::Reason;
 use crate::record::{LeavesBecause, MemberState, keys};
 use crate::round::{Majority, Round, Verdict, claim_check, configuration_check, member_of, pod_check, why};
+use crate::rules::fence::is_fenced;
 use quorate_crds::ClaimPolicy;
 
 /// Rule 12, lowest ordinal first.
@@ -22,6 +23,9 @@ pub(crate) fn finish(round: &mut Round<'_>) -> Verdict {
         return Verdict::End;
     }
     for (ordinal, slot, claim) in round.slots_in(&[MemberState::Leaving]).collect::<Vec<_>>() {
+        if is_fenced(round, ordinal) {
+            continue;
+        }
         match round.server(ordinal, claim) {
             Some(server) => remove(round, view, ordinal, slot, claim, server),
             None => clear(round, ordinal, slot, claim),

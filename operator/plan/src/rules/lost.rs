@@ -11,6 +11,7 @@ use crate::plan::{Event, Fact, FactKind, RemoveReason, Step};
 use crate::raft_view::{RaftView, ServerView};
 use crate::reason::Reason;
 use crate::round::{Majority, Round, Verdict, claim_gone, configuration_check, member_of, why};
+use crate::rules::fence::is_fenced;
 use crate::rules::leave::hand_over;
 
 /// How a server lost its volume.
@@ -51,6 +52,9 @@ pub(crate) fn volumes(round: &mut Round<'_>) -> Verdict {
 
 fn loss(round: &Round<'_>, server: &ServerView) -> Option<Loss> {
     let ordinal = names::ordinal_of_pod(round.observed.name(), member_of(&server.raft_id))?;
+    if is_fenced(round, ordinal) {
+        return None;
+    }
     let slot = round.observed.slots.get(&ordinal);
     let claim = slot.and_then(|slot| slot.claim.as_ref());
     let Some(claim) = claim.filter(|claim| round.raft_id(ordinal, claim) == server.raft_id) else {

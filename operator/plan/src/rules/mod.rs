@@ -3,6 +3,7 @@
 pub(crate) mod bootstrap;
 pub(crate) mod broken;
 pub(crate) mod expand;
+pub(crate) mod fence;
 pub(crate) mod grow;
 pub(crate) mod hibernate;
 pub(crate) mod join;

@@ -20,6 +20,7 @@ use crate::raft_view::{Intent, RaftView, ServerView, quorum};
 use crate::reason::Reason;
 use crate::record::{ClaimRecord, LeavesBecause, MemberState};
 use crate::round::{Round, Verdict, configuration_check, member_of};
+use crate::rules::fence::is_fenced;
 use crate::rules::grow::lowest_free;
 use crate::rules::leave::hand_over;
 use crate::rules::shrink::note_leaving;
@@ -131,6 +132,9 @@ fn cause(
     claim: &Claim,
     server: &ServerView,
 ) -> Option<Cause> {
+    if is_fenced(round, ordinal) {
+        return None;
+    }
     if is_asked(round, ordinal, server) {
         return Some(Cause::Asked);
     }

@@ -17,6 +17,7 @@ use crate::plan::{Check, Event, Step};
 use crate::raft_view::{RaftView, ServerView, quorum};
 use crate::reason::Reason;
 use crate::round::{Round, Verdict, configuration_check, pod_check, why};
+use crate::rules::fence::is_fenced;
 use crate::rules::leave::hand_over;
 use crate::rules::shrink::members_counted;
 use crate::words::{age, unhealthy};
@@ -70,7 +71,7 @@ fn replace(round: &mut Round<'_>, rule: &'static str, is_ours: fn(Option<&Server
     let members: Vec<Member<'_>> = round
         .wanted()
         .map(|(ordinal, slot, claim)| Member { ordinal, slot, claim, server: round.server(ordinal, claim) })
-        .filter(|member| is_ours(member.server))
+        .filter(|member| is_ours(member.server) && !is_fenced(round, member.ordinal))
         .collect();
     let mut outdated: Vec<_> =
         members.iter().copied().filter(|member| member.is_outdated(&current)).collect();

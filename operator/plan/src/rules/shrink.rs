@@ -12,6 +12,7 @@ use crate::raft_view::RaftView;
 use crate::reason::Reason;
 use crate::record::{LeavesBecause, MemberState, keys};
 use crate::round::{Majority, Round, Verdict};
+use crate::rules::fence::is_fenced;
 use crate::rules::replace::takes_a_place;
 
 /// How soon a slot goes; the least goes first.
@@ -88,6 +89,7 @@ fn victim<'a>(
     }
     wanted
         .iter()
+        .filter(|(ordinal, _, _)| !is_fenced(round, *ordinal))
         .min_by_key(|(ordinal, slot, claim)| {
             let crowd = per_zone.get(zone(slot)).copied().unwrap_or(0);
             (standing(round, view, *ordinal, claim), std::cmp::Reverse(crowd), std::cmp::Reverse(*ordinal))

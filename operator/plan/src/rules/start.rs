@@ -11,7 +11,7 @@ use crate::plan::{Check, Ensure, Step};
 use crate::reason::Reason;
 use crate::record::MemberState;
 use crate::round::{Round, Verdict, pod_check, why};
-use crate::rules::hibernate;
+use crate::rules::{fence, hibernate};
 
 /// Rule 0: a Pod that never ran holds up a slot with a claim that is not the slot's any more (K35).
 pub(crate) fn stale_volume(round: &mut Round<'_>) -> Verdict {
@@ -55,7 +55,7 @@ pub(crate) fn members(round: &mut Round<'_>) -> Verdict {
                 });
             }
             Some(_) => {}
-            None if hibernate::is_wanted(round) => {}
+            None if hibernate::is_wanted(round) || fence::is_fenced(round, ordinal) => {}
             None => create(round, ordinal, claim, &member),
         }
     }
@@ -97,7 +97,7 @@ pub(crate) fn fix_template(round: &mut Round<'_>) -> Verdict {
     let current = Rendering::of(round.observed).template_hash();
     let pods: Vec<_> = round
         .live()
-        .filter(|(_, _, claim)| !claim.deleting)
+        .filter(|(ordinal, _, claim)| !claim.deleting && !fence::is_fenced(round, *ordinal))
         .filter_map(|(ordinal, slot, claim)| slot.pod.as_ref().map(|pod| (ordinal, slot, claim, pod)))
         .filter(|(_, _, _, pod)| !pod.deleting && pod.controller_uid.as_deref() == Some(round.observed.uid()))
         .collect();

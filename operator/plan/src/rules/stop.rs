@@ -76,7 +76,7 @@ pub(crate) fn paused(round: &mut Round<'_>) -> Verdict {
         "annotation {} is set: Pods are restarted, nothing else is changed; remove the annotation to go on",
         label_keys::PAUSED
     );
-    for key in [label_keys::RECOVER, label_keys::REPLACE] {
+    for key in [label_keys::RECOVER, label_keys::REPLACE, label_keys::FENCE] {
         if round.observed.annotation(key).is_some() {
             let text = format!("annotation {key} waits: this RaftCluster is paused");
             round.block("2", Reason::Paused, round.observed.name(), text);

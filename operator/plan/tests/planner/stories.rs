@@ -8,6 +8,7 @@
 //! | `scale N` · `pause` · `resume` | edits the resource |
 //! | `delete-pod N` · `delete-claim-and-pod N` · `empty-directory N` | what a person or a fault does |
 //! | `out-of-service N` · `strand N` · `ask-to-replace N` · `delete-claim N` | what makes a member be replaced |
+//! | `fence NAME...` · `fence -` | sets and takes away the annotation |
 //! | `exit N CODE [REASON]` | the sidecar ended with this code, and its Pod waits to start it again |
 //! | `hibernate` · `wake` | sets and unsets `spec.hibernate` |
 //! | `publish` · `recover TEXT` | the leader's part of status is written; the annotation is set |
@@ -117,6 +118,11 @@ fn run(world: &mut World, line: &str) -> String {
         "ask-to-replace" => {
             let asked = format!("db-{}@{}", number(0), world.raft_id(number(0)));
             world.cluster.metadata.annotations = Some([("quorate.dev/replace".to_owned(), asked)].into());
+        }
+        "fence" => {
+            let names = args.join(",");
+            world.cluster.metadata.annotations =
+                (names != "-").then(|| [("quorate.dev/fence".to_owned(), names)].into());
         }
         "delete-claim" => world.delete_claim_only(number(0)),
         "exit" => world.exit(number(0), number(1), args.get(2).copied().unwrap_or("CorruptData")),
