@@ -49,6 +49,10 @@ mutants: ## break one rule after another; each must make its test fail: [NAME=]
 kubernetes: prerequisites bed ## tests on the bed, all or those whose names contain TEST=; with TEST= the bed stays up
 	$(SUITE) kubernetes $(TEST)
 
+.PHONY: chaos
+chaos: prerequisites bed ## everything at once on the bed, from a seed, with visitors whose answers are checked: [MINUTES=60] [SEED=]
+	CHAOS_MINUTES=$(or $(MINUTES),60) CHAOS_SEED=$(or $(SEED),$(shell date +%s)) $(SUITE) kubernetes whatever_happens
+
 .PHONY: fuzz
 fuzz: ## decoders, and the core's step, on CASES= arbitrary inputs each (default 100000; `make test` takes fewer)
 	PROPTEST_CASES=$(or $(CASES),100000) cargo test --profile bed --workspace --lib --test raft -- panic

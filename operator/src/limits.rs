@@ -36,8 +36,7 @@ pub const EVENTS_READ_MAX: u32 = 50;
 /// After its start the operator gives no cluster its own sidecar for this long: every cluster is looked at first, since one
 /// may be in the middle of being updated (K47).
 pub const TURNS_BEGIN_AFTER: Duration = Duration::from_mins(1);
-/// How long the certificate authority of a cluster lasts. It is not rotated by this version; ten years are beyond
-/// what a cluster of this version will see.
+/// How long the certificate authority of a cluster lasts; another follows it at two thirds of that (K46).
 pub const AUTHORITY_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
 /// How long a member's certificate lasts; renewed at two thirds of it (K46).
 pub const LEAF_LIFE: Duration = Duration::from_hours(90 * 24);

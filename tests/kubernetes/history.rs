@@ -3,7 +3,7 @@
 //! A watch delivers each version of the resource, so nothing that was published for a moment is missed. A watch that
 //! ends early is taken up again by the runtime, and shows the present state first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
@@ -27,9 +27,19 @@ pub(crate) struct Membership {
     pub(crate) non_voters: BTreeSet<String>,
 }
 
-/// The memberships of one cluster, in order, since the history began.
+/// What was published.
+#[derive(Default)]
+struct Record {
+    memberships: Vec<Membership>,
+    /// The leader's Raft ID by recovery epoch and term.
+    leaders: BTreeMap<(i64, i64), String>,
+    latest: (i64, i64),
+    wrongs: Vec<String>,
+}
+
+/// What one cluster published, in order, since the history began.
 pub(crate) struct History {
-    seen: Arc<Mutex<Vec<Membership>>>,
+    seen: Arc<Mutex<Record>>,
     watch: JoinHandle<()>,
 }
 
@@ -39,7 +49,7 @@ impl History {
         let api: Api<RaftCluster> =
             Api::namespaced(cluster.namespace.client.clone(), &cluster.namespace.name);
         let only = watcher::Config::default().fields(&format!("metadata.name={}", cluster.name));
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen: Arc<Mutex<Record>> = Arc::default();
         let record = seen.clone();
         let watch = tokio::spawn(async move {
             let mut versions = Box::pin(watcher(api, only).default_backoff().applied_objects());
@@ -57,7 +67,15 @@ impl History {
 
     /// What was seen so far.
     pub(crate) fn memberships(&self) -> Vec<Membership> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).memberships.clone()
+    }
+
+    /// That no term had two leaders, and neither term nor recovery epoch ever fell.
+    pub(crate) fn had_one_leader_a_term(&self) -> Result<()> {
+        let record = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        ensure!(!record.leaders.is_empty(), "no leader was published");
+        ensure!(record.wrongs.is_empty(), "{}", record.wrongs.join("; "));
+        Ok(())
     }
 
     /// That members join one at a time: never two without a vote, and all but the founder were seen without one first.
@@ -96,12 +114,23 @@ impl Drop for History {
     }
 }
 
-fn note(record: &Mutex<Vec<Membership>>, version: RaftCluster) {
+fn note(record: &Mutex<Record>, version: RaftCluster) {
     let Some(raft) = version.status.and_then(|status| status.raft) else { return };
     let now = membership(&raft);
-    let mut seen = record.lock().unwrap_or_else(PoisonError::into_inner);
-    if seen.last() != Some(&now) && seen.len() < MEMBERSHIPS_MAX {
-        seen.push(now);
+    let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
+    if record.memberships.last() != Some(&now) && record.memberships.len() < MEMBERSHIPS_MAX {
+        record.memberships.push(now);
+    }
+    let (Some(leader), Some(term)) = (raft.leader.clone(), raft.term) else { return };
+    let at = (raft.recovery_epoch.unwrap_or_default(), term);
+    if at < record.latest {
+        let wrong = format!("epoch and term fell from {:?} to {at:?}", record.latest);
+        record.wrongs.push(wrong);
+    }
+    record.latest = at;
+    let known = record.leaders.entry(at).or_insert_with(|| leader.clone()).clone();
+    if known != leader {
+        record.wrongs.push(format!("{known} and {leader} both led at epoch and term {at:?}"));
     }
 }
 

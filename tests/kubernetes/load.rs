@@ -3,11 +3,13 @@
 //! Each Pod's example application is visited without end. A visit is answered with its number, one more than the last,
 //! by compare-and-set on a replicated key. So no acknowledged visit was lost exactly if
 //!   no number is given twice: a lost visit's number would be given again,
-//!   each visitor's numbers rise, whichever members lead meanwhile,
+//!   whoever comes after another was answered gets a higher number, at whichever member,
 //!   and in the end every member knows at least the highest one.
+//! Now and then a visitor only asks how many there were, and must not hear fewer than anybody was told before. For a counter
+//! this is linearizability, of reads and writes, checked over the whole history.
 //! A visit that fails, or whose outcome is unknown, promises nothing and is tried again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -40,17 +42,31 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1_024;
 /// How long the members may take to know the highest number in the end.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// One acknowledged visit.
-struct Visit {
-    pod: String,
-    number: u64,
-    at: Instant,
+/// Every so many calls of a visitor is a question.
+const QUESTION_EVERY: u32 = 5;
+
+/// One answered call.
+struct Call {
+    /// The Pod or Service it went through.
+    through: String,
+    began: Instant,
+    ended: Instant,
+    answer: Answer,
+}
+
+/// What a visitor was told.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// The number of its visit.
+    Visit(u64),
+    /// How many there were.
+    SoFar(u64),
 }
 
 /// Visitors at work.
 pub(crate) struct Load {
     stop: watch::Sender<bool>,
-    visits: JoinHandle<Vec<Visit>>,
+    calls: JoinHandle<Vec<Call>>,
 }
 
 /// What the visitors saw.
@@ -67,16 +83,21 @@ pub(crate) struct Tally {
 impl Load {
     /// Sends a visitor to every Pod of the cluster, now and whenever one comes.
     pub(crate) fn on(cluster: &Cluster<'_>) -> Self {
+        Self::with(cluster, Vec::new())
+    }
+
+    /// The same, and a visitor at each of these Services, by name and address.
+    pub(crate) fn with(cluster: &Cluster<'_>, services: Vec<(String, String)>) -> Self {
         let pods = Api::namespaced(cluster.namespace.client.clone(), &cluster.namespace.name);
         let (stop, stopped) = watch::channel(false);
-        let visits = tokio::spawn(record(pods, cluster.selector(), stopped));
-        Self { stop, visits }
+        let calls = tokio::spawn(record(pods, cluster.selector(), services, stopped));
+        Self { stop, calls }
     }
 
     /// Ends the visits and checks that none was forgotten: not among the visitors, and not by any member.
     pub(crate) async fn finish(self, cluster: &Cluster<'_>) -> Result<Tally> {
         self.stop.send_replace(true);
-        let tally = tally(self.visits.await?)?;
+        let tally = tally(self.calls.await?)?;
         for (name, pod) in cluster.pods().await? {
             let address = address(&pod).with_context(|| format!("{name} has no address"))?;
             until(&format!("{name} to know visit {}", tally.highest), SETTLE, async || {
@@ -95,47 +116,83 @@ impl Load {
     }
 }
 
-/// Checks the visits against each other and adds them up.
-fn tally(mut visits: Vec<Visit>) -> Result<Tally> {
+/// Checks what was answered and adds it up.
+fn tally(calls: Vec<Call>) -> Result<Tally> {
+    let visits: Vec<(&Call, u64)> = calls
+        .iter()
+        .filter_map(|call| match call.answer {
+            Answer::Visit(number) => Some((call, number)),
+            Answer::SoFar(_) => None,
+        })
+        .collect();
     ensure!(!visits.is_empty(), "no visit was ever acknowledged");
     let mut given = BTreeSet::new();
-    let mut last_of: BTreeMap<&str, u64> = BTreeMap::new();
-    for visit in &visits {
-        ensure!(
-            given.insert(visit.number),
-            "visit {} was given twice: an acknowledged one was lost",
-            visit.number
-        );
-        let last = last_of.insert(&visit.pod, visit.number).unwrap_or_default();
-        ensure!(last < visit.number, "{} gave {} after {last}", visit.pod, visit.number);
+    for (_, number) in &visits {
+        ensure!(given.insert(*number), "visit {number} was given twice: an acknowledged one was lost");
     }
-    visits.sort_by_key(|visit| visit.at);
-    let gaps = visits.windows(2).map(|pair| pair[1].at - pair[0].at);
+    in_order(&calls)?;
+    let mut ends: Vec<Instant> = visits.iter().map(|(call, _)| call.ended).collect();
+    ends.sort_unstable();
     Ok(Tally {
         acknowledged: visits.len(),
-        longest_gap: gaps.max().unwrap_or_default(),
-        pods: visits.iter().map(|visit| visit.pod.clone()).collect(),
+        longest_gap: ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default(),
+        pods: calls.iter().map(|call| call.through.clone()).collect(),
         highest: given.last().copied().unwrap_or_default(),
     })
 }
 
+/// Nobody hears less than what was answered before it asked: linearizability, for a counter whose numbers are given once.
+fn in_order(calls: &[Call]) -> Result<()> {
+    let mut by_end: Vec<&Call> = calls.iter().collect();
+    by_end.sort_by_key(|call| call.ended);
+    let mut by_begin: Vec<&Call> = calls.iter().collect();
+    by_begin.sort_by_key(|call| call.began);
+    let mut answered = by_end.into_iter().peekable();
+    let mut known = (0, "nobody");
+    for call in by_begin {
+        while let Some(before) = answered.next_if(|before| before.ended < call.began) {
+            let (Answer::Visit(number) | Answer::SoFar(number)) = before.answer;
+            known = known.max((number, &before.through));
+        }
+        let (is_in_order, answer) = match call.answer {
+            Answer::Visit(number) => (number > known.0, number),
+            Answer::SoFar(number) => (number >= known.0, number),
+        };
+        ensure!(
+            is_in_order,
+            "{} answered {answer} ({:?}) to a call that began after {} had answered {}",
+            call.through,
+            call.answer,
+            known.1,
+            known.0
+        );
+    }
+    Ok(())
+}
+
 /// Sends visitors and collects what they report until told to stop. Visits of one Pod stay in order.
-async fn record(pods: Api<Pod>, selector: String, stopped: watch::Receiver<bool>) -> Vec<Visit> {
+async fn record(
+    pods: Api<Pod>,
+    selector: String,
+    services: Vec<(String, String)>,
+    stopped: watch::Receiver<bool>,
+) -> Vec<Call> {
     let (report, mut reports) = mpsc::channel(RECORDS_MAX);
     let mut sent = JoinSet::new();
     let mut visited = BTreeSet::new();
     let mut looks = interval(BETWEEN_LOOKS);
-    let mut visits = Vec::new();
+    let mut calls = Vec::new();
     let mut stop = stopped.clone();
     loop {
         tokio::select! {
-            Some(visit) = reports.recv() => visits.push(visit),
+            Some(call) = reports.recv() => calls.push(call),
             Some(left) = sent.join_next() => { visited.remove(&left.unwrap_or_default()); }
             _ = looks.tick() => {
                 // A list that fails is repeated at the next look: faults are the point of these tests.
                 let listed = pods.list(&ListParams::default().labels(&selector)).await;
-                for pod in listed.into_iter().flat_map(|list| list.items) {
-                    let (Some(name), Some(address)) = (pod.metadata.name.clone(), address(&pod)) else { continue };
+                let listed = listed.into_iter().flat_map(|list| list.items);
+                let pods = listed.filter_map(|pod| Some((pod.metadata.name.clone()?, address(&pod)?)));
+                for (name, address) in services.iter().cloned().chain(pods) {
                     if visited.insert(address.clone()) {
                         sent.spawn(visit_for_ever(name, address, report.clone(), stopped.clone()));
                     }
@@ -147,41 +204,51 @@ async fn record(pods: Api<Pod>, selector: String, stopped: watch::Receiver<bool>
     }
     drop(report);
     // What is under way when the visits end counts as well: it may be acknowledged.
-    while let Some(visit) = reports.recv().await {
-        visits.push(visit);
+    while let Some(call) = reports.recv().await {
+        calls.push(call);
     }
-    visits
+    calls
 }
 
-/// Visits one Pod until told to stop, or until it fails again and again: then its address may be another's.
+/// Visits one Pod or Service until told to stop, or until it fails again and again: then its address may be another's.
 async fn visit_for_ever(
-    pod: String,
+    through: String,
     address: String,
-    report: mpsc::Sender<Visit>,
+    report: mpsc::Sender<Call>,
     stopped: watch::Receiver<bool>,
 ) -> String {
     let mut pace = interval(BETWEEN_VISITS);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failures = 0;
+    let (mut failures, mut made) = (0, 0_u32);
     while !*stopped.borrow() && failures < FAILURES_MAX {
         pace.tick().await;
-        let Ok(number) = visit(&address).await else {
+        made = made.wrapping_add(1);
+        let began = Instant::now();
+        let asked =
+            if made.is_multiple_of(QUESTION_EVERY) { so_far(&address).await } else { visit(&address).await };
+        let Ok(answer) = asked else {
             failures += 1;
             continue;
         };
         failures = 0;
-        let at = Instant::now();
-        if report.send(Visit { pod: pod.clone(), number, at }).await.is_err() {
+        let call = Call { through: through.clone(), began, ended: Instant::now(), answer };
+        if report.send(call).await.is_err() {
             break;
         }
     }
     address
 }
 
-/// One visit: its number.
-async fn visit(address: &str) -> Result<u64> {
+async fn so_far(address: &str) -> Result<Answer> {
+    Ok(Answer::SoFar(number(&get(address, "/visits").await?)?))
+}
+
+/// One visit.
+async fn visit(address: &str) -> Result<Answer> {
     let answer = get(address, "/").await?;
-    number(answer.lines().last().and_then(|line| line.strip_prefix("visit ")).unwrap_or_default())
+    let told =
+        number(answer.lines().last().and_then(|line| line.strip_prefix("visit ")).unwrap_or_default())?;
+    Ok(Answer::Visit(told))
 }
 
 fn number(text: &str) -> Result<u64> {

@@ -18,8 +18,10 @@ mod load;
 mod namespace;
 mod wait;
 
+mod chaos;
 mod cuts_a_node;
 mod forms_and_scales;
+mod grows_volumes;
 mod hibernates;
 mod installs;
 mod is_locked_down;
@@ -30,5 +32,6 @@ mod recovers_a_lost_quorum;
 mod refuses_bad_specs;
 mod replaces_a_member;
 mod rolls_out;
+mod rotates_certificates;
 mod survives_mistakes;
 mod tells_the_truth;

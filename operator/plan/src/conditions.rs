@@ -127,8 +127,9 @@ fn ready(
             ),
         };
     }
-    // A leader that cannot write to the API server serves all the same.
-    let held_back = round.blocked.iter().find(|entry| entry.reason != Reason::PublishingBlocked.as_str());
+    // These hold back nobody's writes: a leader that cannot write to the API server serves all the same.
+    let harmless = [Reason::PublishingBlocked.as_str(), Reason::AuthorityChanging.as_str()];
+    let held_back = round.blocked.iter().find(|entry| !harmless.contains(&entry.reason.as_str()));
     if let Some(entry) = held_back {
         return verdict(false, Reason::named(&entry.reason), entry.message.clone());
     }

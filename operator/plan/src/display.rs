@@ -113,6 +113,7 @@ impl fmt::Display for Ensure {
             Self::Certificate { ordinal, raft_id, .. } => {
                 write!(f, "certificate of member {ordinal} for {raft_id}")
             }
+            Self::ChangeAuthority { change, .. } => write!(f, "certificate authority: {change:?}"),
             Self::CreateClaim(it) => write!(f, "claim {}", name(&it.metadata.name)),
             Self::NoteOnClaim { claim, set, .. } => {
                 write!(f, "note on {claim}:")?;

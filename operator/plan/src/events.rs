@@ -28,7 +28,8 @@ pub(crate) fn of(round: &Round<'_>, old: &RaftClusterStatus, new: &RaftClusterSt
     conditions(round, &mut events, old, new);
     for entry in &new.blocked {
         let is_new = !old.blocked.iter().any(|old| old.member == entry.member && old.reason == entry.reason);
-        if is_new {
+        // A change of authority tells its own steps.
+        if is_new && entry.reason != Reason::AuthorityChanging.as_str() {
             push(&mut events, true, "ActionDeferred", format!("{}: {}", entry.reason, entry.message));
         }
     }

@@ -10,6 +10,7 @@
 //!
 //! Invariants I1-I10 are properties of [`plan()`]; `tests/` holds each.
 
+mod authority;
 pub mod children;
 mod conditions;
 mod display;

@@ -270,6 +270,8 @@ pub struct Children {
     pub leader_lease: Child,
     /// `<cluster>-voters`.
     pub budget: Child,
+    /// What Secret `<cluster>-ca` holds.
+    pub authority: Authority,
     /// `minAvailable` of the budget as found.
     pub budget_min_available: Option<i32>,
     /// What the budget counts, as Kubernetes last wrote it.
@@ -301,6 +303,21 @@ pub struct BudgetCounts {
     pub disruptions_allowed: i32,
 }
 
+/// The certificate authority, as its Secret holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authority {
+    /// Its resource version.
+    pub resource_version: String,
+    /// One that is to follow is there.
+    pub has_next: bool,
+    /// The one before is still trusted.
+    pub has_previous: bool,
+    /// It is past two thirds of its life.
+    pub is_old: bool,
+    /// The annotation's word that it was last made for.
+    pub rotation: Option<String>,
+}
+
 /// A member's certificate Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
@@ -310,6 +327,8 @@ pub struct Certificate {
     pub raft_id: Option<String>,
     /// It is expired, past two thirds of its life, unreadable, or signed by another CA.
     pub renewal_due: bool,
+    /// A hash of what it holds, as members say what they use.
+    pub content: String,
     /// When it ends; none = it cannot be read.
     pub not_after: Option<Now>,
 }

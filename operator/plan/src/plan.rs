@@ -236,6 +236,17 @@ pub enum Ensure {
         /// For the DNS SANs.
         dns_names: Vec<String>,
     },
+    /// One certificate authority follows another (K46), with the Secret's resource version.
+    ChangeAuthority {
+        /// Its name.
+        secret: String,
+        /// Its resource version.
+        resource_version: String,
+        /// Which step of it.
+        change: AuthorityChange,
+        /// The annotation's word it is done for.
+        rotation: Option<String>,
+    },
     /// POST.
     CreateClaim(Box<PersistentVolumeClaim>),
     /// Merge these annotations into the claim, with its UID and resource version.
@@ -293,6 +304,17 @@ pub enum Ensure {
     },
     /// Tell the leader the resource's autopilot settings.
     SetAutopilot(AutopilotSettings),
+}
+
+/// A step from one certificate authority to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthorityChange {
+    /// The next one is made, and trusted.
+    Announce,
+    /// It signs.
+    Switch,
+    /// The one before is trusted no more.
+    Forget,
 }
 
 /// What is applied whole. Always boxed, in [`Ensure::Apply`].

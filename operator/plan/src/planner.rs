@@ -10,8 +10,8 @@ use crate::observed::{Now, Observed};
 use crate::plan::Plan;
 use crate::round::{Round, Verdict};
 use crate::rules::{
-    bootstrap, broken, expand, fence, grow, hibernate, join, leave, lost, recover, replace, rollout, shrink, start,
-    stop,
+    bootstrap, broken, expand, fence, grow, hibernate, join, leave, lost, recover, replace, rollout, shrink,
+    start, stop,
 };
 use crate::{status, upkeep};
 
@@ -26,8 +26,8 @@ const ALWAYS: &[Rule] = &[
     upkeep::ensure,
     replace::malformed, // 15
     fence::unknown,
-    start::members,     // E1, before 2: a pause does not stop restarts (K48)
-    stop::paused,       // 2
+    start::members, // E1, before 2: a pause does not stop restarts (K48)
+    stop::paused,   // 2
 ];
 
 /// Each of these may decide the one step of the round (I1).

@@ -116,6 +116,8 @@ pub struct MemberAnswer {
     pub last: (u64, u64),
     /// The oldest and the newest version of formats it speaks (K24).
     pub versions: (u32, u32),
+    /// A hash of the certificates it uses; empty = an older sidecar, which does not say.
+    pub credentials: String,
     /// What it can't do, in its own words (`PublishingBlocked`, a refusal by its peers); empty if nothing.
     pub trouble: String,
 }

@@ -111,6 +111,8 @@ reasons! {
     CreationRefused,
     /// The leader serves, and its view does not reach status.
     PublishingBlocked,
+    /// A new certificate authority takes over; members are trusted under both meanwhile.
+    AuthorityChanging,
     /// An even number of voters tolerates no more than one fewer.
     EvenVoters,
     /// Pods are being stopped, because `spec.hibernate` is set.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use crate::authority;
 use crate::children::{access, budget, claim, label_keys, names, services};
 use crate::limits::START_TROUBLE;
 use crate::observed::{Certificate, Child, Claim, Ordinal, Pod};
@@ -23,6 +24,7 @@ pub(crate) fn ensure(round: &mut Round<'_>) -> Verdict {
     children(round);
     claims(round);
     certificates(round);
+    authority::rotate(round);
     if let Some(view) = round.view() {
         let needed = budget_needed(round, view);
         keep_budget(round, needed);

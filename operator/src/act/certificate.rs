@@ -13,14 +13,18 @@ use kube::api::{Patch, PatchParams, PostParams};
 use quorate_crds::OPERATOR_FIELD_MANAGER;
 use quorate_plan::children::{label_keys, names, owner};
 use quorate_plan::observed::{Child, Ordinal};
+use quorate_plan::plan::AuthorityChange;
 use serde_json::json;
 use tracing::info;
 
 use super::{Acted, Hands};
 use crate::error::{RoundError, code};
 use crate::limits::LEAF_LIFE;
-use crate::observe::children::{CA_CERTIFICATE, CA_KEY, LEAF_CERTIFICATE, LEAF_KEY, owned, read_authority};
-use crate::tls::{Authority, TlsError, parse_cluster_id};
+use crate::observe::children::{LEAF_CERTIFICATE, LEAF_KEY, owned, read_trust};
+use crate::tls::{
+    Authority, CA_CERTIFICATE, CA_KEY, NEXT_CERTIFICATE, NEXT_KEY, PREVIOUS_CERTIFICATE, TlsError, Trust,
+    parse_cluster_id,
+};
 
 /// Makes or renews one member's certificate, and the authority before the first.
 pub(super) async fn ensure(
@@ -35,22 +39,22 @@ pub(super) async fn ensure(
     let Some(cluster_id) = recorded else { return Ok(Acted::Overtaken) };
     let cluster_id = parse_cluster_id(cluster_id)?;
     let made;
-    let authority = if let Some(authority) = &hands.seen.authority {
-        authority
+    let trust = if let Some(trust) = &hands.seen.trust {
+        trust
     } else {
         made = make_authority(hands).await?;
         &made
     };
-    let leaf = authority.issue(cluster_id, raft_id, dns_names, SystemTime::now(), LEAF_LIFE)?;
+    let leaf = trust.authority.issue(cluster_id, raft_id, dns_names, SystemTime::now(), LEAF_LIFE)?;
     let data = [
-        (CA_CERTIFICATE, authority.certificate_pem().to_owned()),
+        (CA_CERTIFICATE, trust.bundle()),
         (LEAF_CERTIFICATE, leaf.certificate_pem),
         (LEAF_KEY, leaf.key_pem),
     ];
     write(hands, &names::tls_secret(&hands.place.name, ordinal), "kubernetes.io/tls", data).await
 }
 
-async fn make_authority(hands: &Hands<'_>) -> Result<Authority, RoundError> {
+async fn make_authority(hands: &Hands<'_>) -> Result<Trust, RoundError> {
     let name = names::ca_secret(&hands.place.name);
     let authority = Authority::new(&hands.place.name, SystemTime::now())?;
     let data = [(CA_CERTIFICATE, authority.certificate_pem().to_owned()), (CA_KEY, authority.key_pem())];
@@ -58,7 +62,7 @@ async fn make_authority(hands: &Hands<'_>) -> Result<Authority, RoundError> {
     match secrets.create(&PostParams::default(), &secret(hands, &name, "Opaque", data)).await {
         Ok(_) => {
             info!(secret = %name, namespace = %hands.place.namespace, "made the cluster's certificate authority");
-            Ok(authority)
+            Ok(Trust { authority, next: None, previous: None })
         }
         Err(error) if code(&error) == Some(409) => {
             let found =
@@ -67,10 +71,50 @@ async fn make_authority(hands: &Hands<'_>) -> Result<Authority, RoundError> {
             if owned(&hands.place, &found.metadata) != Child::Ours {
                 return Err(unusable("it belongs to something else").into());
             }
-            Ok(read_authority(&found).ok_or_else(|| unusable("ca.crt or ca.key cannot be read"))?)
+            Ok(read_trust(&found).ok_or_else(|| unusable("ca.crt or ca.key cannot be read"))?)
         }
         Err(error) => Err(RoundError::api("making the certificate authority")(error)),
     }
+}
+
+/// One step from an authority to the next, on the Secret as it was read.
+pub(super) async fn change_authority(
+    hands: &Hands<'_>,
+    name: &str,
+    resource_version: &str,
+    change: AuthorityChange,
+    rotation: Option<&str>,
+) -> Result<Acted, RoundError> {
+    let Some(trust) = &hands.seen.trust else { return Ok(Acted::Overtaken) };
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+    let data = match (change, &trust.next) {
+        (AuthorityChange::Announce, _) => {
+            let next = Authority::new(&hands.place.name, SystemTime::now())?;
+            json!({ NEXT_CERTIFICATE: bytes(next.certificate_pem()), NEXT_KEY: bytes(&next.key_pem()) })
+        }
+        (AuthorityChange::Switch, Some((certificate, key))) => json!({
+            CA_CERTIFICATE: bytes(certificate),
+            CA_KEY: bytes(key),
+            PREVIOUS_CERTIFICATE: bytes(trust.authority.certificate_pem()),
+            NEXT_CERTIFICATE: null,
+            NEXT_KEY: null,
+        }),
+        (AuthorityChange::Switch, None) => return Ok(Acted::Overtaken),
+        (AuthorityChange::Forget, _) => json!({ PREVIOUS_CERTIFICATE: null }),
+    };
+    let body = json!({
+        "metadata": {
+            "resourceVersion": resource_version,
+            "annotations": { label_keys::ROTATION: rotation },
+        },
+        "data": data,
+    });
+    let parameters =
+        PatchParams { field_manager: Some(OPERATOR_FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let secrets = hands.place.api::<Secret>(hands.client);
+    info!(secret = %name, namespace = %hands.place.namespace, ?change, "changing the certificate authority");
+    let patched = secrets.patch_metadata(name, &parameters, &Patch::Merge(&body)).await;
+    super::ensure::overtaken_or("changing the certificate authority", patched)
 }
 
 async fn write<const N: usize>(

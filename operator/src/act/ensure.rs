@@ -41,6 +41,9 @@ pub(super) async fn carry_out(
         Ensure::Certificate { ordinal, raft_id, dns_names } => {
             certificate::ensure(hands, *ordinal, raft_id, dns_names).await
         }
+        Ensure::ChangeAuthority { secret, resource_version, change, rotation } => {
+            certificate::change_authority(hands, secret, resource_version, *change, rotation.as_deref()).await
+        }
         Ensure::CreateClaim(claim) => {
             let ordinal = ordinal(claim.as_ref(), |name| names::ordinal_of_claim(&hands.place.name, name));
             create_of_slot::<PersistentVolumeClaim>(hands, claim, ordinal, recollection).await

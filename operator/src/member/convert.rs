@@ -20,6 +20,7 @@ pub(super) fn answer(status: v1::StatusResponse) -> MemberAnswer {
         last: (status.last_term, status.last_index),
         versions: (status.version_min, status.version_max),
         trouble: status.publishing_error,
+        credentials: status.credentials,
     }
 }
 

@@ -9,7 +9,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::verify::MemberVerifier;
 use crate::limits::{ASK_TIMEOUT, OPERATOR_LEAF_LIFE};
-use crate::tls::{Authority, Leaf, TlsError};
+use crate::tls::{Leaf, TlsError, Trust};
 
 /// Where a member is and who it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,21 +25,21 @@ pub(crate) struct MemberAddress {
 /// Dials the members of one cluster as the operator. Made anew each round: the leaf lives in memory only, and
 /// making one costs less than keeping one per cluster.
 pub(crate) struct Dialer {
-    authority_pem: String,
+    trusted_pem: String,
     cluster_id: u128,
     leaf: Leaf,
 }
 
 impl Dialer {
-    pub(crate) fn new(authority: &Authority, cluster_id: u128) -> Result<Self, TlsError> {
-        let leaf = authority.issue(
+    pub(crate) fn new(trust: &Trust, cluster_id: u128) -> Result<Self, TlsError> {
+        let leaf = trust.authority.issue(
             cluster_id,
             quorate_api::san::OPERATOR,
             &[],
             SystemTime::now(),
             OPERATOR_LEAF_LIFE,
         )?;
-        Ok(Self { authority_pem: authority.certificate_pem().to_owned(), cluster_id, leaf })
+        Ok(Self { trusted_pem: trust.bundle(), cluster_id, leaf })
     }
 
     /// A channel whose every call goes to exactly this member.
@@ -52,7 +52,7 @@ impl Dialer {
         };
         let expected =
             quorate_api::san::Name { cluster_id: self.cluster_id, raft_id: member.raft_id.clone() };
-        let verifier = MemberVerifier::new(&self.authority_pem, expected).map_err(|error| refused(&error))?;
+        let verifier = MemberVerifier::new(&self.trusted_pem, expected).map_err(|error| refused(&error))?;
         let identity = Identity::from_pem(&self.leaf.certificate_pem, &self.leaf.key_pem);
         let tls = ClientTlsConfig::new().domain_name(member.raft_id.clone()).identity(identity);
         let endpoint = Endpoint::from_shared(url(member.ip))

@@ -1,7 +1,7 @@
 //! The children other than claims and Pods, each by name.
 //!
-//! Metadata only, except where the planner compares content. A Secret's key never leaves this module but as an
-//! [`Authority`].
+//! Metadata only, except where the planner compares content. A Secret's key never leaves this module but in a
+//! [`Trust`].
 
 use std::fmt::Debug;
 use std::time::SystemTime;
@@ -15,19 +15,15 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Client, Resource};
-use quorate_plan::children::names;
-use quorate_plan::observed::{BudgetCounts, Certificate, Child, Children, Now, Ordinal};
+use quorate_plan::children::{label_keys, names};
+use quorate_plan::observed::{self, BudgetCounts, Certificate, Child, Children, Now, Ordinal};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use super::{Place, pods};
 use crate::error::RoundError;
-use crate::tls::{Authority, Facts, needs_renewal};
+use crate::tls::{CA_CERTIFICATE, Facts, Trust, needs_renewal};
 
-/// `ca.crt` in the authority's and in each member's Secret.
-pub(crate) const CA_CERTIFICATE: &str = "ca.crt";
-/// `ca.key` in the authority's Secret.
-pub(crate) const CA_KEY: &str = "ca.key";
 /// `tls.crt` in a member's Secret.
 pub(crate) const LEAF_CERTIFICATE: &str = "tls.crt";
 /// `tls.key` in a member's Secret.
@@ -36,7 +32,7 @@ pub(crate) const LEAF_KEY: &str = "tls.key";
 /// What was found.
 pub(super) struct Found {
     pub(super) children: Children,
-    pub(super) authority: Option<Authority>,
+    pub(super) trust: Option<Trust>,
     /// What the leader wrote into the status Lease, by its own clock: only whether it changes means something (K32).
     pub(super) leader_renewed: Option<jiff::Timestamp>,
 }
@@ -64,17 +60,13 @@ pub(super) async fn read(client: &Client, place: &Place, ordinals: &[Ordinal]) -
         get::<PodDisruptionBudget>(client, place, &budget),
         get::<Secret>(client, place, &ca_secret),
     )?;
-    let authority = ca_secret.as_ref().filter(|secret| owned(place, &secret.metadata) == Child::Ours);
-    let authority = authority.and_then(read_authority);
-    let authority_pem = authority.as_ref().map(|authority| authority.certificate_pem().to_owned());
-    let leaves = ordinals.iter().map(|&ordinal| {
-        let authority_pem = authority_pem.clone();
-        async move {
-            let secret = get::<Secret>(client, place, &names::tls_secret(name, ordinal)).await?;
-            Ok::<_, RoundError>(
-                secret.map(|secret| (ordinal, certificate(place, &secret, authority_pem.as_deref()))),
-            )
-        }
+    let own_secret = ca_secret.as_ref().filter(|secret| owned(place, &secret.metadata) == Child::Ours);
+    let trust = own_secret.and_then(read_trust);
+    let authority = own_secret.zip(trust.as_ref()).map(|(secret, trust)| authority(secret, trust));
+    let trusted = trust.as_ref();
+    let leaves = ordinals.iter().map(|&ordinal| async move {
+        let secret = get::<Secret>(client, place, &names::tls_secret(name, ordinal)).await?;
+        Ok::<_, RoundError>(secret.map(|secret| (ordinal, certificate(place, &secret, trusted))))
     });
     let certificates = try_join_all(leaves).await?.into_iter().flatten().collect();
     let children = Children {
@@ -92,23 +84,35 @@ pub(super) async fn read(client: &Client, place: &Place, ordinals: &[Ordinal]) -
         bound_accounts: role_binding.as_ref().map(bound_accounts).unwrap_or_default(),
         leader_ports: leader_service.as_ref().map(ports).unwrap_or_default(),
         ca_secret: owned_opt(place, ca_secret.as_ref().map(|secret| &secret.metadata)),
+        authority: authority.unwrap_or_default(),
         certificates,
     };
     let leader_renewed =
         leader_lease.as_ref().and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0));
-    Ok(Found { children, authority, leader_renewed })
+    Ok(Found { children, trust, leader_renewed })
 }
 
-/// The authority a Secret holds.
-pub(crate) fn read_authority(secret: &Secret) -> Option<Authority> {
+/// The authorities a Secret holds.
+pub(crate) fn read_trust(secret: &Secret) -> Option<Trust> {
     let name = secret.metadata.name.as_deref().unwrap_or_default();
-    let text = |key: &str| text(secret, key).unwrap_or_default();
-    match Authority::read(name, &text(CA_CERTIFICATE), &text(CA_KEY)) {
-        Ok(authority) => Some(authority),
+    match Trust::read(name, |key| text(secret, key)) {
+        Ok(trust) => Some(trust),
         Err(error) => {
             warn!(%error, "a cluster's certificate authority cannot be used");
             None
         }
+    }
+}
+
+/// What the planner is told of them.
+fn authority(secret: &Secret, trust: &Trust) -> observed::Authority {
+    let annotations = secret.metadata.annotations.as_ref();
+    observed::Authority {
+        resource_version: secret.metadata.resource_version.clone().unwrap_or_default(),
+        has_next: trust.next.is_some(),
+        has_previous: trust.previous.is_some(),
+        is_old: trust.is_old(SystemTime::now()),
+        rotation: annotations.and_then(|all| all.get(label_keys::ROTATION)).cloned(),
     }
 }
 
@@ -131,17 +135,19 @@ fn owned_opt(place: &Place, meta: Option<&ObjectMeta>) -> Child {
     meta.map_or(Child::Missing, |meta| owned(place, meta))
 }
 
-fn certificate(place: &Place, secret: &Secret, authority_pem: Option<&str>) -> Certificate {
+fn certificate(place: &Place, secret: &Secret, trust: Option<&Trust>) -> Certificate {
     let leaf = text(secret, LEAF_CERTIFICATE).unwrap_or_default();
-    let authority_pem = authority_pem.unwrap_or_default();
+    let bundle = text(secret, CA_CERTIFICATE).unwrap_or_default();
+    let authority_pem = trust.map(|trust| trust.authority.certificate_pem()).unwrap_or_default();
     let facts = Facts::read(&leaf);
     // The trust bundle beside the leaf goes stale together with it.
-    let is_bundle_stale = text(secret, CA_CERTIFICATE).as_deref() != Some(authority_pem);
+    let is_bundle_stale = trust.is_none_or(|trust| trust.bundle() != bundle);
     Certificate {
         owner: owned(place, &secret.metadata),
         not_after: facts.as_ref().and_then(|facts| u64::try_from(facts.not_after).ok()).map(Now),
         raft_id: facts.and_then(|facts| facts.raft_id),
         renewal_due: is_bundle_stale || needs_renewal(&leaf, authority_pem, SystemTime::now()),
+        content: quorate_api::credentials::hash(bundle.as_bytes(), leaf.as_bytes()),
     }
 }
 

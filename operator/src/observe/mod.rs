@@ -31,7 +31,7 @@ use crate::error::RoundError;
 use crate::installation::Installation;
 use crate::member::{Answers, Dialer, MemberAddress, ask_all};
 use crate::memory::{Recollection, Refused};
-use crate::tls::{Authority, TlsError, parse_cluster_id};
+use crate::tls::{TlsError, Trust, parse_cluster_id};
 
 /// What a round has read, and what acting needs beside it.
 pub(crate) struct Seen {
@@ -40,7 +40,7 @@ pub(crate) struct Seen {
     pub(crate) dialer: Option<Dialer>,
     /// Members that can be dialled, by Pod.
     pub(crate) addresses: BTreeMap<String, MemberAddress>,
-    pub(crate) authority: Option<Authority>,
+    pub(crate) trust: Option<Trust>,
 }
 
 /// The planner's idea of now.
@@ -75,8 +75,8 @@ pub(crate) async fn observe(
     )?;
     volumes::fill(client, installation, &place.name, &claims, &mut slots).await?;
     obstacles::fill(client, &place, &mut slots).await;
-    let authority = found.authority;
-    let dialer = dialer(&cluster, authority.as_ref())?;
+    let trust = found.trust;
+    let dialer = dialer(&cluster, trust.as_ref())?;
     let answers = match &dialer {
         Some(dialer) => ask_all(dialer, &addresses.values().cloned().collect::<Vec<_>>()).await,
         None => Answers::default(),
@@ -102,7 +102,7 @@ pub(crate) async fn observe(
             fresh_cluster_id: uuid::Uuid::new_v4().simple().to_string(),
         },
     };
-    Ok(Seen { observed, dialer, addresses, authority })
+    Ok(Seen { observed, dialer, addresses, trust })
 }
 
 /// Which cluster, by the words every call needs.
@@ -156,11 +156,11 @@ fn addresses(pods: &[Pod]) -> BTreeMap<String, MemberAddress> {
     pods.iter().filter_map(address).collect()
 }
 
-fn dialer(cluster: &RaftCluster, authority: Option<&Authority>) -> Result<Option<Dialer>, TlsError> {
+fn dialer(cluster: &RaftCluster, trust: Option<&Trust>) -> Result<Option<Dialer>, TlsError> {
     let recorded = cluster.status.as_ref().and_then(|status| status.cluster_id.as_deref());
-    let (Some(cluster_id), Some(authority)) = (recorded, authority) else { return Ok(None) };
+    let (Some(cluster_id), Some(trust)) = (recorded, trust) else { return Ok(None) };
     match parse_cluster_id(cluster_id) {
-        Ok(cluster_id) => Dialer::new(authority, cluster_id).map(Some),
+        Ok(cluster_id) => Dialer::new(trust, cluster_id).map(Some),
         Err(error) => {
             // Members cannot be asked; the planner says so. Everything else goes on.
             warn!(%error, "members cannot be dialled");

@@ -1,19 +1,22 @@
 //! Certificates of a cluster: an authority of its own, a leaf per member, and the operator's (K23, K46).
 //!
 //! ```text
-//!   Secret <c>-ca      ca.crt, ca.key                made once, by POST: two operators cannot both win
+//!   Secret <c>-ca      ca.crt, ca.key                made by POST: two operators cannot both win; two while one
+//!                                                    follows another
 //!   Secret <c>-<n>-tls ca.crt, tls.crt, tls.key      renewed at two thirds of its life
 //!   in memory          the operator's leaf           one day
 //! ```
 //! Invariant: a leaf names exactly one (cluster ID, Raft ID) in its URI SAN; a certificate of another cluster is
 //! signed by another authority and proves nothing here.
-//! Not here: rotation of the authority, and hot reload, which is the sidecar's.
+//! Not here: when an authority follows another, which the planner decides, and hot reload, which is the sidecar's.
 
 mod authority;
 mod leaf;
+mod trust;
 
 pub(crate) use authority::Authority;
 pub(crate) use leaf::{Facts, Leaf, needs_renewal, uri_name};
+pub(crate) use trust::{CA_CERTIFICATE, CA_KEY, NEXT_CERTIFICATE, NEXT_KEY, PREVIOUS_CERTIFICATE, Trust};
 
 /// Why a certificate cannot be made or read.
 #[derive(Debug, thiserror::Error)]

@@ -55,12 +55,14 @@ pub struct Credentials {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     identity: PeerIdentity,
+    hash: String,
     server: Arc<ServerConfig>,
 }
 
 impl Credentials {
     /// Parses PEM texts: the CA's certificates, the own chain (leaf first), the own key.
     pub fn from_pem(ca: &[u8], chain: &[u8], key: &[u8]) -> Result<Self, CredentialsError> {
+        let hash = quorate_api::credentials::hash(ca, chain);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         for root in certificates("ca.crt", ca)? {
@@ -72,12 +74,17 @@ impl Credentials {
         let identity = PeerIdentity::of(leaf).map_err(|why| CredentialsError::NoIdentity { why })?;
         let roots = Arc::new(roots);
         let server = server_config(&provider, &roots, &chain, &key)?;
-        Ok(Self { provider, roots, chain, key, identity, server: Arc::new(server) })
+        Ok(Self { provider, roots, chain, key, identity, hash, server: Arc::new(server) })
     }
 
     /// Who this certificate says we are.
     pub fn identity(&self) -> &PeerIdentity {
         &self.identity
+    }
+
+    /// Names the files these came from, for the operator: who uses what it wrote.
+    pub fn hash(&self) -> &str {
+        &self.hash
     }
 
     /// For listeners: callers must show a certificate of this CA.

@@ -25,6 +25,10 @@ pub mod label_keys {
     pub const PAUSED: &str = "quorate.dev/paused";
     /// On the resource: `<member>@<term> lost=<raft id>,...` to become the cluster when a majority is lost for good (K18).
     pub const RECOVER: &str = "quorate.dev/recover";
+    /// On the resource: any word that is not the last one makes a new certificate authority (K46).
+    pub const ROTATE_CA: &str = "quorate.dev/rotate-ca";
+    /// On the authority's Secret: the word it was last made for.
+    pub const ROTATION: &str = "quorate.dev/rotation";
     /// On the resource: names of members, with commas between them, that are kept from running.
     pub const FENCE: &str = "quorate.dev/fence";
     /// On the resource: `<member>@<raft id>` to be replaced by a new member (K49).

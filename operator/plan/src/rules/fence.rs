@@ -58,7 +58,10 @@ pub(crate) fn pods(round: &mut Round<'_>) -> Verdict {
             continue;
         };
         if claim.deleting {
-            let text = format!("{member} cannot be fenced: {} is being deleted and would go with its Pod", claim.name);
+            let text = format!(
+                "{member} cannot be fenced: {} is being deleted and would go with its Pod",
+                claim.name
+            );
             round.block(RULE, Reason::VolumeBeingDeleted, &member, text);
             continue;
         }

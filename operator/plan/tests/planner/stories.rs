@@ -8,6 +8,7 @@
 //! | `scale N` · `pause` · `resume` | edits the resource |
 //! | `delete-pod N` · `delete-claim-and-pod N` · `empty-directory N` | what a person or a fault does |
 //! | `out-of-service N` · `strand N` · `ask-to-replace N` · `delete-claim N` | what makes a member be replaced |
+//! | `rotate-ca WORD` · `ca-grows-old` · `slow-kubelet N` · `kubelets-deliver` | a new certificate authority is asked for or due; Secrets arrive later |
 //! | `fence NAME...` · `fence -` | sets and takes away the annotation |
 //! | `exit N CODE [REASON]` | the sidecar ended with this code, and its Pod waits to start it again |
 //! | `hibernate` · `wake` | sets and unsets `spec.hibernate` |
@@ -119,6 +120,15 @@ fn run(world: &mut World, line: &str) -> String {
             let asked = format!("db-{}@{}", number(0), world.raft_id(number(0)));
             world.cluster.metadata.annotations = Some([("quorate.dev/replace".to_owned(), asked)].into());
         }
+        "rotate-ca" => {
+            world.cluster.metadata.annotations =
+                Some([("quorate.dev/rotate-ca".to_owned(), args.join(" "))].into());
+        }
+        "ca-grows-old" => world.children.authority.is_old = true,
+        "slow-kubelet" => {
+            world.slow_kubelets.insert(Ordinal(number(0)));
+        }
+        "kubelets-deliver" => world.slow_kubelets.clear(),
         "fence" => {
             let names = args.join(",");
             world.cluster.metadata.annotations =
@@ -276,6 +286,7 @@ fn doings(plan: &Plan) -> String {
         "ensure Pod",
         "ensure note on",
         "ensure no",
+        "ensure certificate authority",
         "ensure PodDis",
         "held back",
         "tell ",

@@ -158,6 +158,7 @@ impl Service {
                 .map(|voter| voter.id.raft_id.to_string())
                 .collect(),
             publishing_error: self.shared.publishing_error(),
+            credentials: context.credentials.borrow().hash().to_owned(),
         }
     }
 }

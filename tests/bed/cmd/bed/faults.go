@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 // plug cuts a node off or heals it.
@@ -28,6 +32,31 @@ func startNode(p paths, h host) error {
 		return nil
 	}
 	return errors.Join(killNode(p, h), bootHost(p, h)) // A node whose process 1 died by itself still has its network.
+}
+
+// signalAPIServer makes a verb that signals the API server: a child of the control plane's process 1.
+func signalAPIServer(signal syscall.Signal) func(paths) error {
+	return func(paths) error {
+		parent, alive := initOf(controlPlane)
+		if !alive {
+			return failure("the control plane does not run: run `bed up`")
+		}
+		entries, err := os.ReadDir("/proc")
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			pid, err := strconv.Atoi(entry.Name())
+			if err != nil || !slices.Equal(statusFields(pid, "PPid:"), []string{strconv.Itoa(parent)}) {
+				continue
+			}
+			commandLine, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			if program, _, _ := strings.Cut(string(commandLine), "\x00"); filepath.Base(program) == "kube-apiserver" {
+				return syscall.Kill(pid, signal)
+			}
+		}
+		return failure("no API server runs: see `bed status`")
+	}
 }
 
 // signalContainer makes a verb that signals the first process of a container. It asks the node, not the API server:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -94,6 +95,8 @@ func verbs() []verb {
 		{"pause-container", "NODE NAMESPACE/POD CONTAINER", "stop a container's first process (SIGSTOP)", root, signalContainer("SIGSTOP")},
 		{"resume-container", "NODE NAMESPACE/POD CONTAINER", "let it go on (SIGCONT)", root, signalContainer("SIGCONT")},
 		{"kill-container", "NODE NAMESPACE/POD CONTAINER", "kill it (SIGKILL)", root, signalContainer("SIGKILL")},
+		{"pause-api", "", "stop the API server (SIGSTOP): connections stay open and nothing answers", root, none(signalAPIServer(syscall.SIGSTOP))},
+		{"resume-api", "", "let it go on (SIGCONT)", root, none(signalAPIServer(syscall.SIGCONT))},
 		{"path", "", "print the folders of the cache and of the running bed", nothing, none(showPaths)},
 		{initVerb, "HOST", "", nothing, initHost},
 		{besideVerb, "COMMAND...", "", nothing, becomeBeside},

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod as KubePod};
 use quorate_crds::RaftClusterStatus;
 use quorate_plan::observed::{Certificate, Child, Claim, Now, Pod};
-use quorate_plan::plan::{Applied, Check, FactKind};
+use quorate_plan::plan::{Applied, AuthorityChange, Check, FactKind};
 use quorate_plan::raft_view::Intent;
 use quorate_plan::record::ClaimRecord;
 use quorate_plan::{Ensure, Ordinal, Plan, PlannedStep, Step, children};
@@ -319,9 +319,24 @@ impl World {
                 let made = Certificate {
                     owner: Child::Ours,
                     raft_id: Some(raft_id.clone()),
+                    content: self.children.authority.resource_version.clone(),
                     ..Certificate::default()
                 };
                 self.certificates.insert(*ordinal, made);
+            }
+            Ensure::ChangeAuthority { resource_version, change, rotation, .. } => {
+                let version = self.version();
+                let found = &mut self.children.authority;
+                if found.resource_version == *resource_version {
+                    (found.has_next, found.has_previous) = match change {
+                        AuthorityChange::Announce => (true, false),
+                        AuthorityChange::Switch => (false, true),
+                        AuthorityChange::Forget => (false, false),
+                    };
+                    found.rotation.clone_from(rotation);
+                    found.is_old = false;
+                    found.resource_version = version;
+                }
             }
             Ensure::CreateClaim(claim) => self.create_claim(claim),
             Ensure::CreatePod(pod) => self.create_pod(pod),

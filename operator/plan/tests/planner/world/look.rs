@@ -14,6 +14,10 @@ pub(super) fn at(world: &World) -> Observed {
         world.claims.keys().chain(world.pods.keys()).chain(world.refused.keys()).copied().collect();
     let mut children = world.children.clone();
     children.certificates.clone_from(&world.certificates);
+    for certificate in children.certificates.values_mut() {
+        // What trusts the authorities of before is to be written anew.
+        certificate.renewal_due |= certificate.content != children.authority.resource_version;
+    }
     Observed {
         cluster: world.cluster.clone(),
         slots: ordinals.into_iter().map(|ordinal| (ordinal, slot(world, ordinal))).collect(),
@@ -71,8 +75,15 @@ fn answer(world: &World, ordinal: Ordinal) -> Option<MemberAnswer> {
             .collect(),
         last: (world.group.term, 1_000 - trailing(world, &disk.raft_id).min(1_000)),
         versions: (1, 1),
+        credentials: credentials(world, ordinal),
         trouble: String::new(),
     })
+}
+
+/// The kubelet has given the member what its Secret holds, or not yet.
+fn credentials(world: &World, ordinal: Ordinal) -> String {
+    let written = world.certificates.get(&ordinal).filter(|_| !world.slow_kubelets.contains(&ordinal));
+    written.map_or_else(|| "of before".to_owned(), |certificate| certificate.content.clone())
 }
 
 fn trailing(world: &World, raft_id: &str) -> u64 {

@@ -61,6 +61,8 @@ pub(crate) struct World {
     pub(crate) changes: Vec<String>,
     pub(crate) first_round: bool,
     pub(crate) slice_ports: Vec<i32>,
+    /// Members that are given new Secrets later.
+    pub(crate) slow_kubelets: BTreeSet<Ordinal>,
     /// The sidecar image this operator brings.
     pub(crate) operator_image: String,
     /// No other cluster is being given it.
@@ -106,6 +108,7 @@ impl World {
             changes: Vec::new(),
             first_round: true,
             slice_ports: Vec::new(),
+            slow_kubelets: BTreeSet::new(),
             operator_image: "quorate/sidecar:0.1.0".to_owned(),
             is_turn: false,
             counter: 0,

@@ -1,0 +1,112 @@
+//! The user wants larger volumes, and keeps a member from running.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use quorate_crds::{RaftCluster, RaftClusterStatus};
+use serde_json::json;
+
+use crate::cluster::{Cluster, PATIENCE, condition, raft_ids};
+use crate::load::Load;
+use crate::namespace::{Namespace, namespace};
+use crate::wait::{Look, until};
+
+/// Each claim asks for more where the class lets it; the rest is a storage driver's, and the bed has none that grows one
+/// (operator.md §8.7). Where the class lets none grow, the way out is said, and it works: a replacement has the new size.
+#[tokio::test]
+async fn volumes_grow_where_their_class_lets_them() -> Result<()> {
+    namespace("grow", async |namespace| {
+        let class = expandable_class(namespace).await?;
+        let cluster = namespace.cluster("db").replicas(1).storage_class(&class).apply().await?;
+        let stuck = namespace.cluster("fixed").replicas(1).with_application()?.apply().await?;
+        cluster.wait_ready(1).await?;
+        stuck.wait_ready(1).await?;
+        grow(&cluster, "2Gi").await?;
+        until("the claim to ask for 2Gi", PATIENCE, async || {
+            let asked = request(&cluster, "raft-db-0").await?;
+            Ok(if asked == "2Gi" { Look::Found(()) } else { Look::NotYet(asked) })
+        })
+        .await?;
+        wait_reason(&cluster, "ExpandingVolume").await?;
+
+        let load = Load::on(&stuck);
+        grow(&stuck, "2Gi").await?;
+        let said = wait_reason(&stuck, "VolumeNotExpandable").await?;
+        ensure!(request(&stuck, "raft-fixed-0").await? == "1Gi", "a class that lets none grow was asked");
+        let message = condition(&said, "Ready").map(|ready| ready.message.clone()).unwrap_or_default();
+        let id = raft_ids(&said).remove("fixed-0").unwrap_or_default();
+        let way_out = format!("quorate.dev/replace=fixed-0@{id}");
+        ensure!(message.contains(&way_out), "no way out in {message:?}");
+        stuck.annotate("quorate.dev/replace", Some(&format!("fixed-0@{id}"))).await?;
+        stuck
+            .wait_status("a member with a larger volume", PATIENCE, |status| {
+                raft_ids(status).keys().eq(["fixed-1"])
+                    && condition(status, "Ready").is_some_and(|it| it.status == "True")
+            })
+            .await?;
+        ensure!(request(&stuck, "raft-fixed-1").await? == "2Gi", "the successor's volume has the old size");
+        load.finish(&stuck).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// A fenced leader hands over, goes, is not started again, and comes back as itself (I2).
+#[tokio::test]
+async fn a_fenced_member_stays_down_until_it_is_let_go() -> Result<()> {
+    namespace("fence", async |namespace| {
+        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
+        let before = raft_ids(&cluster.wait_ready(3).await?);
+        let load = Load::on(&cluster);
+        let leader = cluster.leader().await?;
+        cluster.annotate("quorate.dev/fence", Some(&leader)).await?;
+        cluster.wait_gone(&leader).await?;
+        let fenced = wait_reason(&cluster, "Fenced").await?;
+        ensure!(fenced.leader.as_deref() != Some(&leader), "{leader} still leads");
+        ensure!(fenced.failure_tolerance == Some(0), "tolerates {:?}", fenced.failure_tolerance);
+        // Longer than any Pod that is to come back takes.
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        ensure!(!cluster.pods().await?.contains_key(&leader), "{leader} was started again");
+        cluster.annotate("quorate.dev/fence", None).await?;
+        let after = raft_ids(&cluster.wait_ready(3).await?);
+        ensure!(after == before, "it came back as another: {after:?}");
+        load.finish(&cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The bed's class under another name, with leave to grow: the bed's provisioner makes the volume, and nobody grows it.
+async fn expandable_class(namespace: &Namespace) -> Result<String> {
+    let classes: Api<StorageClass> = Api::all(namespace.client.clone());
+    let mut class = classes.get("local-path").await?;
+    let name = format!("growing-{}", namespace.name);
+    class.metadata = serde_json::from_value(json!({ "name": name }))?;
+    class.allow_volume_expansion = Some(true);
+    classes.create(&PostParams::default(), &class).await?;
+    Ok(name)
+}
+
+async fn grow(cluster: &Cluster<'_>, size: &str) -> Result<()> {
+    let resources: Api<RaftCluster> =
+        Api::namespaced(cluster.namespace.client.clone(), &cluster.namespace.name);
+    let patch = Patch::Merge(json!({"spec": {"storage": {"size": size}}}));
+    resources.patch(&cluster.name, &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
+async fn request(cluster: &Cluster<'_>, claim: &str) -> Result<String> {
+    let path = "jsonpath={.spec.resources.requests.storage}";
+    cluster.namespace.kubectl(&["get", "pvc", claim, "-o", path]).await
+}
+
+async fn wait_reason(cluster: &Cluster<'_>, reason: &str) -> Result<RaftClusterStatus> {
+    cluster
+        .wait_status(reason, PATIENCE, |status| {
+            condition(status, "Ready").is_some_and(|ready| ready.reason == reason)
+        })
+        .await
+}
