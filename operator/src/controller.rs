@@ -15,14 +15,16 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use quorate_plan::children::label_keys;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::limits::{DEBOUNCE, ROUNDS_AT_ONCE};
@@ -30,12 +32,40 @@ use crate::round::{Context, Watched, run};
 
 /// Works until `stop` resolves and the rounds under way have ended, or until a watch ends by itself.
 pub(crate) async fn work(context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+    let (over, is_over) = watch::channel(false);
+    let stop_all = over.clone();
+    let stopping = tokio::spawn(async move {
+        stop.await;
+        stop_all.send_replace(true);
+    });
+    let each = context.installation.places().into_iter().map(|place| {
+        let (context, mut stopped, over) = (context.clone(), is_over.clone(), over.clone());
+        async move {
+            let stop = async move {
+                // The sender lives as long as this.
+                let _ = stopped.wait_for(|&stopped| stopped).await;
+            };
+            work_in(place.as_deref(), context, stop).await;
+            // Where one watch has ended by itself none goes on: the caller must notice.
+            over.send_replace(true);
+        }
+    });
+    futures::future::join_all(each).await;
+    stopping.abort();
+}
+
+/// One namespace, or all of them.
+async fn work_in(
+    place: Option<&str>,
+    context: Arc<Context>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
     let client = context.client.clone();
     // Each watch has kube's own back-off; without one an API server that refuses would be hammered.
     let ours = watcher::Config::default().labels(label_keys::CLUSTER).streaming_lists();
-    Controller::new(Api::<Watched>::all(client.clone()), watcher::Config::default().streaming_lists())
-        .watches(Api::<PartialObjectMeta<Pod>>::all(client.clone()), ours.clone(), |pod| cluster_of(&pod))
-        .watches(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client), ours, |claim| {
+    Controller::new(api::<Watched>(&client, place), watcher::Config::default().streaming_lists())
+        .watches(api::<PartialObjectMeta<Pod>>(&client, place), ours.clone(), |pod| cluster_of(&pod))
+        .watches(api::<PartialObjectMeta<PersistentVolumeClaim>>(&client, place), ours, |claim| {
             cluster_of(&claim)
         })
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(ROUNDS_AT_ONCE))
@@ -50,6 +80,16 @@ pub(crate) async fn work(context: Arc<Context>, stop: impl Future<Output = ()> +
             }
         })
         .await;
+}
+
+fn api<K>(client: &Client, place: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match place {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
 }
 
 /// The cluster an object belongs to, by its label.

@@ -12,4 +12,17 @@ pub(crate) struct Installation {
     /// Whether nodes and storage classes may be read (K52).
     #[arg(long, env = "QUORATE_CLUSTER_READ", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) may_read_cluster: bool,
+    /// The only namespaces whose clusters are worked on, with commas between them; all if empty.
+    #[arg(long, env = "QUORATE_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub(crate) watch_namespaces: Vec<String>,
+}
+
+impl Installation {
+    /// Where clusters are looked for: `None` is everywhere.
+    pub(crate) fn places(&self) -> Vec<Option<String>> {
+        // A chart that sets an empty list gives one empty word.
+        let named: Vec<_> =
+            self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().map(Some).collect();
+        if named.is_empty() { vec![None] } else { named }
+    }
 }

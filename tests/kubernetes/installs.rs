@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
-use crate::bed::{IMAGES, OPERATOR_NAMESPACE, RELEASE, helm, kubectl, repository};
+use crate::bed::{IMAGES, OPERATOR_NAMESPACE, RELEASE, attempt, helm, kubectl, repository};
 use crate::cluster::{Cluster, PATIENCE};
 use crate::load::{address, get};
 use crate::namespace::{Namespace, namespace_alone};
@@ -44,6 +44,36 @@ async fn every_way_to_install_and_uninstall_works() -> Result<()> {
         first
     })
     .await
+}
+
+/// An operator of one namespace works there and may do nothing elsewhere (operator.md §8.5).
+#[tokio::test]
+async fn an_operator_of_one_namespace_stays_there() -> Result<()> {
+    namespace_alone("namespaced", async |namespace| {
+        let only = format!("watchNamespaces={{{}}}", namespace.name);
+        install_with("helm", "charts/quorate", &["--set", &only]).await?;
+        let seen = works_here_only(namespace).await;
+        // Other tests need the operator as they know it, however this ended.
+        install("helm", "charts/quorate").await?;
+        seen
+    })
+    .await
+}
+
+async fn works_here_only(namespace: &Namespace) -> Result<()> {
+    let cluster = namespace.cluster("db").replicas(3).apply().await?;
+    cluster.wait_ready(3).await?;
+    let account = format!("--as=system:serviceaccount:{OPERATOR_NAMESPACE}:quorate-operator");
+    for what in ["secrets", "pods", "persistentvolumeclaims", "raftclusters.quorate.dev"] {
+        for (place, expected) in [(namespace.name.as_str(), "yes"), ("default", "no")] {
+            // `no` is also a failure of the command.
+            let words = ["auth", "can-i", "get", what, "-n", place, &account];
+            let answer = attempt("kubectl", &words, None).await?;
+            let answer = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+            ensure!(answer == expected, "may it get {what} in {place}? {answer}, not {expected}");
+        }
+    }
+    Ok(())
 }
 
 async fn uninstall_leaves_clusters_running(program: &str, cluster: &Cluster<'_>) -> Result<()> {
@@ -96,8 +126,13 @@ async fn definition_first(namespace: &Namespace) -> Result<()> {
 }
 
 async fn install(program: &str, chart: &str) -> Result<String> {
+    install_with(program, chart, &[]).await
+}
+
+async fn install_with(program: &str, chart: &str, more: &[&str]) -> Result<String> {
     let mut words = vec!["upgrade", "--install", RELEASE, chart, "--namespace", OPERATOR_NAMESPACE];
     words.extend(IMAGES);
+    words.extend(more);
     words.extend(["--wait", "--timeout", "5m"]);
     helm(program, &words).await
 }

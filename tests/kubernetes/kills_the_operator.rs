@@ -9,7 +9,9 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::sleep;
 
-use crate::bed::{OPERATOR_NAMESPACE, acting_operator, fault, kubectl};
+use crate::bed::{
+    IMAGES, OPERATOR_NAMESPACE, acting_operator, fault, helm, kubectl, kubectl_with, restricted_namespace,
+};
 use crate::cluster::PATIENCE;
 use crate::forms_and_scales::bootstrapped_once;
 use crate::history::History;
@@ -52,6 +54,49 @@ async fn an_operator_that_is_killed_again_and_again_converges() -> Result<()> {
         bootstrapped_once(&cluster).await
     })
     .await
+}
+
+/// Where the second operator is installed.
+const SECOND: &str = "quorate-second";
+
+/// A second installation with a Lease of its own acts beside the first: no change is made twice, and both agree (I3;
+/// operator.md §8.32).
+#[tokio::test]
+async fn two_operators_that_both_act_agree() -> Result<()> {
+    namespace_alone("two-operators", async |namespace| {
+        kubectl_with(&["apply", "-f", "-"], &restricted_namespace(SECOND)).await?;
+        let mut words = vec!["upgrade", "--install", "second", "charts/quorate", "--namespace", SECOND];
+        words.extend(IMAGES);
+        words.extend(["--set", "crds.install=false", "--set", "replicas=1", "--wait", "--timeout", "5m"]);
+        let installed = helm("helm", &words).await;
+        let agreed = match installed {
+            Ok(_) => both_act(namespace).await,
+            Err(error) => Err(error),
+        };
+        // Other tests know one operator, however this ended.
+        helm("helm", &["uninstall", "second", "--namespace", SECOND, "--wait", "--ignore-not-found"]).await?;
+        kubectl(&["delete", "namespace", SECOND, "--wait=false"]).await?;
+        agreed
+    })
+    .await
+}
+
+async fn both_act(namespace: &Namespace) -> Result<()> {
+    let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
+    let history = History::of(&cluster);
+    cluster.wait_ready(3).await?;
+    let load = Load::on(&cluster);
+    for size in [5, 3] {
+        cluster.scale(u32::try_from(size)?).await?;
+        cluster.wait_ready(size).await?;
+    }
+    load.finish(&cluster).await?;
+    history.joined_one_at_a_time()?;
+    history.changed_one_at_a_time()?;
+    ensure!(cluster.pods().await?.len() == 3, "Pods were left behind");
+    let acting = ["-n", SECOND, "get", "lease", "-o", "jsonpath={.items[*].spec.holderIdentity}"];
+    ensure!(!kubectl(&acting).await?.is_empty(), "the second operator never acted");
+    Ok(())
 }
 
 /// Kills the acting operator as nothing can be caught, and waits until one acts again.

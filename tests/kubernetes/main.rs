@@ -20,8 +20,9 @@ mod wait;
 
 mod chaos;
 mod cuts_a_node;
+mod follows_the_leader;
 mod forms_and_scales;
-mod grows_volumes;
+mod grows_and_fences;
 mod hibernates;
 mod installs;
 mod is_locked_down;

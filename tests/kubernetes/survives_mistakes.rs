@@ -16,6 +16,7 @@ use crate::cluster::{Cluster, PATIENCE, condition, raft_ids};
 use crate::forms_and_scales::bootstrapped_once;
 use crate::load::Load;
 use crate::namespace::namespace;
+use crate::wait::{Look, until};
 
 /// `kubectl delete pvc -l ...` on a running cluster, then an edit: the Pods stay, and the data with them; by a person's
 /// word one member after the other moves to a new volume, the last by itself (K41, rule 9).
@@ -120,6 +121,63 @@ async fn a_quota_that_forbids_the_fourth_pod_is_quoted() -> Result<()> {
         namespace.kubectl(&["delete", "quota", "three"]).await?;
         cluster.wait_ready(5).await?;
         Ok(())
+    })
+    .await
+}
+
+/// Every node was shut down in order, and every Pod has ended (Failed): they are made anew as the same members (E1).
+#[tokio::test]
+async fn pods_that_all_have_ended_come_back_as_themselves() -> Result<()> {
+    namespace("shut-down", async |namespace| {
+        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
+        let before = cluster.wait_ready(3).await?;
+        let load = Load::on(&cluster);
+        let pods = uids(&cluster).await?;
+        // As the kubelet of a node that shuts down says it; the kubelets here then end the containers.
+        let ended = "{\"status\":{\"phase\":\"Failed\",\"reason\":\"Terminated\",\"message\":\"Pod was terminated in response to imminent node shutdown.\"}}";
+        for name in pods.keys() {
+            namespace.kubectl(&["patch", "pod", name, "--subresource=status", "--type=merge", "-p", ended]).await?;
+        }
+        until("other Pods", PATIENCE, async || {
+            let now = uids(&cluster).await?;
+            let is_new = now.len() == 3 && now.iter().all(|(name, uid)| pods.get(name) != Some(uid));
+            Ok(if is_new { Look::Found(()) } else { Look::NotYet(format!("{now:?}")) })
+        })
+        .await?;
+        let after = cluster.wait_ready(3).await?;
+        ensure!(raft_ids(&after) == raft_ids(&before), "a member became another");
+        load.finish(&cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Every claim and every Pod is deleted at once: it says that all is lost, and never begins anew by itself (operator.md
+/// §8.29).
+#[tokio::test]
+async fn a_cluster_without_any_volume_says_so_and_is_not_begun_again() -> Result<()> {
+    namespace("all-lost", async |namespace| {
+        let cluster = namespace.cluster("db").replicas(3).apply().await?;
+        cluster.wait_ready(3).await?;
+        // Paused, nobody makes a Pod that would hold a claim before all are gone.
+        cluster.annotate("quorate.dev/paused", Some("true")).await?;
+        let selector = cluster.selector();
+        namespace.kubectl(&["delete", "pvc", "-l", &selector, "--wait=false"]).await?;
+        namespace.kubectl(&["delete", "pod", "-l", &selector, "--force", "--grace-period=0"]).await?;
+        cluster.annotate("quorate.dev/paused", None).await?;
+        cluster
+            .wait_status("that all members are lost", PATIENCE, |status| {
+                condition(status, "Available")
+                    .is_some_and(|it| it.status == "False" && it.reason == "AllMembersLost")
+                    && condition(status, "Stalled").is_some_and(|it| it.status == "True")
+            })
+            .await?;
+        // The wait is for what must not come.
+        sleep(Duration::from_secs(5)).await;
+        ensure!(cluster.pods().await?.is_empty(), "a Pod was made");
+        let claims = namespace.kubectl(&["get", "pvc", "-o", "name"]).await?;
+        ensure!(claims.is_empty(), "a volume was made: {claims}");
+        bootstrapped_once(&cluster).await
     })
     .await
 }

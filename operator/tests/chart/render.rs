@@ -145,6 +145,27 @@ fn alerts_and_monitors_need_the_definitions_of_the_prometheus_operator() {
     }
 }
 
+/// operator.md, "What must be true", 5: with namespaces named, no right to Pods, claims or Secrets is cluster-wide.
+#[test]
+fn an_operator_of_some_namespaces_has_no_rights_beyond_them() {
+    for program in helms() {
+        let objects = render(&program, &["watchNamespaces={shop,stock}"]).unwrap();
+        for role in kinds(&objects, "ClusterRole") {
+            let text = serde_yaml::to_string(role).unwrap();
+            for word in ["secrets", "pods", "persistentvolumeclaims"] {
+                assert!(!text.contains(&format!("- {word}\n")), "a ClusterRole grants {word}:\n{text}");
+            }
+        }
+        let roles = kinds(&objects, "Role");
+        let places: Vec<_> = roles.iter().filter_map(|role| role["metadata"]["namespace"].as_str()).collect();
+        assert_eq!(places, ["shop", "stock", "ns"], "a Role in each, and one for the Lease");
+        let everywhere = render(&program, &[]).unwrap();
+        assert_eq!(roles[0]["rules"], kinds(&everywhere, "ClusterRole")[0]["rules"], "the same rights");
+        let environment = serde_yaml::to_string(kinds(&objects, "Deployment")[0]).unwrap();
+        assert!(environment.contains("value: shop,stock"), "{environment}");
+    }
+}
+
 /// The operator is closed but for its port for probes and metrics.
 #[test]
 fn the_network_policy_opens_one_port() {

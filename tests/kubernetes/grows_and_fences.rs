@@ -64,9 +64,13 @@ async fn a_fenced_member_stays_down_until_it_is_let_go() -> Result<()> {
         let leader = cluster.leader().await?;
         cluster.annotate("quorate.dev/fence", Some(&leader)).await?;
         cluster.wait_gone(&leader).await?;
-        let fenced = wait_reason(&cluster, "Fenced").await?;
+        let fenced = cluster
+            .wait_status("Fenced, and that nothing more is tolerated", PATIENCE, |status| {
+                status.failure_tolerance == Some(0)
+                    && condition(status, "Ready").is_some_and(|ready| ready.reason == "Fenced")
+            })
+            .await?;
         ensure!(fenced.leader.as_deref() != Some(&leader), "{leader} still leads");
-        ensure!(fenced.failure_tolerance == Some(0), "tolerates {:?}", fenced.failure_tolerance);
         // Longer than any Pod that is to come back takes.
         tokio::time::sleep(Duration::from_secs(8)).await;
         ensure!(!cluster.pods().await?.contains_key(&leader), "{leader} was started again");
