@@ -21,9 +21,9 @@ async fn volumes_grow_where_their_class_lets_them() -> Result<()> {
     namespace("grow", async |namespace| {
         let class = expandable_class(namespace).await?;
         let cluster = namespace.cluster("db").replicas(1).storage_class(&class).apply().await?;
-        let stuck = namespace.cluster("fixed").replicas(1).with_application()?.apply().await?;
+        let stuck = namespace.cluster("fixed").replicas(3).with_application()?.apply().await?;
         cluster.wait_ready(1).await?;
-        stuck.wait_ready(1).await?;
+        stuck.wait_ready(3).await?;
         grow(&cluster, "2Gi").await?;
         until("the claim to ask for 2Gi", PATIENCE, async || {
             let asked = request(&cluster, "raft-db-0").await?;
@@ -43,11 +43,11 @@ async fn volumes_grow_where_their_class_lets_them() -> Result<()> {
         stuck.annotate("quorate.dev/replace", Some(&format!("fixed-0@{id}"))).await?;
         stuck
             .wait_status("a member with a larger volume", PATIENCE, |status| {
-                raft_ids(status).keys().eq(["fixed-1"])
-                    && condition(status, "Ready").is_some_and(|it| it.status == "True")
+                raft_ids(status).keys().eq(["fixed-1", "fixed-2", "fixed-3"])
+                    && status.voters.as_deref() == Some("3/3")
             })
             .await?;
-        ensure!(request(&stuck, "raft-fixed-1").await? == "2Gi", "the successor's volume has the old size");
+        ensure!(request(&stuck, "raft-fixed-3").await? == "2Gi", "the successor's volume has the old size");
         load.finish(&stuck).await?;
         Ok(())
     })

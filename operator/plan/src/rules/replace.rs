@@ -195,6 +195,14 @@ fn replace(round: &mut Round<'_>, view: &RaftView, old: &Old<'_>) {
             observed: round.now,
         });
     }
+    if view.voter_count() == 1 {
+        let member = round.pod_name(old.ordinal);
+        let text = format!(
+            "{member} is the only voter and cannot be replaced by itself: set spec.replicas to 3, and back to {} when that is done",
+            round.replicas()
+        );
+        return round.block(old.cause.rule(), old.cause.reason(), &member, text);
+    }
     if view.leader == old.server.raft_id && round.step.is_none() {
         // Whoever makes the swap is not one of the two.
         let stays = |slot: &Slot| slot.claim.as_ref().is_some_and(|claim| !claim.deleting);
