@@ -21,7 +21,7 @@ use crate::namespace::namespace_alone;
 use crate::wait::{Look, until};
 
 /// Without `CHAOS_MINUTES`.
-const MINUTES_DEFAULT: u64 = 3;
+const MINUTES_DEFAULT: u64 = 5;
 /// Without `CHAOS_SEED`: a change is judged by the same draw as the one before.
 const SEED_DEFAULT: u64 = 1;
 /// The nodes of the bed.

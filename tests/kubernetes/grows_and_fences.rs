@@ -48,6 +48,7 @@ async fn volumes_grow_where_their_class_lets_them() -> Result<()> {
             })
             .await?;
         ensure!(request(&stuck, "raft-fixed-3").await? == "2Gi", "the successor's volume has the old size");
+        stuck.wait_gone("fixed-0").await?;
         load.finish(&stuck).await?;
         Ok(())
     })

@@ -75,7 +75,14 @@ fn conditions(round: &Round<'_>, events: &mut Vec<Event>, old: &RaftClusterStatu
             {
                 push(events, false, "QuorumRestored", message.clone());
             }
-            ("Ready", "True") if flipped => {
+            ("Ready", "True") if condition.reason == Reason::Hibernated.as_str() => {
+                if before.is_none_or(|before| before.reason != condition.reason) {
+                    push(events, false, "Hibernated", message.clone());
+                }
+            }
+            ("Ready", "True")
+                if flipped || before.is_some_and(|it| it.reason == Reason::Hibernated.as_str()) =>
+            {
                 push(events, false, "Ready", message.clone());
                 if round.view().is_some_and(|view| view.voter_count().is_multiple_of(2)) {
                     push(events, true, Reason::EvenVoters.as_str(), message.clone());

@@ -56,6 +56,11 @@ fn retire_removed(round: &mut Round<'_>, view: &RaftView) -> bool {
                 matches!(&other.record.intent, Intent::ReplacementFor { raft_id: old, .. } if *old == raft_id)
             });
             let because = if is_replaced { LeavesBecause::Replaced } else { LeavesBecause::VolumeLost };
+            if is_replaced {
+                let message =
+                    format!("another member votes in the place of {member}; its volume claim is kept");
+                round.events.push(Event { is_warning: true, reason: "MemberReplaced".to_owned(), message });
+            }
             retire(round, claim, because);
             is_any = true;
         }
@@ -153,6 +158,8 @@ pub(crate) fn hand_over(
     let why = why(rule, Reason::TransferringLeadership, member, text);
     let step = Step::TransferLeadership { from: leader.raft_id.clone(), to: successor.raft_id.clone() };
     round.decide(step, checks, why);
+    let message = format!("{member} hands over to {}: it is to {in_order_to}", member_of(&successor.raft_id));
+    round.tell_when_done(Event { is_warning: false, reason: "LeadershipTransferred".to_owned(), message });
 }
 
 /// The ID is gone: the claim by policy, then the Pod (K34).
