@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use quorate_plan::observed::Ordinal;
 
-use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, QUORUM_MISSING_TWICE_AFTER, REFUSAL_CHARS_MAX, REFUSAL_KEPT};
+use crate::limits::{
+    BACKOFF_MAX, BACKOFF_MIN, FAILURES_TOLD, QUORUM_MISSING_TWICE_AFTER, REFUSAL_CHARS_MAX, REFUSAL_KEPT,
+};
 
 /// What the API server would not do for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +33,8 @@ pub(crate) struct Recollection {
     unpublished: Option<(Option<Timestamp>, Instant)>,
     refusals: BTreeMap<(Ordinal, Refused), (Instant, String)>,
     failures: u32,
+    /// What the last one said.
+    failure: Option<String>,
     has_finished_a_round: bool,
 }
 
@@ -92,20 +96,22 @@ impl Recollection {
 
     /// The wait before the next try after a failed round: doubling, bounded, up to a quarter longer by `jitter` so
     /// that clusters which failed together do not come back together.
-    pub(crate) fn failed(&mut self, jitter: u8) -> Duration {
+    pub(crate) fn failed(&mut self, jitter: u8, error: &str) -> Duration {
         let wait = (BACKOFF_MIN * 2u32.pow(self.failures.min(16))).min(BACKOFF_MAX);
         self.failures = self.failures.saturating_add(1);
+        self.failure = Some(error.chars().take(REFUSAL_CHARS_MAX).collect());
         wait + wait * u32::from(jitter) / 1024
     }
 
-    /// Failed rounds in a row.
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
+    /// What the last round said, if so many have failed in a row that a person is told.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref().filter(|_| self.failures >= FAILURES_TOLD)
     }
 
     /// A round was finished.
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
+        self.failure = None;
         self.has_finished_a_round = true;
     }
 }
@@ -184,9 +190,9 @@ mod tests {
     #[test]
     fn failed_rounds_wait_longer_each_time_up_to_a_minute() {
         let mut recollection = Recollection::default();
-        let waits: Vec<u64> = (0..8).map(|_| recollection.failed(0).as_secs()).collect();
+        let waits: Vec<u64> = (0..8).map(|_| recollection.failed(0, "no answer").as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         recollection.succeeded();
-        assert_eq!(recollection.failed(255).as_millis(), 1_249);
+        assert_eq!(recollection.failed(255, "no answer").as_millis(), 1_249);
     }
 }

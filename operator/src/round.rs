@@ -37,9 +37,6 @@ pub(crate) struct Context {
     pub(crate) turn: Turn,
 }
 
-/// After this many failures in a row the resource itself gets an event.
-const FAILURES_BEFORE_EVENT: u32 = 3;
-
 /// Runs one round and says when to look again.
 ///
 /// Never an error to the controller: the wait after a failure is this cluster's own, so one that is broken costs the
@@ -120,14 +117,14 @@ async fn failed(
     recollection: &mut Recollection,
     error: &RoundError,
 ) -> Action {
-    let wait = recollection.failed(rand::random());
+    let wait = recollection.failed(rand::random(), &error.to_string());
     let wait = match error {
         // A member that refuses or is silent may take the next call; status must not grow old meanwhile.
         RoundError::Change(_) => wait.min(CHANGE_BACKOFF_MAX),
         _ => wait,
     };
     warn!(%error, wait_ms = wait.as_millis(), "round failed");
-    if recollection.failures() >= FAILURES_BEFORE_EVENT {
+    if recollection.failure().is_some() {
         let event = Event {
             type_: EventType::Warning,
             reason: "RoundFailed".to_owned(),

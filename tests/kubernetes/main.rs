@@ -20,6 +20,7 @@ mod wait;
 
 mod chaos;
 mod cuts_a_node;
+mod fails_alone;
 mod follows_the_leader;
 mod forms_and_scales;
 mod grows_and_fences;

@@ -52,6 +52,8 @@ pub struct Observed {
     pub leader_heard: Option<Duration>,
     /// How long a leader has answered every round while it did not renew that Lease, on the operator's own clock.
     pub unpublished: Duration,
+    /// Why the rounds before this one failed, if they did again and again.
+    pub failure: Option<String>,
     /// The other children, as found.
     pub children: Children,
     /// This process has not applied this resource's children yet: they are applied whatever was found, for this

@@ -23,6 +23,7 @@ const ALWAYS: &[Rule] = &[
     stop::deleting,      // 1
     stop::name_conflict, // K45
     stop::publishing,    // K32
+    stop::failed,
     upkeep::ensure,
     replace::malformed, // 15
     fence::unknown,

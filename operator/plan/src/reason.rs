@@ -109,6 +109,8 @@ reasons! {
     NotStarting,
     /// The API server refused to create an object.
     CreationRefused,
+    /// The operator cannot finish a round; it tries again by itself.
+    RoundFailed,
     /// The leader serves, and its view does not reach status.
     PublishingBlocked,
     /// A new certificate authority takes over; members are trusted under both meanwhile.

@@ -92,6 +92,7 @@ pub(crate) async fn observe(
         leader_heard: recollection.leader_heard(found.leader_renewed),
         unpublished: recollection.unpublished(found.leader_renewed, is_led),
         quorum_missing_before: recollection.quorum_was_missing(),
+        failure: recollection.failure().map(str::to_owned),
         children: found.children,
         is_first_round: recollection.is_first_round(),
         storage,

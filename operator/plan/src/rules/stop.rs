@@ -3,6 +3,7 @@
 use crate::children::{label_keys, names};
 use crate::limits::LEASE_SILENCE;
 use crate::observed::Child;
+use crate::obstacle::quote;
 use crate::reason::Reason;
 use crate::round::{Round, Verdict, member_of};
 use crate::words::age;
@@ -117,6 +118,16 @@ pub(crate) fn publishing(round: &mut Round<'_>) -> Verdict {
         age(silence)
     );
     round.block("K32", Reason::PublishingBlocked, leader, text);
+    Verdict::Next
+}
+
+/// Rounds before this one failed while they were carried out: what is written here is all that they could say.
+pub(crate) fn failed(round: &mut Round<'_>) -> Verdict {
+    if let Some(failure) = &round.observed.failure {
+        let text =
+            format!("the operator cannot finish a round: {}; it tries again by itself", quote(failure));
+        round.block("round", Reason::RoundFailed, round.observed.name(), text);
+    }
     Verdict::Next
 }
 

@@ -24,6 +24,7 @@
 //! | `budget CURRENT DESIRED ALLOWED` | what the disruption budget counts from now on |
 //! | `grow SIZE` · `classes-that-expand CLASS...` · `refuse-growth WORDS` · `driver-grows` | `spec.storage.size`, and what becomes of it |
 //! | `new-operator IMAGE` · `update automatic\|manual` · `turn` | another operator's sidecar, `spec.sidecar.update`, and this cluster's turn |
+//! | `fail [WORDS]` | rounds have failed again and again with these words; or do no more |
 //! | `retain` | sets `whenScaled: Retain` |
 //! | `plan` | prints the whole plan of this moment, without carrying it out |
 //! | `rounds [N] [until=ready]` | carries rounds out; prints steps, what is created and noted, and what waits |
@@ -98,6 +99,7 @@ fn run(world: &mut World, line: &str) -> String {
             world.edited();
         }
         "turn" => world.is_turn = true,
+        "fail" => world.failure = (!args.is_empty()).then(|| args.join(" ")),
         "retain" => world.cluster.spec.storage.retention.when_scaled = ClaimPolicy::Retain,
         "supervise" => {
             world.cluster.spec.update.strategy = UpdateStrategy::Supervised;

@@ -25,6 +25,7 @@ pub(super) fn at(world: &World) -> Observed {
         quorum_missing_before: world.quorum_missing_before,
         leader_heard: None,
         unpublished: Duration::ZERO,
+        failure: world.failure.clone(),
         children,
         is_first_round: world.first_round,
         storage: world.storage.clone(),

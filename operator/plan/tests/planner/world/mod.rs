@@ -63,6 +63,8 @@ pub(crate) struct World {
     pub(crate) slice_ports: Vec<i32>,
     /// Members that are given new Secrets later.
     pub(crate) slow_kubelets: BTreeSet<Ordinal>,
+    /// Rounds before failed again and again.
+    pub(crate) failure: Option<String>,
     /// The sidecar image this operator brings.
     pub(crate) operator_image: String,
     /// No other cluster is being given it.
@@ -108,6 +110,7 @@ impl World {
             changes: Vec::new(),
             first_round: true,
             slice_ports: Vec::new(),
+            failure: None,
             slow_kubelets: BTreeSet::new(),
             operator_image: "quorate/sidecar:0.1.0".to_owned(),
             is_turn: false,
