@@ -28,8 +28,10 @@ pub(crate) fn of(round: &Round<'_>, old: &RaftClusterStatus, new: &RaftClusterSt
     conditions(round, &mut events, old, new);
     for entry in &new.blocked {
         let is_new = !old.blocked.iter().any(|old| old.member == entry.member && old.reason == entry.reason);
-        // A change of authority tells its own steps.
-        if is_new && entry.reason != Reason::AuthorityChanging.as_str() {
+        // These two tell of themselves.
+        let tells =
+            [Reason::AuthorityChanging, Reason::RoundFailed].iter().any(|it| it.as_str() == entry.reason);
+        if is_new && !tells {
             push(&mut events, true, "ActionDeferred", format!("{}: {}", entry.reason, entry.message));
         }
     }
