@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `tests/processes` | the processes, and the cluster formed of them as the operator forms it |
 //! | `load`, `record` | clients at every member, and the history of what they asked and heard |
+//! | `scene` | what most tests begin with |
 //! | `story` | the seed and what happened so far, printed when a test fails |
 //! | `ground` | mounts of a process's own, for the next two |
 //! | `roads` | the network between members: names, and a proxy for each direction |
@@ -35,5 +36,6 @@ mod partitions;
 mod pauses;
 mod record;
 mod roads;
+mod scene;
 mod stops;
 mod story;

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use quorate_processes::cluster::Cluster;
 use quorate_processes::wait::{PATIENCE, until};
 
-use crate::load::Load;
-use crate::story::Story;
+use crate::scene;
 
 /// The promise is one second (raft.md §7, 22); this allows for a machine that is busy with other tests.
 const STOPPED_WITHIN: Duration = Duration::from_secs(3);
@@ -14,10 +13,8 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(3);
 /// K43, P9; raft.md §7, 22: a Pod has a grace period, and what is not over by then is killed.
 #[tokio::test]
 async fn whoever_is_asked_to_stop_ends_soon_and_in_order_whatever_it_is_doing() {
-    let story = Story::of("whoever_is_asked_to_stop_ends_soon_and_in_order_whatever_it_is_doing");
-    let mut cluster = story.cluster(3);
-    cluster.form().await;
-    let load = Load::on(&cluster, &story);
+    let name = "whoever_is_asked_to_stop_ends_soon_and_in_order_whatever_it_is_doing";
+    let (_, mut cluster, load) = scene::under_load(name).await;
     load.answered_through(&[0, 1, 2]).await;
 
     let follower = (cluster.leader().await + 1) % 3;
