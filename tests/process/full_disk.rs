@@ -10,6 +10,7 @@ use quorate_processes::wait::{PATIENCE, until};
 use quorate_sidecar::exit::Code;
 use quorate_store::limits::{BALLAST_BYTES, BALLAST_GIVEN_UP_BELOW_BYTES, FREE_BYTES_MIN};
 
+use crate::bulk::{VALUE_BYTES, large, value};
 use crate::disk::SmallDisk;
 use crate::ground;
 use crate::load::{Load, client};
@@ -21,8 +22,6 @@ const FULL: usize = 0;
 const AMPLE_BYTES: u64 = 2 * (FREE_BYTES_MIN + BALLAST_BYTES);
 /// How much is free above the floor when it begins to fill.
 const ABOVE_FLOOR_BYTES: u64 = 8 * 1024 * 1024;
-/// As large as a value may be.
-const VALUE_BYTES: usize = 512 * 1024;
 /// More large values than this must not fit.
 const VALUES_MAX: usize = 2_000;
 
@@ -103,14 +102,6 @@ fn ended_for_want_of_space(cluster: &Cluster, status: ExitStatus) {
     let member = &cluster.members[FULL];
     assert_eq!(status.code(), Some(i32::from(Code::Io.number())), "{status}: {}", member.log_tail(3));
     assert!(member.log_tail(3).contains("no space left in"), "{}", member.log_tail(3));
-}
-
-fn large(number: usize) -> String {
-    format!("large/{number}")
-}
-
-fn value() -> Vec<u8> {
-    vec![b'x'; VALUE_BYTES]
 }
 
 /// Moves leadership there.

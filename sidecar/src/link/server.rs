@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_server::{Peer, PeerServer};
 use quorate_raft::{Body, Identity, Message, ServerId, Term};
@@ -142,7 +142,7 @@ impl Incoming {
 }
 
 /// Ends when the member stops, or is gone.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
@@ -248,7 +248,12 @@ impl Peer for LinkServer {
         self.caller(&request, &theirs)?;
         let request = request.into_inner();
         let order = fetch::order_from_wire(request.state)?;
-        self.staging.stage(&self.identity, &theirs.sender, order, Term(request.term)).await?;
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            staged = self.staging.stage(&self.identity, &theirs.sender, order, Term(request.term)) => staged?,
+            // What came so far is removed.
+            () = stopped(&mut stopping) => return Err(Status::unavailable("this member is stopping")),
+        }
         Ok(Response::new(proto::StageResponse {}))
     }
 
@@ -257,7 +262,10 @@ impl Peer for LinkServer {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.caller(&request, &theirs)?;
         let order = fetch::order_from_wire(request.into_inner().state)?;
-        Ok(Response::new(Box::pin(self.staging.give(order)?)))
+        let mut stopping = self.stopping.clone();
+        // Cut off, it is too short, which is seen.
+        let chunks = self.staging.give(order)?.take_until(async move { stopped(&mut stopping).await });
+        Ok(Response::new(Box::pin(chunks)))
     }
 
     async fn propose(
