@@ -19,6 +19,7 @@ use super::meter::Meter;
 use super::own_client::OwnClient;
 use super::request::{Ask, Request};
 use super::restore::Hold;
+use super::room::Room;
 use super::seats::Seats;
 use super::tally::Tally;
 use super::turn::{Completion, Driver, Inboxes};
@@ -116,6 +117,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         stages: Arc::clone(&stages),
         restore: Hold::default(),
         seen: Seen { applied, durable_applied: applied, ..Seen::default() },
+        room: Room::default(),
         meter: Meter::new(tally),
     };
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };

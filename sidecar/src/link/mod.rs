@@ -57,6 +57,12 @@ pub(crate) enum FromPeer {
         peer: ServerId,
         versions: Option<Versions>,
     },
+    /// Whether this peer's data volume is below the floor of free space (K8), whenever that changes; false at first. It
+    /// counts until the next `Versions`, with which the connection ended.
+    Space {
+        peer: ServerId,
+        is_low: bool,
+    },
     /// This peer's stream ended and its address refuses connections (K12).
     Gone(ServerId),
     /// A whole snapshot is here, verified and synced.

@@ -96,6 +96,7 @@ struct Incoming {
     frames: mpsc::Sender<Result<proto::Frame, Status>>,
     inbox: mpsc::Sender<FromPeer>,
     returns: Returns,
+    handle: Handle,
     witness: Witness,
     number: u64,
     stopping: watch::Receiver<bool>,
@@ -121,7 +122,9 @@ impl Incoming {
                 permit = self.frames.reserve(), if next.is_some() => {
                     let Ok(permit) = permit else { return Ok(()) };
                     if let Some(first) = next.take() {
-                        permit.send(Ok(frame(first, &mut self.answers, &mut next)));
+                        let is_space_low = self.handle.view().is_space_low;
+                        let answers = frame(first, &mut self.answers, &mut next);
+                        permit.send(Ok(proto::Frame { is_space_low, ..answers }));
                     }
                 }
                 message = self.answers.recv(), if next.is_none() => match message {
@@ -182,8 +185,8 @@ impl Peer for LinkServer {
             Hello::from_wire(first.hello).map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.check(&theirs, &caller)?;
         let (frames, outgoing) = mpsc::channel(FRAMES_WAITING_MAX);
-        let ours =
-            proto::Frame { hello: Some(hello::ours(&self.identity, None).to_wire()), messages: Vec::new() };
+        let hello = Some(hello::ours(&self.identity, None).to_wire());
+        let ours = proto::Frame { hello, ..proto::Frame::default() };
         // The channel is new and has room.
         let _ = frames.try_send(Ok(ours));
         match theirs.expected {
@@ -201,6 +204,7 @@ impl Peer for LinkServer {
                     frames,
                     inbox: self.inbox.clone(),
                     returns: self.returns.clone(),
+                    handle: self.handle.clone(),
                     witness: self.witness.clone(),
                     number,
                     stopping: self.stopping.clone(),
