@@ -15,6 +15,8 @@
 mod dialer;
 pub(crate) mod fetch;
 mod hello;
+#[cfg(test)]
+mod hostile;
 mod leaders;
 mod peer;
 mod receiving;
