@@ -54,8 +54,9 @@ chaos: prerequisites bed ## everything at once on the bed, from a seed, with vis
 	CHAOS_MINUTES=$(or $(MINUTES),60) CHAOS_SEED=$(or $(SEED),$(shell date +%s)) $(SUITE) kubernetes whatever_happens
 
 .PHONY: fuzz
-fuzz: ## decoders, and the core's step, on CASES= arbitrary inputs each (default 100000; `make test` takes fewer)
-	PROPTEST_CASES=$(or $(CASES),100000) cargo test --profile bed --workspace --lib --test raft -- panic
+fuzz: ## every decoder, and the core's step, on damaged inputs, MINUTES= each (default 10); one of them: TARGET= [SEED=]
+	$(if $(SEED),FUZZ_SEED=$(SEED)) FUZZ_SECONDS=$$(( 60 * $(or $(MINUTES),10) )) \
+	  cargo test --profile bed --workspace --lib --test raft --test hostile -- $(or $(TARGET),never_panic) --nocapture
 
 .PHONY: sim
 sim: ## search N simulation seeds (default 200)

@@ -125,8 +125,6 @@ pub const FLUSH_CHECK: Duration = Duration::from_secs(1);
 
 /// Pause before a flush that is ahead of the own log is tried again: about one commit.
 pub const FLUSH_RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// A flush at a graceful stop may take so long; without it the next start replays a longer log.
-pub const STOP_FLUSH_TIMEOUT: Duration = Duration::from_millis(400);
 /// Numbers that grow with every write are published to readers of the view at most so often.
 pub const VIEW_EVERY: Duration = Duration::from_millis(100);
 /// Pause before this member registers itself as a client again, after a try that failed or a registration that
@@ -139,11 +137,18 @@ pub const LEADER_RETRY_PAUSE: Duration = Duration::from_millis(50);
 pub const PRE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Hand-over when `pre-stop` asks for it: nothing ends meanwhile, so that a busy target may take its time.
 pub const HANDOVER_TIMEOUT: Duration = Duration::from_secs(3);
+/// A process that is asked to stop has ended within this time, whatever it was doing (raft.md §7, 22). The four parts of it
+/// below leave some for what none of them counts.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Hand-over when the process itself is asked to stop: a transfer takes two round trips and two writes. One that is
 /// impossible, because a majority is gone or stops as well, must not hold up the end; without it one is elected.
-pub const STOP_HANDOVER_TIMEOUT: Duration = Duration::from_millis(400);
+pub const STOP_HANDOVER_TIMEOUT: Duration = Duration::from_millis(300);
 /// Requests under way when the process is asked to stop get so long to finish.
-pub const STOP_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+pub const STOP_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
+/// Applying what is queued, and a flush, at a graceful stop may take so long; without them the next start replays a longer log.
+pub const STOP_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
+/// Writes handed to the storage thread before a stop get so long to be committed; of those that were not, nobody was told.
+pub const STOP_STORAGE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Shortest admin token: less could be guessed.
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
 /// A file that one thread finds stopped was stopped by an error that another met: so long is waited for its word.
@@ -153,3 +158,11 @@ pub const CONTROL_REQUEST_BYTES_MAX: usize = 64;
 
 const _: () =
     assert!(LINK_BATCH_BYTES_MAX * 2 < LINK_MESSAGE_BYTES_MAX, "a frame must always fit in one message");
+const _: () = assert!(
+    STOP_HANDOVER_TIMEOUT.as_millis()
+        + STOP_DRAIN_TIMEOUT.as_millis()
+        + STOP_FLUSH_TIMEOUT.as_millis()
+        + STOP_STORAGE_TIMEOUT.as_millis()
+        < STOP_TIMEOUT.as_millis(),
+    "the parts of a stop must leave some of it"
+);

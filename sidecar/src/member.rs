@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::{Identity, Incarnation, ServerId, Settings};
-use quorate_store::{Directory, Opened, RecoveryRequest};
+use quorate_store::{Directory, Opened, RecoveryRequest, Stages};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -128,7 +128,7 @@ impl Member {
         addresses: &Addresses,
         raft: Settings,
     ) -> Result<Self, Failure> {
-        let opened = open(&settings).await?;
+        let (opened, stages) = open(&settings).await?;
         // A directory from before a recovery must not be heard at all (K18): no port before it is judged.
         let listeners = Listeners::bind(addresses).await?;
         let identity = Arc::new(identity(&opened, &settings));
@@ -145,6 +145,7 @@ impl Member {
             identity: Arc::clone(&identity),
             address: settings.advertise.clone(),
             opened,
+            stages,
             credentials: settings.credentials.clone(),
             settings: raft,
             doom: doom.clone(),
@@ -267,7 +268,12 @@ fn spawn_link(
         handle: running.handle.clone(),
         witness: running.witness.clone(),
         staging: Staging::new(running, doom.clone()),
-        receiving: Receiving::new(Arc::clone(&running.directory), running.inbox.clone(), doom.clone()),
+        receiving: Receiving::new(
+            Arc::clone(&running.directory),
+            running.inbox.clone(),
+            doom.clone(),
+            stopping.clone(),
+        ),
         stopping,
     };
     let credentials = settings.credentials.clone();
@@ -309,8 +315,9 @@ fn spawn_publish(
     Ok(Some(publishing))
 }
 
-/// Opens the directory, creating it first if there is none; off the runtime's thread, as replay may take long.
-async fn open(settings: &MemberSettings) -> Result<Opened, Failure> {
+/// Opens the directory, creating it first if there is none, and what is staged in it; off the runtime's thread, because a
+/// repair takes long, and so does reading an archive whole, which there is while a restore is under way.
+async fn open(settings: &MemberSettings) -> Result<(Opened, Stages), Failure> {
     let (disk, raft_id) = (Arc::clone(&settings.disk), settings.raft_id.clone());
     let (minimum, recovery) = (settings.recovery_epoch_min, settings.recovery.clone());
     let opened = tokio::task::spawn_blocking(move || {
@@ -328,7 +335,8 @@ async fn open(settings: &MemberSettings) -> Result<Opened, Failure> {
             drop(opened);
             opened = Directory::open_on(&disk, &raft_id)?;
         }
-        Ok(opened)
+        let stages = Stages::open(&opened.directory, opened.stored.hard_state.term)?;
+        Ok((opened, stages))
     })
     .await;
     match opened {

@@ -9,7 +9,9 @@ use quorate_processes::cluster::Cluster;
 use quorate_processes::wait::{PATIENCE, until};
 use quorate_sidecar::exit::Code;
 use quorate_store::limits::{BALLAST_BYTES, BALLAST_GIVEN_UP_BELOW_BYTES, FREE_BYTES_MIN};
+use tonic::Status;
 
+use crate::bulk::{VALUE_BYTES, large, value};
 use crate::disk::SmallDisk;
 use crate::ground;
 use crate::load::{Load, client};
@@ -21,8 +23,6 @@ const FULL: usize = 0;
 const AMPLE_BYTES: u64 = 2 * (FREE_BYTES_MIN + BALLAST_BYTES);
 /// How much is free above the floor when it begins to fill.
 const ABOVE_FLOOR_BYTES: u64 = 8 * 1024 * 1024;
-/// As large as a value may be.
-const VALUE_BYTES: usize = 512 * 1024;
 /// More large values than this must not fit.
 const VALUES_MAX: usize = 2_000;
 
@@ -98,19 +98,69 @@ async fn a_volume_that_fills_up_refuses_what_grows_and_a_full_one_ends_the_membe
     load.finish().await;
 }
 
+/// K8: the leader's own volume has room, and those of both others have not. Nothing is committed without one of them, so
+/// that what grows is refused, with their names, through whichever member; deletes go on. Room on one of the two is enough
+/// for writes to go on.
+#[tokio::test]
+async fn volumes_of_a_majority_that_are_nearly_full_refuse_what_grows_under_a_leader_with_room() {
+    let name = "volumes_of_a_majority_that_are_nearly_full_refuse_what_grows_under_a_leader_with_room";
+    if ground::is_missing(name) {
+        return;
+    }
+    let story = Story::of(name);
+    let mut cluster = story.cluster(3);
+    let disks = [1, 2].map(|number| {
+        let disk = SmallDisk::new(&cluster.members[number].data(), AMPLE_BYTES);
+        cluster.members[number].before = disk.enter();
+        disk
+    });
+    cluster.form().await;
+    lead(&cluster, 0).await;
+    let writer = client(&cluster.members[0].client_address(), PATIENCE);
+    writer.put(large(0), value()).await.unwrap();
+    disks[0].leave_free(FREE_BYTES_MIN / 2);
+    disks[1].leave_free(FREE_BYTES_MIN / 2);
+    for through in [0, 1] {
+        let refused = until("a refusal for want of space", PATIENCE, async || {
+            lead(&cluster, 0).await;
+            put(&cluster, through).await.err().ok_or_else(|| format!("taken through db-{through}"))
+        })
+        .await;
+        refused_for_want_of_space(&refused);
+        let names = "of a majority of the voters are nearly full (db-1, db-2)";
+        assert!(refused.message().contains(names), "{refused}");
+    }
+    assert!(writer.delete(large(0)).await.unwrap(), "it was there");
+    story.tell("one of the two has room again");
+    disks[1].leave_free(AMPLE_BYTES);
+    until("writes to go on", PATIENCE, async || {
+        lead(&cluster, 0).await;
+        put(&cluster, 1).await.map_err(|status| status.to_string())
+    })
+    .await;
+    cluster.assert_alive();
+}
+
+/// One small write through this member.
+async fn put(cluster: &Cluster, through: usize) -> Result<(), Status> {
+    let address = format!("http://{}", cluster.members[through].client_address());
+    let mut kv = KvClient::connect(address).await.unwrap();
+    let request = v1::PutRequest { key: "k".into(), value: "v".into(), ..v1::PutRequest::default() };
+    kv.put(request).await.map(drop)
+}
+
+fn refused_for_want_of_space(refused: &Status) {
+    let detail = ErrorDetail::decode(refused.details()).unwrap();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    assert_eq!(detail.code(), ErrorCode::NoSpace, "{refused}");
+    assert_eq!(detail.write_outcome(), WriteOutcome::NotApplied, "{refused}");
+}
+
 /// K39: the exit code and the words for a full disk.
 fn ended_for_want_of_space(cluster: &Cluster, status: ExitStatus) {
     let member = &cluster.members[FULL];
     assert_eq!(status.code(), Some(i32::from(Code::Io.number())), "{status}: {}", member.log_tail(3));
     assert!(member.log_tail(3).contains("no space left in"), "{}", member.log_tail(3));
-}
-
-fn large(number: usize) -> String {
-    format!("large/{number}")
-}
-
-fn value() -> Vec<u8> {
-    vec![b'x'; VALUE_BYTES]
 }
 
 /// Moves leadership there.
@@ -148,10 +198,7 @@ async fn fill_to_the_floor(cluster: &Cluster) -> Vec<String> {
             // Under another leader the floor is another volume's.
             lead(cluster, FULL).await;
         };
-        let detail = ErrorDetail::decode(refused.details()).unwrap();
-        assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
-        assert_eq!(detail.code(), ErrorCode::NoSpace, "{refused}");
-        assert_eq!(detail.write_outcome(), WriteOutcome::NotApplied, "{refused}");
+        refused_for_want_of_space(&refused);
     }
     cluster.story.tell(format!("{} large values were acknowledged", acknowledged.len()));
     acknowledged

@@ -6,8 +6,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio::time::sleep;
 
-use crate::load::Load;
-use crate::story::Story;
+use crate::scene;
 
 /// How often something is killed.
 const ROUNDS: usize = 10;
@@ -31,12 +30,9 @@ const VICTIMS: [Victims; 5] =
 /// a real process. Each kind of victims comes once at least; a round may begin before the one before is recovered from.
 #[tokio::test]
 async fn whoever_is_killed_at_whatever_moment_nothing_acknowledged_is_lost_and_no_read_is_stale() {
-    let story =
-        Story::of("whoever_is_killed_at_whatever_moment_nothing_acknowledged_is_lost_and_no_read_is_stale");
+    let name = "whoever_is_killed_at_whatever_moment_nothing_acknowledged_is_lost_and_no_read_is_stale";
+    let (story, mut cluster, load) = scene::under_load(name).await;
     let mut draws = story.draws(0);
-    let mut cluster = story.cluster(3);
-    cluster.form().await;
-    let load = Load::on(&cluster, &story);
     for round in 0..ROUNDS {
         let kind = VICTIMS.get(round).or_else(|| VICTIMS.choose(&mut draws)).copied().unwrap();
         sleep(draws.random_range(Duration::ZERO..PAUSE_MAX)).await;

@@ -7,6 +7,8 @@
 //! |---|---|
 //! | `tests/processes` | the processes, and the cluster formed of them as the operator forms it |
 //! | `load`, `record` | clients at every member, and the history of what they asked and heard |
+//! | `bulk` | large values: a state of which a copy takes a while |
+//! | `scene` | what most tests begin with |
 //! | `story` | the seed and what happened so far, printed when a test fails |
 //! | `ground` | mounts of a process's own, for the next two |
 //! | `roads` | the network between members: names, and a proxy for each direction |
@@ -25,6 +27,7 @@
 //! simulator and the store's own tests.
 #![allow(clippy::unwrap_used)] // A failed step of a test is a failed test; its helpers are no #[test] themselves.
 
+mod bulk;
 mod disk;
 mod full_disk;
 mod ground;
@@ -35,5 +38,6 @@ mod partitions;
 mod pauses;
 mod record;
 mod roads;
+mod scene;
 mod stops;
 mod story;

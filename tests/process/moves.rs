@@ -5,10 +5,7 @@ use std::time::Duration;
 use quorate_processes::cluster::Cluster;
 use quorate_processes::ports::port;
 
-use crate::ground;
-use crate::load::Load;
-use crate::roads::Roads;
-use crate::story::Story;
+use crate::scene;
 
 /// raft.md §7, 16.
 const LEADER_WITHIN: Duration = Duration::from_secs(10);
@@ -17,16 +14,9 @@ const LEADER_WITHIN: Duration = Duration::from_secs(10);
 /// is where another one remembers it, and the configuration, which names them, is only to be had from them.
 #[tokio::test]
 async fn all_members_restarted_with_new_addresses_find_each_other_and_elect_a_leader() {
-    let name = "all_members_restarted_with_new_addresses_find_each_other_and_elect_a_leader";
-    if ground::is_missing(name) {
-        return;
-    }
-    let story = Story::of(name);
-    let mut cluster = story.cluster(3);
-    let mut roads = Roads::between(&mut cluster).await;
-    cluster.form().await;
     // Applications are in the same Pod: for them the address stays.
-    let load = Load::on(&cluster, &story);
+    let name = "all_members_restarted_with_new_addresses_find_each_other_and_elect_a_leader";
+    let Some((story, mut cluster, mut roads, load)) = scene::with_roads(name).await else { return };
     load.answered_through(&[0, 1, 2]).await;
     for move_number in 0..2 {
         (0..3).for_each(|number| cluster.kill(number));
@@ -49,14 +39,7 @@ async fn all_members_restarted_with_new_addresses_find_each_other_and_elect_a_le
 #[tokio::test]
 async fn a_member_that_comes_back_elsewhere_is_found_by_those_that_stayed() {
     let name = "a_member_that_comes_back_elsewhere_is_found_by_those_that_stayed";
-    if ground::is_missing(name) {
-        return;
-    }
-    let story = Story::of(name);
-    let mut cluster = story.cluster(3);
-    let mut roads = Roads::between(&mut cluster).await;
-    cluster.form().await;
-    let load = Load::on(&cluster, &story);
+    let Some((_, mut cluster, mut roads, load)) = scene::with_roads(name).await else { return };
     for number in 0..3 {
         cluster.kill(number);
         move_away(&mut cluster, number);

@@ -9,10 +9,8 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio::time::sleep;
 
-use crate::ground;
-use crate::load::{Load, client, read};
-use crate::roads::Roads;
-use crate::story::Story;
+use crate::load::{client, read};
+use crate::scene;
 
 /// How often roads are closed.
 const ROUNDS: usize = 10;
@@ -67,15 +65,8 @@ const CUTS: [Cut; 9] = [
 #[tokio::test]
 async fn whichever_roads_are_closed_what_clients_see_stays_linearizable() {
     let name = "whichever_roads_are_closed_what_clients_see_stays_linearizable";
-    if ground::is_missing(name) {
-        return;
-    }
-    let story = Story::of(name);
+    let Some((story, mut cluster, mut roads, load)) = scene::with_roads(name).await else { return };
     let mut draws = story.draws(0);
-    let mut cluster = story.cluster(3);
-    let mut roads = Roads::between(&mut cluster).await;
-    cluster.form().await;
-    let load = Load::on(&cluster, &story);
     for round in 0..ROUNDS {
         let cut = CUTS.get(round).or_else(|| CUTS.choose(&mut draws)).copied().unwrap();
         sleep(draws.random_range(Duration::ZERO..OPEN_MAX)).await;
@@ -143,14 +134,7 @@ async fn whichever_roads_are_closed_what_clients_see_stays_linearizable() {
 #[tokio::test]
 async fn a_member_that_was_cut_off_comes_back_without_an_election() {
     let name = "a_member_that_was_cut_off_comes_back_without_an_election";
-    if ground::is_missing(name) {
-        return;
-    }
-    let story = Story::of(name);
-    let mut cluster = story.cluster(3);
-    let mut roads = Roads::between(&mut cluster).await;
-    cluster.form().await;
-    let load = Load::on(&cluster, &story);
+    let Some((story, mut cluster, mut roads, load)) = scene::with_roads(name).await else { return };
     for is_leader in [false, true] {
         let old = cluster.leader().await;
         let alone = if is_leader { old } else { (old + 1) % 3 };
@@ -192,14 +176,7 @@ async fn a_member_that_was_cut_off_comes_back_without_an_election() {
 #[tokio::test]
 async fn a_leader_that_is_taken_for_dead_answers_no_read_of_the_past() {
     let name = "a_leader_that_is_taken_for_dead_answers_no_read_of_the_past";
-    if ground::is_missing(name) {
-        return;
-    }
-    let story = Story::of(name);
-    let mut cluster = story.cluster(3);
-    let mut roads = Roads::between(&mut cluster).await;
-    cluster.form().await;
-    let load = Load::on(&cluster, &story);
+    let Some((story, mut cluster, mut roads, load)) = scene::with_roads(name).await else { return };
     let mut asked_in_time = 0;
     for key in OWN_KEY..OWN_KEY + 4 {
         let old = cluster.leader().await;

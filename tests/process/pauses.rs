@@ -6,8 +6,8 @@ use quorate_processes::cluster::shown;
 use quorate_processes::operator::leads;
 use quorate_processes::wait::{PATIENCE, until};
 
-use crate::load::{Load, client, read};
-use crate::story::Story;
+use crate::load::{client, read};
+use crate::scene;
 
 /// How often the leader is paused: what it does first when it goes on differs.
 const ROUNDS: usize = 3;
@@ -21,10 +21,7 @@ const OWN_KEY: usize = 1_000_000;
 #[tokio::test]
 async fn a_leader_that_slept_through_an_election_answers_no_stale_read_and_loses_no_write() {
     let name = "a_leader_that_slept_through_an_election_answers_no_stale_read_and_loses_no_write";
-    let story = Story::of(name);
-    let mut cluster = story.cluster(3);
-    cluster.form().await;
-    let load = Load::on(&cluster, &story);
+    let (story, mut cluster, load) = scene::under_load(name).await;
     for round in 0..ROUNDS {
         let key = OWN_KEY + round;
         let old = cluster.leader().await;
@@ -69,12 +66,10 @@ async fn a_leader_that_slept_through_an_election_answers_no_stale_read_and_loses
 /// for long. It must not unseat the one that is there: same leader, same term.
 #[tokio::test]
 async fn a_follower_that_slept_disturbs_nobody_and_catches_up() {
-    let story = Story::of("a_follower_that_slept_disturbs_nobody_and_catches_up");
-    let mut cluster = story.cluster(3);
-    cluster.form().await;
+    let name = "a_follower_that_slept_disturbs_nobody_and_catches_up";
+    let (story, cluster, load) = scene::under_load(name).await;
     let leader = cluster.leader().await;
     let sleeper = (leader + 1) % 3;
-    let load = Load::on(&cluster, &story);
     cluster.members[sleeper].pause().await;
     story.tell(format!("{} follows and is paused", cluster.members[sleeper].name));
     // So many entries that it is behind, and so long that its leader is forgotten.

@@ -100,12 +100,14 @@ impl Default for Settings {
 mod tests {
     use super::*;
 
+    /// K26: one timing for everybody.
     #[test]
     fn the_defaults_are_those_of_k26_and_valid() {
         let settings = Settings::default();
         assert_eq!(settings.validate(), Ok(()));
         assert_eq!(settings.heartbeat_interval.as_millis(), 100);
         assert_eq!(settings.election_timeout.as_millis(), 1_000);
+        assert_eq!(settings.check_quorum.as_millis(), 1_000);
     }
 
     #[test]

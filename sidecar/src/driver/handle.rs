@@ -252,13 +252,30 @@ impl Handle {
                 ),
             ));
         }
-        if self.shared.view.borrow().is_space_low && is_growing(&tagged.command) {
+        if is_growing(&tagged.command) { self.check_room() } else { Ok(()) }
+    }
+
+    /// K8: what grows goes on the leader's volume and on those of a majority.
+    fn check_room(&self) -> Result<(), CallError> {
+        let view = self.shared.view.borrow();
+        if view.is_space_low {
             return Err(CallError::not_applied(
                 ErrorKind::NoSpace,
                 "the leader's volume is nearly full: delete keys or grow the volume claim; deletes still work; not applied",
             ));
         }
-        Ok(())
+        if view.low_majority.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = view.low_majority.iter().map(RaftId::as_str).collect();
+        Err(CallError::not_applied(
+            ErrorKind::NoSpace,
+            format!(
+                "the volumes of a majority of the voters are nearly full ({}): delete keys or grow the volume claims; deletes \
+                 still work; not applied",
+                names.join(", ")
+            ),
+        ))
     }
 
     /// A member that was removed, or whose volume the cluster doesn't know, serves nothing (K1, K19).

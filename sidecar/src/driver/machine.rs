@@ -16,13 +16,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use quorate_machine::{Era, Machine, Meta, Outcome, Position, RestoreOrder, StateError, Tagged};
 use quorate_raft::{Entry, Index, LogId, Payload, Term};
 use quorate_store::{StateFile, StoreError, encode_configuration};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tracing::debug;
 
 use super::doom::Doom;
@@ -83,16 +84,18 @@ pub(super) enum Job {
     Install(StateFile),
     /// A flush ended; its result is in its own channel.
     FlushEnded,
-    Stop {
-        done: SyncSender<()>,
-    },
+    /// Flush what is applied by then, and end.
+    Stop,
 }
 
 /// The running thread.
 pub(crate) struct MachineThread {
     queue: MachineQueue,
     keys_index: watch::Receiver<u64>,
-    thread: std::thread::JoinHandle<()>,
+    /// Set when there is no time for what is queued.
+    is_hurried: Arc<AtomicBool>,
+    /// Closed when the thread has ended.
+    ended: oneshot::Receiver<()>,
 }
 
 impl MachineThread {
@@ -108,6 +111,8 @@ impl MachineThread {
         let queue = MachineQueue::new(jobs.clone());
         let flusher = Flusher::start(jobs, doom.clone())?;
         let (seen, keys_index) = watch::channel(state.meta().keys.index.0);
+        let is_hurried = Arc::new(AtomicBool::new(false));
+        let (lives, ended) = oneshot::channel();
         let worker = Worker {
             state,
             keys_index: seen,
@@ -121,14 +126,13 @@ impl MachineThread {
             flushed_at: Instant::now(),
             is_resting: false,
             restoring: None,
+            is_hurried: Arc::clone(&is_hurried),
+            _lives: lives,
         };
-        let thread = std::thread::Builder::new()
-            .name("machine".to_owned())
-            .spawn(move || worker.run())
-            .map_err(|error| {
-                Failure::new(Code::Unavailable, format!("cannot start the machine's thread: {error}"))
-            })?;
-        Ok(Self { queue, keys_index, thread })
+        std::thread::Builder::new().name("machine".to_owned()).spawn(move || worker.run()).map_err(
+            |error| Failure::new(Code::Unavailable, format!("cannot start the machine's thread: {error}")),
+        )?;
+        Ok(Self { queue, keys_index, is_hurried, ended })
     }
 
     /// The index of the last change of any key, as it grows: what blocking queries wait on.
@@ -140,15 +144,16 @@ impl MachineThread {
         &self.queue
     }
 
-    /// Applies what is queued, flushes within `timeout` if it can, and ends the thread.
-    pub(crate) fn stop(self, timeout: Duration) {
-        let (done, ended) = sync_channel(1);
-        if self.queue.send(Job::Stop { done }).is_ok() {
-            // Not in time: the flush ends with the process; the log replays it at the next start.
-            let _ = ended.recv_timeout(timeout);
+    /// Applies what is queued, flushes and ends the thread, as far as that goes within `timeout`. The log replays the rest
+    /// at the next start. Never waits longer, whatever is queued.
+    pub(crate) async fn stop(self, timeout: Duration) {
+        let hurry = || self.is_hurried.store(true, Ordering::Relaxed);
+        if self.queue.try_send(Job::Stop).is_err() {
+            // So much is queued that there is no room for the word, and no time for all that either.
+            hurry();
         }
-        if self.thread.is_finished() {
-            let _ = self.thread.join();
+        if tokio::time::timeout(timeout, self.ended).await.is_err() {
+            hurry();
         }
     }
 }
@@ -171,6 +176,10 @@ struct Worker {
     /// An archive is becoming the state; what comes after it waits. Bounded by what the core hands out before it hears
     /// that earlier entries are applied.
     restoring: Option<Restoring>,
+    /// The process ends, and there is no time for what is queued.
+    is_hurried: Arc<AtomicBool>,
+    /// Dropped last, by which the end is seen.
+    _lives: oneshot::Sender<()>,
 }
 
 /// A restore whose turn it is to be applied.
@@ -185,13 +194,9 @@ type Batch = (Vec<Entry>, Vec<(Index, Waiter)>);
 
 impl Worker {
     fn run(mut self) {
-        loop {
+        while !self.is_hurried() {
             match self.inbox.recv_timeout(FLUSH_CHECK) {
-                Ok(Job::Stop { done }) => {
-                    self.flush_before_stop();
-                    let _ = done.send(());
-                    return;
-                }
+                Ok(Job::Stop) => break,
                 Ok(job) => {
                     if let Err(error) = self.work(job) {
                         self.doom.call(query_failure(&error));
@@ -204,6 +209,11 @@ impl Worker {
             self.waiting.retain(|_, (query, _)| !query.is_abandoned());
             self.flush_if_due();
         }
+        self.flush_before_stop();
+    }
+
+    fn is_hurried(&self) -> bool {
+        self.is_hurried.load(Ordering::Relaxed)
     }
 
     fn work(&mut self, job: Job) -> Result<(), QueryError> {
@@ -229,7 +239,7 @@ impl Worker {
                 Ok(())
             }
             // Handled by the caller, which ends the loop.
-            Job::Stop { .. } => Ok(()),
+            Job::Stop => Ok(()),
         }
     }
 
@@ -244,6 +254,9 @@ impl Worker {
         let mut order = None;
         while let Some(entry) = entries.next() {
             self.make_room();
+            if self.is_hurried() {
+                break;
+            }
             let at = Position { index: entry.index.0, term: entry.term.0 };
             let waiter = waiters.next_if(|(index, _)| *index == entry.index).map(|(_, waiter)| waiter);
             order = restore_order(&entry);
@@ -298,7 +311,7 @@ impl Worker {
         if self.state.is_full() {
             self.flush_if_due();
         }
-        while self.state.must_wait() && !self.is_resting && !self.doom.is_called() {
+        while self.state.must_wait() && !self.is_resting && !self.doom.is_called() && !self.is_hurried() {
             self.take_flushed(FLUSH_CHECK);
             self.flush_if_due();
         }
@@ -432,5 +445,46 @@ pub(super) fn query_failure(error: &QueryError) -> Failure {
             Code::Unavailable,
             format!("{other}; start the release that wrote it: nothing is known to be lost"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_raft::{Incarnation, RaftId, RecoveryEpoch};
+    use quorate_store::{CrashDisk, Directory, Disk};
+
+    use super::*;
+
+    /// Far more than a stop may take.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// K25; raft.md §7, 22: the machine stands still, and its queue is full. A stop used to wait for room in it.
+    #[tokio::test]
+    async fn a_stop_waits_neither_for_the_machine_nor_for_room_in_its_queue() {
+        let disk: Arc<dyn Disk> = Arc::new(CrashDisk::new());
+        let raft_id = RaftId::new("a").unwrap();
+        Directory::create_on(&disk, raft_id.clone(), Incarnation(1), RecoveryEpoch(0)).unwrap();
+        let opened = Directory::open_on(&disk, &raft_id).unwrap();
+        let tally = Arc::new(Tally::new());
+        let machine = MachineThread::start(opened.state, |_| {}, Doom::new(), tally).unwrap();
+        let queue = machine.queue().clone();
+        let (go_on, still) = std::sync::mpsc::channel::<()>();
+        let (begins, stands) = oneshot::channel();
+        tokio::spawn(async move {
+            let deadline = tokio::time::Instant::now() + PATIENCE;
+            let stand = move |_: &State| {
+                let _ = begins.send(());
+                // Ends when the other end is dropped.
+                let _ = still.recv();
+                Ok(())
+            };
+            queue.query(Index(0), deadline, stand).await
+        });
+        stands.await.unwrap();
+        let queue = machine.queue().clone();
+        while queue.try_send(Job::Apply { entries: Vec::new(), waiters: Vec::new() }).is_ok() {}
+        let stopped = tokio::time::timeout(PATIENCE, machine.stop(Duration::from_millis(10))).await;
+        assert!(stopped.is_ok(), "it waited");
+        drop(go_on);
     }
 }

@@ -27,6 +27,7 @@ mod own_client;
 mod queries;
 mod request;
 mod restore;
+mod room;
 mod seats;
 mod snapshots;
 mod start;

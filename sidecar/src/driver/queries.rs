@@ -4,7 +4,7 @@
 //! that the driver's work goes through.
 
 use std::sync::Arc;
-use std::sync::mpsc::{SendError, SyncSender, TrySendError};
+use std::sync::mpsc::{SyncSender, TrySendError};
 
 use quorate_raft::{Index, LogId};
 use tokio::sync::{Semaphore, oneshot};
@@ -89,11 +89,6 @@ impl MachineQueue {
             TrySendError::Full(_) => CallError::busy("the read queue"),
             TrySendError::Disconnected(_) => CallError::stopping(),
         })
-    }
-
-    /// Hands over work, waiting for room; for the thread that ends the machine.
-    pub(super) fn send(&self, job: Job) -> Result<(), SendError<Job>> {
-        self.jobs.send(job)
     }
 
     /// Hands over work of the driver; gives it back if the thread has too much already.

@@ -10,14 +10,16 @@ use quorate_raft::{Address, Identity, Now, Raft, Settings, StartError};
 use quorate_store::{Directory, Log, LogThread, Opened, Report as StoreReport, Snapshots, Stages};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use super::doom::{Doom, storage_failure};
+use super::doom::Doom;
 use super::handle::{Handle, Shared};
 use super::machine::{MachineThread, Report};
 use super::meter::Meter;
 use super::own_client::OwnClient;
 use super::request::{Ask, Request};
 use super::restore::Hold;
+use super::room::Room;
 use super::seats::Seats;
 use super::tally::Tally;
 use super::turn::{Completion, Driver, Inboxes};
@@ -26,7 +28,7 @@ use super::work::Work;
 use crate::exit::{Code, Failure};
 use crate::limits::{
     ARCHIVES_MAX, CAUGHT_UP_TIMEOUT, COMPLETION_QUEUE_MAX, PEER_QUEUE_MAX, PROPOSAL_QUEUE_BYTES_MAX,
-    PROPOSAL_QUEUE_MAX, STOP_FLUSH_TIMEOUT,
+    PROPOSAL_QUEUE_MAX, STOP_FLUSH_TIMEOUT, STOP_STORAGE_TIMEOUT,
 };
 use crate::link::{FromPeer, Leaders, Links, Returns, Witness};
 use crate::tls::CredentialsReceiver;
@@ -36,6 +38,7 @@ pub(crate) struct Parts {
     pub(crate) identity: Arc<Identity>,
     pub(crate) address: Address,
     pub(crate) opened: Opened,
+    pub(crate) stages: Stages,
     pub(crate) credentials: CredentialsReceiver,
     pub(crate) settings: Settings,
     pub(crate) doom: Doom,
@@ -57,7 +60,7 @@ pub(crate) struct Running {
 
 /// Starts the threads and the task.
 pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
-    let Parts { identity, address, opened, credentials, settings, doom } = parts;
+    let Parts { identity, address, opened, stages, credentials, settings, doom } = parts;
     let (completions, completed) = mpsc::channel(COMPLETION_QUEUE_MAX);
     let (inbox, peers) = mpsc::channel(PEER_QUEUE_MAX);
     let (requests, asked) = mpsc::channel(PROPOSAL_QUEUE_MAX);
@@ -69,11 +72,8 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
             .map_err(|error| start_failure(&error))?;
     let log_reader = opened.log.reader();
     let log = start_log(opened.log, &completions, &doom)?;
-    let directory = Arc::new(opened.directory);
+    let (directory, stages) = (Arc::new(opened.directory), Arc::new(stages));
     let state = opened.state;
-    // Read whole and checked; there are none unless a restore is under way or was a short time ago.
-    let stages = Stages::open(&directory, raft.status().term).map_err(|error| storage_failure(&error))?;
-    let stages = Arc::new(stages);
     let tally = Arc::new(Tally::new());
     let counted = Arc::clone(&tally);
     let machine = MachineThread::start(state.clone(), machine_reports(&completions), doom.clone(), counted)?;
@@ -117,6 +117,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         stages: Arc::clone(&stages),
         restore: Hold::default(),
         seen: Seen { applied, durable_applied: applied, ..Seen::default() },
+        room: Room::default(),
         meter: Meter::new(tally),
     };
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
@@ -166,18 +167,16 @@ async fn catch_up(handle: Handle, requests: mpsc::Sender<Request>) {
 }
 
 impl Running {
-    /// Ends everything within about `STOP_FLUSH_TIMEOUT`; what is durable stays, what is not is told to nobody.
+    /// Ends everything within `STOP_FLUSH_TIMEOUT` and `STOP_STORAGE_TIMEOUT`, also over a disk that stands still; what is
+    /// durable stays, what is not is told to nobody.
     pub(crate) async fn stop(self) {
         // The task may have ended by itself, at a storage error.
         let _ = self.stop.send(());
         let ended = self.task.await;
-        let machine = self.machine;
-        let end = move || {
-            machine.stop(STOP_FLUSH_TIMEOUT);
-            // Finishes what was submitted; the files close with it.
-            drop(ended);
-        };
-        let _ = tokio::task::spawn_blocking(end).await;
+        self.machine.stop(STOP_FLUSH_TIMEOUT).await;
+        // Finishes what was submitted, which the flush may have waited for; the files close with it.
+        let finished = tokio::task::spawn_blocking(move || drop(ended));
+        let _ = timeout(STOP_STORAGE_TIMEOUT, finished).await;
     }
 }
 

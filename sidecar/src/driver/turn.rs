@@ -15,6 +15,7 @@ use super::machine::{Job, Report};
 use super::meter::Meter;
 use super::request::{Ask, Request};
 use super::restore::Hold;
+use super::room::Room;
 use super::seats::{Seat, Seats};
 use super::snapshots::{Installing, Sending};
 use super::view::{Outlook, Seen, View};
@@ -77,6 +78,7 @@ pub(super) struct Driver {
     pub(super) stages: Arc<Stages>,
     pub(super) restore: Hold,
     pub(super) seen: Seen,
+    pub(super) room: Room,
     pub(super) meter: Meter,
 }
 
@@ -166,15 +168,11 @@ impl Driver {
             Completion::Opened(file) => self.opened(file),
             Completion::LogRead { reader, entries } => self.inputs.push(Input::LogRead { reader, entries }),
             Completion::Space(space) => {
-                if space.is_low() != self.seen.is_space_low {
-                    self.seen.is_space_low = space.is_low();
+                let is_low = space.is_low();
+                if self.room.look(is_low) {
                     self.outlook.view_is_due = true;
                     let free_bytes = space.free_bytes;
-                    tracing::warn!(
-                        free_bytes,
-                        is_low = self.seen.is_space_low,
-                        "free space of the data volume crossed the floor"
-                    );
+                    tracing::warn!(free_bytes, is_low, "free space of the data volume crossed the floor");
                 }
             }
         }
@@ -182,15 +180,26 @@ impl Driver {
 
     fn hear(&mut self, from: FromPeer) {
         self.meter.heard(&from);
-        self.inputs.push(match from {
+        let input = match from {
             FromPeer::Message(message) => Input::Receive(message),
             FromPeer::Unreachable(peer) => Input::PeerUnreachable(peer),
-            FromPeer::Versions { peer, versions } => Input::PeerVersions { id: peer, versions },
+            FromPeer::Versions { peer, versions } => {
+                if versions.is_none() {
+                    self.room.forget(&peer);
+                }
+                Input::PeerVersions { id: peer, versions }
+            }
+            FromPeer::Space { peer, is_low } => {
+                self.room.hear(peer, is_low);
+                self.outlook.view_is_due = true;
+                return;
+            }
             FromPeer::Gone(peer) => Input::ProcessGone(peer),
             FromPeer::Snapshot { from, term, epoch, meta } => {
                 Input::SnapshotReceived { from, term, epoch, meta }
             }
-        });
+        };
+        self.inputs.push(input);
     }
 
     fn ask(&mut self, request: Request) {
@@ -310,6 +319,12 @@ impl Driver {
         if status.leader.is_some() {
             self.seen.leader_heard = Some(Instant::now());
         }
+        let low_majority = match &status.latest {
+            Some(latest) if status.role == Role::Leader => {
+                self.room.low_majority(&self.identity.server, &latest.configuration)
+            }
+            _ => Vec::new(),
+        };
         let view = View {
             identity: Arc::clone(&self.identity),
             status: Arc::new(status),
@@ -318,7 +333,8 @@ impl Driver {
             is_ready: self.seen.is_caught_up,
             leader_heard: self.seen.leader_heard,
             early_elections: self.seen.early_elections,
-            is_space_low: self.seen.is_space_low,
+            is_space_low: self.room.is_low_here(),
+            low_majority,
             is_volume_lost: self.seen.is_volume_lost,
         };
         self.outlook.publish(view);

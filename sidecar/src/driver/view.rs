@@ -30,6 +30,8 @@ pub struct View {
     pub early_elections: u64,
     /// The volume's free bytes are below the floor (K8).
     pub is_space_low: bool,
+    /// On a leader: the voters that say the same of theirs, if they are a majority, itself counted; else none (K8).
+    pub low_majority: Vec<RaftId>,
     /// The cluster knows this Raft ID with another volume (K1): nothing is served until it is replaced.
     pub is_volume_lost: bool,
 }
@@ -45,6 +47,7 @@ impl View {
             leader_heard: None,
             early_elections: 0,
             is_space_low: false,
+            low_majority: Vec::new(),
             is_volume_lost: false,
         }
     }
@@ -88,7 +91,6 @@ pub(super) struct Seen {
     pub(super) leader_heard: Option<Instant>,
     pub(super) early_elections: u64,
     pub(super) is_caught_up: bool,
-    pub(super) is_space_low: bool,
     pub(super) is_volume_lost: bool,
 }
 

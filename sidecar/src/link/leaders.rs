@@ -180,7 +180,7 @@ fn with_deadline<T>(message: T, deadline: Instant) -> Request<T> {
     request
 }
 
-fn propose_result(response: proto::ProposeResponse) -> Result<Result<Applied, CallError>, String> {
+pub(super) fn propose_result(response: proto::ProposeResponse) -> Result<Result<Applied, CallError>, String> {
     match response.result.ok_or("its answer is empty")? {
         proto::propose_response::Result::Applied(applied) => {
             let outcome = Outcome::decode(&applied.outcome).map_err(|error| error.to_string())?;
@@ -217,7 +217,7 @@ fn error_to_wire(error: CallError) -> proto::CallError {
     }
 }
 
-fn error_from_wire(error: proto::CallError) -> CallError {
+pub(super) fn error_from_wire(error: proto::CallError) -> CallError {
     let effect = if error.outcome_unknown { Effect::Unknown } else { Effect::NotApplied };
     CallError { kind: ErrorKind::from_number(error.kind), effect, message: error.message }
 }

@@ -15,6 +15,8 @@
 mod dialer;
 pub(crate) mod fetch;
 mod hello;
+#[cfg(test)]
+mod hostile;
 mod leaders;
 mod peer;
 mod receiving;
@@ -56,6 +58,12 @@ pub(crate) enum FromPeer {
     Versions {
         peer: ServerId,
         versions: Option<Versions>,
+    },
+    /// Whether this peer's data volume is below the floor of free space (K8), whenever that changes; false at first. It
+    /// counts until the next `Versions`, with which the connection ended.
+    Space {
+        peer: ServerId,
+        is_low: bool,
     },
     /// This peer's stream ended and its address refuses connections (K12).
     Gone(ServerId),

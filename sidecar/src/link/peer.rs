@@ -34,6 +34,8 @@ pub(super) struct PeerTask {
     inbox: mpsc::Sender<FromPeer>,
     /// The cluster's version, as the driver knows it (K24).
     version: watch::Receiver<Option<Version>>,
+    /// What the driver was told of the peer's volume (K8) since the connection was made.
+    is_space_low: bool,
 }
 
 /// Why a stream ended.
@@ -57,7 +59,7 @@ impl PeerTask {
         inbox: mpsc::Sender<FromPeer>,
         version: watch::Receiver<Option<Version>>,
     ) -> Self {
-        Self { identity, dialer, messages, inbox, version }
+        Self { identity, dialer, messages, inbox, version, is_space_low: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -108,6 +110,7 @@ impl PeerTask {
             failures += 1;
             backoff = (backoff * 2).min(DIAL_BACKOFF_MAX);
             while self.messages.try_recv().is_ok() {}
+            self.is_space_low = false;
             if self.tell_versions(None).await.is_err() {
                 return;
             }
@@ -131,7 +134,7 @@ impl PeerTask {
             .max_encoding_message_size(LINK_MESSAGE_BYTES_MAX);
         let (frames, outgoing) = mpsc::channel(FRAMES_WAITING_MAX);
         let ours = hello::ours(&self.identity, Some(self.dialer.peer().clone()));
-        let first = proto::Frame { hello: Some(ours.to_wire()), messages: Vec::new() };
+        let first = proto::Frame { hello: Some(ours.to_wire()), ..proto::Frame::default() };
         // The channel is new and has room.
         let _ = frames.try_send(first);
         let greeting = async {
@@ -196,7 +199,11 @@ impl PeerTask {
         }
     }
 
-    async fn take(&self, frame: proto::Frame) -> Result<(), Ended> {
+    async fn take(&mut self, frame: proto::Frame) -> Result<(), Ended> {
+        if std::mem::replace(&mut self.is_space_low, frame.is_space_low) != frame.is_space_low {
+            let space = FromPeer::Space { peer: self.dialer.peer().clone(), is_low: frame.is_space_low };
+            self.inbox.send(space).await.map_err(|_| Ended::Done)?;
+        }
         for message in frame.messages {
             let message = message_from_wire(message).map_err(|error| Ended::Broken(error.to_string()))?;
             if message.from != *self.dialer.peer() {
@@ -232,7 +239,7 @@ pub(super) fn frame(
         }
         batch.push(message_to_wire(message));
     }
-    proto::Frame { hello: None, messages: batch }
+    proto::Frame { messages: batch, ..proto::Frame::default() }
 }
 
 /// About the bytes a message takes in a frame.

@@ -10,12 +10,13 @@ use quorate_api::peer::v1::snapshot_frame::Frame;
 use quorate_api::peer::v1::snapshot_reply::Reply;
 use quorate_raft::{Epoch, LogId, ServerId, SnapshotMeta, Term};
 use quorate_store::{Directory, SnapshotReceiver, StoreError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, timeout};
 use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
 use super::FromPeer;
+use super::server::stopped;
 use super::wire::log_id;
 use crate::driver::Doom;
 use crate::limits::{SNAPSHOT_CHUNKS_WAITING_MAX, SNAPSHOT_PROGRESS_EVERY, SNAPSHOT_STALL_TIMEOUT};
@@ -26,6 +27,8 @@ pub(crate) struct Receiving {
     directory: Arc<Directory>,
     inbox: mpsc::Sender<FromPeer>,
     doom: Doom,
+    /// Set when the member stops: a transfer ends, so that its connection can.
+    stopping: watch::Receiver<bool>,
     /// A transfer that broke off.
     kept: Arc<Mutex<Option<Kept>>>,
     /// Held while one comes in.
@@ -58,14 +61,25 @@ impl Offer {
 type Replies = mpsc::Sender<Result<proto::SnapshotReply, Status>>;
 
 impl Receiving {
-    pub(crate) fn new(directory: Arc<Directory>, inbox: mpsc::Sender<FromPeer>, doom: Doom) -> Self {
+    pub(crate) fn new(
+        directory: Arc<Directory>,
+        inbox: mpsc::Sender<FromPeer>,
+        doom: Doom,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let busy = Arc::new(tokio::sync::Semaphore::new(1));
-        Self { directory, inbox, doom, kept: Arc::default(), busy }
+        Self { directory, inbox, doom, stopping, kept: Arc::default(), busy }
     }
 
     /// Takes one snapshot; the end is told in `replies`.
     pub(super) async fn run(self, offer: Offer, frames: Streaming<proto::SnapshotFrame>, replies: Replies) {
-        if let Err(status) = self.receive(&offer, frames, &replies).await {
+        let mut stopping = self.stopping.clone();
+        let received = tokio::select! {
+            received = self.receive(&offer, frames, &replies) => received,
+            // What is being written is unfinished, and goes at the next start.
+            () = stopped(&mut stopping) => Err(Status::unavailable("this member is stopping")),
+        };
+        if let Err(status) = received {
             warn!(peer = %offer.from, index = %offer.last.index, why = status.message(), "a snapshot did not come in");
             // The sender may be gone as well.
             let _ = replies.try_send(Err(status));

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_server::{Peer, PeerServer};
 use quorate_raft::{Body, Identity, Message, ServerId, Term};
@@ -96,6 +96,7 @@ struct Incoming {
     frames: mpsc::Sender<Result<proto::Frame, Status>>,
     inbox: mpsc::Sender<FromPeer>,
     returns: Returns,
+    handle: Handle,
     witness: Witness,
     number: u64,
     stopping: watch::Receiver<bool>,
@@ -121,7 +122,9 @@ impl Incoming {
                 permit = self.frames.reserve(), if next.is_some() => {
                     let Ok(permit) = permit else { return Ok(()) };
                     if let Some(first) = next.take() {
-                        permit.send(Ok(frame(first, &mut self.answers, &mut next)));
+                        let is_space_low = self.handle.view().is_space_low;
+                        let answers = frame(first, &mut self.answers, &mut next);
+                        permit.send(Ok(proto::Frame { is_space_low, ..answers }));
                     }
                 }
                 message = self.answers.recv(), if next.is_none() => match message {
@@ -142,7 +145,7 @@ impl Incoming {
 }
 
 /// Ends when the member stops, or is gone.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
@@ -182,8 +185,8 @@ impl Peer for LinkServer {
             Hello::from_wire(first.hello).map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.check(&theirs, &caller)?;
         let (frames, outgoing) = mpsc::channel(FRAMES_WAITING_MAX);
-        let ours =
-            proto::Frame { hello: Some(hello::ours(&self.identity, None).to_wire()), messages: Vec::new() };
+        let hello = Some(hello::ours(&self.identity, None).to_wire());
+        let ours = proto::Frame { hello, ..proto::Frame::default() };
         // The channel is new and has room.
         let _ = frames.try_send(Ok(ours));
         match theirs.expected {
@@ -201,6 +204,7 @@ impl Peer for LinkServer {
                     frames,
                     inbox: self.inbox.clone(),
                     returns: self.returns.clone(),
+                    handle: self.handle.clone(),
                     witness: self.witness.clone(),
                     number,
                     stopping: self.stopping.clone(),
@@ -248,7 +252,12 @@ impl Peer for LinkServer {
         self.caller(&request, &theirs)?;
         let request = request.into_inner();
         let order = fetch::order_from_wire(request.state)?;
-        self.staging.stage(&self.identity, &theirs.sender, order, Term(request.term)).await?;
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            staged = self.staging.stage(&self.identity, &theirs.sender, order, Term(request.term)) => staged?,
+            // What came so far is removed.
+            () = stopped(&mut stopping) => return Err(Status::unavailable("this member is stopping")),
+        }
         Ok(Response::new(proto::StageResponse {}))
     }
 
@@ -257,7 +266,10 @@ impl Peer for LinkServer {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.caller(&request, &theirs)?;
         let order = fetch::order_from_wire(request.into_inner().state)?;
-        Ok(Response::new(Box::pin(self.staging.give(order)?)))
+        let mut stopping = self.stopping.clone();
+        // Cut off, it is too short, which is seen.
+        let chunks = self.staging.give(order)?.take_until(async move { stopped(&mut stopping).await });
+        Ok(Response::new(Box::pin(chunks)))
     }
 
     async fn propose(

@@ -318,19 +318,16 @@ fn number128(field: &'static str, bytes: &[u8]) -> Result<u128, WireError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::{any, proptest};
-    use proptest::sample;
+pub(super) mod tests {
     use prost::Message as _;
 
     use super::*;
 
-    fn id(name: &str) -> ServerId {
+    pub(in crate::link) fn id(name: &str) -> ServerId {
         ServerId::new(RaftId::new(name).unwrap(), Incarnation((0xfeed << 100) | 7))
     }
 
-    fn bodies() -> Vec<Body> {
+    pub(in crate::link) fn bodies() -> Vec<Body> {
         let at = |term, index| LogId::new(Term(term), Index(index));
         let server = |name: &str, suffrage, intent| Server {
             id: id(name),
@@ -402,27 +399,6 @@ mod tests {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 let _ = proto::Message::decode(&*bytes).map(message_from_wire);
             }
-        }
-    }
-
-    proptest! {
-        /// B6: the same for any bytes, and for messages with some bytes replaced.
-        #[test]
-        fn arbitrary_bytes_never_panic(
-            bytes in vec(any::<u8>(), 0..200),
-            which in any::<sample::Index>(),
-            damage in vec((any::<sample::Index>(), any::<u8>()), 0..8),
-        ) {
-            let _ = proto::Frame::decode(&*bytes);
-            let _ = proto::Message::decode(&*bytes).map(message_from_wire);
-            let bodies = bodies();
-            let body = bodies[which.index(bodies.len())].clone();
-            let mut bytes = message_to_wire(Message { from: id("a"), to: id("b"), term: Term(3), body }).encode_to_vec();
-            for (at, byte) in damage {
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-            }
-            let _ = proto::Message::decode(&*bytes).map(message_from_wire);
         }
     }
 

@@ -161,6 +161,8 @@ table! {
         killed by "raft" "snapshots::the_log_waits_for_a_live_follower_within_the_greater_limit";
     K8 ["K8"] "the floor of free space is a percentage only"
         killed by "quorate_store" "disk::tests::space_is_low_below_the_larger_of_256_mib_and_5_percent";
+    K8Majority ["K8"] "voters whose volumes are nearly full do not count"
+        killed by "quorate_sidecar" "driver::room::tests::a_majority_of_the_voters_counts_and_nobody_else";
     K9 ["K9", "S3"] "votes of servers outside the configuration count"
         killed by "raft" "elections::votes_of_strangers_non_voters_and_other_incarnations_count_for_nothing";
     K10 ["K10", "S4"] "a vote while a leader is known"

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use quorate_sidecar::dev::Authority;
+use quorate_sidecar::settings::MEMBER_DIRECTORY;
 
 use crate::ports::Ports;
 use crate::wait::{PATIENCE, until};
@@ -121,6 +122,18 @@ impl Member {
         let text = fs::read_to_string(self.log_path()).unwrap_or_default();
         let all: Vec<&str> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// How many lines of its log, all its lives together, have these words.
+    pub fn log_count(&self, words: &str) -> usize {
+        let text = fs::read_to_string(self.log_path()).unwrap_or_default();
+        text.lines().filter(|line| line.contains(words)).count()
+    }
+
+    /// The names of the files in its data directory.
+    pub fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.data().join(MEMBER_DIRECTORY)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// How many lines its log has.

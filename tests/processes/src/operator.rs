@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use hyper_util::rt::TokioIo;
 use quorate_api::san;
 use quorate_api::v1::cluster_client::ClusterClient;
@@ -92,7 +93,19 @@ impl Operator {
         bounded(&leader.name, asked).await
     }
 
-    async fn connect(&self, member: &Member) -> Result<Channel, String> {
+    /// Sends `leader` an archive to restore, in these parts; it takes as long as that takes, and ends with the leader.
+    pub fn restore<S>(&self, leader: &Member, parts: S) -> impl Future<Output = Result<(), String>> + use<S>
+    where
+        S: Stream<Item = v1::RestoreRequest> + Send + 'static,
+    {
+        let connecting = self.connect(leader);
+        async move {
+            let mut cluster = ClusterClient::new(connecting.await?);
+            cluster.restore(parts).await.map(drop).map_err(|error| error.to_string())
+        }
+    }
+
+    fn connect(&self, member: &Member) -> impl Future<Output = Result<Channel, String>> + use<> {
         let address = SocketAddr::from((member.pod_ip, member.ports.client));
         let credentials = Arc::clone(&self.credentials);
         let expected = PeerIdentity::new(CLUSTER_ID, member.name.clone());
@@ -100,8 +113,10 @@ impl Operator {
             let (credentials, expected) = (Arc::clone(&credentials), expected.clone());
             async move { dial(address, &credentials, expected).await.map(TokioIo::new) }
         });
-        let connected = Endpoint::from_static("http://member").connect_with_connector(connector).await;
-        connected.map_err(|error| format!("cannot connect: {error}"))
+        async move {
+            let connected = Endpoint::from_static("http://member").connect_with_connector(connector).await;
+            connected.map_err(|error| format!("cannot connect: {error}"))
+        }
     }
 }
 

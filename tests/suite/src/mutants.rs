@@ -34,41 +34,14 @@ struct Ended {
 /// Runs the killers of all mutants, or of those whose names are given: each must pass as things are, and fail with
 /// its mutant. Counts one test for each mutant.
 pub fn hunt(names: &[String]) -> Result<Count> {
-    let chosen = |row: &&Row| names.is_empty() || names.contains(&format!("{:?}", row.mutant));
-    let rows: Vec<&Row> = TABLE.iter().filter(chosen).collect();
-    if let Some(unknown) =
-        names.iter().find(|name| !rows.iter().any(|row| format!("{:?}", row.mutant) == **name))
-    {
-        bail!("there is no mutant {unknown}: `make mutants` without NAME lists them");
-    }
+    let rows = chosen(names)?;
     let programs = build(&rows)?;
     say(&format!("{} mutants", rows.len()));
-    let (mut count, mut as_it_is) = (Count::default(), BTreeMap::new());
+    let (mut count, mut known) = (Count::default(), BTreeMap::new());
     for row in rows {
-        let killer = row.killer;
-        let program =
-            programs.get(killer.target).with_context(|| format!("no test target {}", killer.target))?;
-        let known = as_it_is.get(&(killer.target, killer.test)).copied();
-        let holds = known.map_or_else(|| passes(program, killer), Ok)?;
-        as_it_is.insert((killer.target, killer.test), holds);
-        if !holds {
-            println!(
-                "SURVIVED {:?}: {}::{} does not pass without it",
-                row.mutant, killer.target, killer.test
-            );
-            count += Count::one(false);
-            continue;
-        }
-        let name = format!("{:?}", row.mutant);
-        let complaint = run(program, killer, Some(&name))?.and_then(|ended| complaint(&ended));
-        let is_killed = complaint.is_some();
-        let verdict = if is_killed { "killed  " } else { "SURVIVED" };
-        println!("{verdict} {name:<13} {:<10} {}", row.rules.join(" "), row.broken);
-        println!("         by {}::{}", killer.target, killer.test);
-        if let Some(complaint) = complaint {
-            println!("            {complaint}");
-        }
-        count += Count::one(is_killed);
+        let target = row.killer.target;
+        let program = programs.get(target).with_context(|| format!("no test target {target}"))?;
+        count += Count::one(is_killed(row, program, &mut known)?);
     }
     if names.is_empty() {
         say("rules without a switch");
@@ -77,6 +50,38 @@ pub fn hunt(names: &[String]) -> Result<Count> {
         }
     }
     Ok(count)
+}
+
+/// The rows of these mutants; all without names.
+fn chosen(names: &[String]) -> Result<Vec<&'static Row>> {
+    let name = |row: &Row| format!("{:?}", row.mutant);
+    if let Some(unknown) = names.iter().find(|wanted| !TABLE.iter().any(|row| name(row) == **wanted)) {
+        bail!("there is no mutant {unknown}: `make mutants` without NAME lists them");
+    }
+    Ok(TABLE.iter().filter(|row| names.is_empty() || names.contains(&name(row))).collect())
+}
+
+/// Whether each killer passes as things are, so far as that was tried.
+type Known = BTreeMap<(&'static str, &'static str), bool>;
+
+/// Whether the mutant's killer passes without it and fails with it; says so.
+fn is_killed(row: &Row, program: &Program, known: &mut Known) -> Result<bool> {
+    let (name, killer) = (format!("{:?}", row.mutant), row.killer);
+    let place = (killer.target, killer.test);
+    let holds = known.get(&place).copied().map_or_else(|| passes(program, killer), Ok)?;
+    known.insert(place, holds);
+    if !holds {
+        println!("SURVIVED {name}: {}::{} does not pass without it", killer.target, killer.test);
+        return Ok(false);
+    }
+    let complaint = run(program, killer, Some(&name))?.and_then(|ended| complaint(&ended));
+    let verdict = if complaint.is_some() { "killed  " } else { "SURVIVED" };
+    println!("{verdict} {name:<13} {:<10} {}", row.rules.join(" "), row.broken);
+    println!("         by {}::{}", killer.target, killer.test);
+    if let Some(complaint) = &complaint {
+        println!("            {complaint}");
+    }
+    Ok(complaint.is_some())
 }
 
 /// Builds the test programs that the killers are in, with the switches.

@@ -56,6 +56,25 @@ fn a_crashed_leader_is_replaced_within_two_and_a_half_seconds() {
     assert!(taken[199] < Duration::from_millis(2_500), "worst {:?}", taken[199]);
 }
 
+/// K26: a leader of which nothing is heard for a little less than half an election timeout, as in a pause of its process,
+/// is still the leader afterwards, in the same term.
+#[test]
+fn a_pause_of_less_than_half_an_election_timeout_costs_no_election() {
+    for seed in 0..50 {
+        let mut cluster = Cluster::new(seed, &["a", "b", "c"]);
+        let leader = cluster.must_lead();
+        let term = cluster.status(leader).term;
+        for _ in 0..5 {
+            cluster.run_ms(300);
+            cluster.isolate(leader);
+            cluster.run_ms(490);
+            cluster.heal();
+        }
+        cluster.run_ms(3_000);
+        assert_eq!((cluster.leader(), cluster.status(leader).term), (Some(leader), term), "seed {seed}");
+    }
+}
+
 /// S5, B1: the same server elected again is another leadership, also for a follower that missed the election.
 #[test]
 fn a_leader_that_was_elected_again_is_announced_as_lost_and_gained() {

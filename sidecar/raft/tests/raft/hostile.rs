@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use quorate_raft::{
     AppendOutcome, Body, Change, Entry, Epoch, Event, Incarnation, Index, IndexedConfiguration, Input,
     Intent, InvalidMessage, LogId, LogReader, Message, Payload, RaftId, RemoveReason, Round, Sequence,
@@ -193,22 +195,25 @@ fn member(voters: &[&str]) -> Solo {
     solo
 }
 
-/// How many inputs are tried: as many as `make fuzz` says, else `usual`.
-fn cases(usual: u32) -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+/// What the strategy makes of this seed, the same each time.
+fn drawn<S: Strategy>(strategy: &S, seed: u64) -> S::Value {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let draws = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), draws);
+    strategy.new_tree(&mut runner).unwrap().current()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(2_000), failure_persistence: None, ..ProptestConfig::default() })]
+fn input() -> impl Strategy<Value = Input> {
+    prop_oneof![6 => message(), 2 => request(), 2 => report(), 1 => Just(Input::Tick)]
+}
 
-    /// B6: whatever peers, users and the driver say, in any order, a follower and a leader go on.
-    #[test]
-    fn no_input_makes_a_member_panic(
-        inputs in proptest::collection::vec(
-            prop_oneof![6 => message(), 2 => request(), 2 => report(), 2 => Just(Input::Tick)], 1..40,
-        ),
-        is_single in any::<bool>(),
-    ) {
+/// B6; raft.md §7, 21: whatever peers, users and the driver say, in any order, a follower and a leader go on.
+#[test]
+fn steps_of_a_member_never_panic() {
+    let story = (proptest::collection::vec(input(), 1..40), any::<bool>());
+    quorate_fuzz::seeds("steps_of_a_member_never_panic", |seed| {
+        let (inputs, is_single) = drawn(&story, seed);
         let mut solo = member(if is_single { &["a"] } else { &["a", "b", "c"] });
         for input in inputs {
             solo.now = solo.raft.next_deadline().max(solo.now);
@@ -218,7 +223,7 @@ proptest! {
                 solo.step(Input::Persisted { sequence });
             }
         }
-    }
+    });
 }
 
 /// What a member may be when something hostile arrives.
@@ -319,23 +324,14 @@ fn in_state(state: Doing) -> Solo {
     solo
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(2_500), failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// B6, §7 (21): the same from every state a member can be in, with storage that answers at once, late, or
-    /// with numbers it was never given, and with time that stands still or jumps.
-    #[test]
-    fn no_input_makes_a_member_panic_whatever_it_is_doing(
-        state in any_state(),
-        inputs in proptest::collection::vec(
-            (
-                prop_oneof![6 => message(), 2 => request(), 2 => report(), 1 => Just(Input::Tick)],
-                proptest::sample::select(vec![0_u64, 1, 100, 1_500, u64::MAX]),
-            ),
-            1..40,
-        ),
-        is_disk_late in any::<bool>(),
-    ) {
+/// B6; raft.md §7, 21: the same from every state a member can be in, with storage that answers at once, late, or
+/// with numbers it was never given, and with time that stands still or jumps.
+#[test]
+fn steps_from_every_state_never_panic() {
+    let pause = proptest::sample::select(vec![0_u64, 1, 100, 1_500, u64::MAX]);
+    let story = (any_state(), proptest::collection::vec((input(), pause), 1..40), any::<bool>());
+    quorate_fuzz::seeds("steps_from_every_state_never_panic", |seed| {
+        let (state, inputs, is_disk_late) = drawn(&story, seed);
         let mut solo = in_state(state);
         // From here on what storage says is part of what is hostile.
         solo.is_disk_stuck = true;
@@ -347,9 +343,9 @@ proptest! {
                 solo.step(Input::Persisted { sequence });
             }
             let status = solo.status();
-            prop_assert!(status.applied <= status.commit && status.commit <= status.last.index);
+            assert!(status.applied <= status.commit && status.commit <= status.last.index);
         }
-    }
+    });
 }
 
 /// B6: what breaks a rule is counted, and changes nothing.

@@ -9,6 +9,8 @@
 mod answer;
 mod blocking;
 mod duration;
+#[cfg(test)]
+mod hostile;
 mod key;
 mod kv;
 mod operator;

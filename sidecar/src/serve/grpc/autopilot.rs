@@ -106,7 +106,7 @@ fn settings_response(succeeded: bool, modify_index: ApiIndex) -> v1::SetAutopilo
     v1::SetAutopilotConfigurationResponse { succeeded, modify_index: modify_index.0 }
 }
 
-fn change(set: &v1::SetAutopilotConfigurationRequest) -> SettingsChange {
+pub(super) fn change(set: &v1::SetAutopilotConfigurationRequest) -> SettingsChange {
     SettingsChange {
         cleanup_dead_servers: set.cleanup_dead_servers,
         last_contact_threshold: set.last_contact_threshold_ms.map(Duration::from_millis),

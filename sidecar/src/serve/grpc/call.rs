@@ -85,7 +85,7 @@ impl Service {
 }
 
 /// How long the caller waits, less what our answer needs to be there before the transport's own.
-fn timeout(metadata: &MetadataMap) -> Duration {
+pub(super) fn timeout(metadata: &MetadataMap) -> Duration {
     let asked = metadata.get(TIMEOUT_HEADER).and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     let timeout = asked.unwrap_or(REQUEST_TIMEOUT_DEFAULT).min(REQUEST_TIMEOUT_MAX);
     timeout.saturating_sub(DEADLINE_MARGIN_MAX.min(timeout / 10))

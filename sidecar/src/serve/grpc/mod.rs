@@ -3,6 +3,8 @@
 mod autopilot;
 mod call;
 mod cluster;
+#[cfg(test)]
+mod hostile;
 mod kv;
 mod membership;
 mod refused;

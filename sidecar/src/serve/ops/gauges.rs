@@ -67,6 +67,11 @@ fn member(registry: &mut Registry, view: &View) {
         ("quorate_leader_known", "This member knows a leader", status.leader.is_some()),
         ("quorate_ready", "This member caught up once since it started", view.is_ready),
         ("quorate_space_low", "The volume is nearly full", view.is_space_low),
+        (
+            "quorate_majority_space_low",
+            "This member leads, and the volumes of a majority of the voters are nearly full",
+            !view.low_majority.is_empty(),
+        ),
     ] {
         gauge(registry, name, help, value);
     }

@@ -65,7 +65,7 @@ impl SnapshotHeader {
             && meta.configuration.as_ref().is_some_and(|applied| applied.index == self.configuration.index.0)
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(HEADER_VERSION);
         writer.u128(self.cluster_id.0);
         write_log_id(&mut writer, self.last);
