@@ -185,7 +185,7 @@ fn version_1_rows_are_what_they_were() {
         (
             Table::Meta,
             b"meta",
-            b"\x01\x06\x01\0\x05\x01\0\x01\0\0\x06\x06\x01\x05\x03\x01\x01\x01\x06db-0@7\x07servers",
+            b"\x01\x06\x01\0\x05\x01\0\0\0\x01\0\0\x06\x06\x01\x05\x03\x01\x01\x01\x06db-0@7\x07servers",
         ),
     ];
     for (table, key, row) in expected {
@@ -202,13 +202,22 @@ proptest! {
         }
         let row = Bytes::from(row);
         let _ = Meta::decode(&row);
-        for table in [Table::Clients, Table::Keys, Table::Tombstones, Table::TombstoneOrder] {
+        for table in [
+            Table::Clients,
+            Table::Keys,
+            Table::Tombstones,
+            Table::TombstoneOrder,
+            Table::Sessions,
+            Table::LockDelays,
+        ] {
             let base = Memory::default();
             base.put(table, "eight by", &row);
             if let Ok(machine) = Machine::open(base) {
                 let _ = machine.keys(b"", None, None, usize::MAX);
                 let _ = machine.get(b"eight by");
                 let _ = machine.prefix_index(b"e");
+                let _ = machine.sessions();
+                let _ = machine.lock_delays();
             }
         }
     }
@@ -218,5 +227,7 @@ proptest! {
 #[test]
 fn tables_keep_their_names() {
     let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
-    assert_eq!(names, ["keys", "tombstones", "tombstone_order", "clients", "meta"]);
+    let later = ["sessions", "session_keys", "lock_delays", "delayed_keys"];
+    assert_eq!(names[..5], ["keys", "tombstones", "tombstone_order", "clients", "meta"]);
+    assert_eq!(names[5..], later);
 }

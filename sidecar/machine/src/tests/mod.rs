@@ -3,6 +3,7 @@
 mod dedup;
 mod flushes;
 pub(crate) mod generate;
+mod locks;
 mod memory;
 mod model;
 mod reads;

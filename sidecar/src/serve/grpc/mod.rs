@@ -6,6 +6,7 @@ mod cluster;
 mod kv;
 mod membership;
 mod refused;
+mod session;
 mod shape;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use quorate_api::v1::autopilot_server::AutopilotServer;
 use quorate_api::v1::cluster_server::ClusterServer;
 use quorate_api::v1::kv_server::KvServer;
 use quorate_api::v1::membership_server::MembershipServer;
+use quorate_api::v1::session_server::SessionServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -37,6 +39,11 @@ fn router(shared: &Arc<Shared>) -> Router {
         .tcp_nodelay(true)
         .add_service(
             KvServer::new(service.clone()).max_decoding_message_size(bytes).max_encoding_message_size(bytes),
+        )
+        .add_service(
+            SessionServer::new(service.clone())
+                .max_decoding_message_size(bytes)
+                .max_encoding_message_size(bytes),
         )
         .add_service(MembershipServer::new(service.clone()).max_decoding_message_size(bytes))
         .add_service(AutopilotServer::new(service.clone()).max_decoding_message_size(bytes))
