@@ -23,7 +23,7 @@ async fn propose(handle: &Handle, command: Command) -> Result<Outcome, CallError
     Ok(handle.propose(&Tagged { tag: None, command }, soon()).await?.outcome)
 }
 
-async fn begin(handle: &Handle, ttl: Duration, lock_delay: Duration) -> SessionId {
+pub(crate) async fn begin(handle: &Handle, ttl: Duration, lock_delay: Duration) -> SessionId {
     let id = SessionId::from_random(rand::random());
     let spec = SessionSpec {
         id,
@@ -39,7 +39,7 @@ async fn begin(handle: &Handle, ttl: Duration, lock_delay: Duration) -> SessionI
     id
 }
 
-async fn acquire(handle: &Handle, session: SessionId) -> Result<Outcome, CallError> {
+pub(crate) async fn acquire(handle: &Handle, session: SessionId) -> Result<Outcome, CallError> {
     propose(handle, Command::Acquire { key: "lock".into(), value: "".into(), flags: 0, session }).await
 }
 

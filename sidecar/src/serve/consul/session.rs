@@ -3,7 +3,7 @@
 use axum::extract::Request;
 use axum::response::Response;
 use quorate_api::json;
-use quorate_machine::{Behavior, Command, Outcome, Session, SessionId, SessionList, Tagged};
+use quorate_machine::{Behavior, Command, Invalid, Outcome, Session, SessionId, SessionList, Tagged};
 
 use super::Api;
 use super::answer;
@@ -23,7 +23,10 @@ pub(super) async fn create(api: &Api, params: &Params, request: Request) -> Resu
     let id = SessionId::from_random(rand::random());
     let spec = session_body::parse(&body, id, &|node| resolve(api, node))?;
     let command = Command::CreateSession(Box::new(spec));
-    command.validate().map_err(|invalid| Refused::Failed(invalid.to_string()))?;
+    command.validate().map_err(|invalid| match invalid {
+        Invalid::SessionTtl { .. } => Refused::Failed(invalid.to_string()),
+        other => Refused::from_invalid(&other),
+    })?;
     match propose(api, command).await? {
         Outcome::SessionCreated { session } => {
             Ok(answer::json(200, &json::SessionCreated { id: session.to_string() }, params))

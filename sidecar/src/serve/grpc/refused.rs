@@ -37,7 +37,6 @@ impl Refused {
             Invalid::ValueTooLarge { .. } => "value",
             Invalid::TooManyOps { .. } | Invalid::TxnTooLarge { .. } => "ops",
             Invalid::SessionTtl { .. } => "ttl_ms",
-            Invalid::SessionTextTooLong { .. } => "name",
             _ => "",
         };
         Self::field(field, invalid.to_string())
