@@ -84,7 +84,8 @@ async fn a_restore_ends_sessions_and_delays_every_lock() {
     assert!(matches!(acquire(handle, holder).await, Ok(Outcome::Acquired { lock_index: 1, .. })));
     let archive = save(&cluster, 0).await;
     restore(&cluster, 0, &archive).await.unwrap();
-    let look = |state: &quorate_sidecar::driver::State| Ok((state.get(b"lock")?.entry, state.sessions()?.sessions));
+    let look =
+        |state: &quorate_sidecar::driver::State| Ok((state.get(b"lock")?.entry, state.sessions()?.sessions));
     let (entry, sessions) = handle.read(Consistency::Linearizable, soon(), look).await.unwrap().value;
     let entry = entry.unwrap();
     assert_eq!((entry.session, entry.lock_index), (None, 2));

@@ -1,9 +1,11 @@
 //! The acceptance vectors of consul-http.md §9 about sessions and locks (42-59), against a real cluster.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::http_client::{Answer, delete, get, put};
-use crate::{cluster, follower};
+use crate::{PATIENCE, cluster, follower};
 
 /// A session made from this body; its ID.
 async fn create(port: u16, body: &str) -> String {
@@ -228,9 +230,36 @@ async fn the_end_of_a_session_frees_or_deletes_its_keys() {
             }
         }
         // The delay is the leader's to end: after it the lock can be had.
-        while lock(&t).await != "true" {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let acquired = async {
+            while lock(&t).await != "true" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, acquired).await.expect("the lock delay never ends");
     }
+    cluster.stop().await;
+}
+
+/// Vector 93: a restart of every server loses neither sessions nor locks, and no index falls.
+#[tokio::test]
+async fn sessions_and_locks_outlive_a_restart_of_every_server() {
+    let (mut cluster, _directory) = cluster(1).await;
+    let port = cluster.ports(0).http;
+    let id = create(port, r#"{"TTL":"600s","LockDelay":"1s"}"#).await;
+    let acquired = put(port, &format!("/v1/kv/l?acquire={id}&flags=7"), b"v").await;
+    assert_eq!(acquired.text(), "true");
+    let ended = create(port, r#"{"LockDelay":"60s"}"#).await;
+    put(port, &format!("/v1/kv/delayed?acquire={ended}"), b"v").await;
+    put(port, &format!("/v1/session/destroy/{ended}"), b"").await;
+    let (session, key) = (get(port, "/v1/session/list").await, get(port, "/v1/kv/l").await);
+    cluster.stop_member(0).await;
+    cluster.start_again(0).await.unwrap();
+    cluster.leader(PATIENCE).await.unwrap();
+    let (session_after, key_after) = (get(port, "/v1/session/list").await, get(port, "/v1/kv/l").await);
+    assert_eq!((session_after.text(), session_after.index()), (session.text(), session.index()));
+    assert_eq!((key_after.text(), key_after.index()), (key.text(), key.index()));
+    assert_eq!(put(port, &format!("/v1/session/renew/{id}"), b"").await.status, 200);
+    let delayed = put(port, &format!("/v1/kv/delayed?acquire={id}"), b"w").await;
+    assert_eq!(delayed.text(), "false", "the lock delay goes on");
     cluster.stop().await;
 }

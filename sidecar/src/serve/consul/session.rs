@@ -3,7 +3,9 @@
 use axum::extract::Request;
 use axum::response::Response;
 use quorate_api::json;
-use quorate_machine::{Behavior, Command, Invalid, Outcome, Session, SessionId, SessionList, Tagged};
+use quorate_machine::{
+    ApiIndex, Behavior, Command, Invalid, Outcome, Session, SessionId, SessionList, Tagged,
+};
 
 use super::Api;
 use super::answer;
@@ -12,7 +14,7 @@ use super::kv::{body, hold};
 use super::params::{Params, quoted};
 use super::refused::Refused;
 use super::session_body;
-use crate::driver::{Consistency, ReadResult};
+use crate::driver::{Consistency, ReadResult, State};
 
 /// The one check there is: it always passes.
 pub(super) const CHECK: &str = "serfHealth";
@@ -106,8 +108,8 @@ async fn read(api: &Api, wanted: Wanted, params: &Params) -> Result<Response, Re
         // A missing session is woken by nothing that concerns others: its ID will never live.
         let was_missing = matches!(wanted, Wanted::One(_)) && answer.value.sessions.is_empty();
         while watch.changed().await {
-            let glance = ask(api, &wanted, Consistency::Stale).await?.value;
-            if glance.index.0 > read.index && !(was_missing && glance.sessions.is_empty()) {
+            let (index, exists) = glance(api, &wanted).await?;
+            if index.0 > read.index && (exists || !was_missing) {
                 break;
             }
         }
@@ -125,7 +127,7 @@ async fn ask(
     consistency: Consistency,
 ) -> Result<ReadResult<SessionList>, Refused> {
     let wanted = wanted.clone();
-    let look = move |state: &crate::driver::State| {
+    let look = move |state: &State| {
         let index = state.sessions_index();
         Ok(match wanted {
             Wanted::One(id) => {
@@ -141,6 +143,19 @@ async fn ask(
         })
     };
     Ok(api.shared.context.handle.read(consistency, hold(), look).await?)
+}
+
+/// What a waiter compares after each change: the index alone, and for a single session whether it lives.
+async fn glance(api: &Api, wanted: &Wanted) -> Result<(ApiIndex, bool), Refused> {
+    let one = match wanted {
+        Wanted::One(id) => *id,
+        Wanted::Node(_) | Wanted::All => None,
+    };
+    let look = move |state: &State| {
+        let found = one.map(|id| state.session(id)).transpose()?.flatten();
+        Ok((state.sessions_index(), found.is_some()))
+    };
+    Ok(api.shared.context.handle.read(Consistency::Stale, hold(), look).await?.value)
 }
 
 async fn propose(api: &Api, command: Command) -> Result<Outcome, Refused> {
