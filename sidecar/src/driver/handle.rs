@@ -94,6 +94,11 @@ impl Handle {
         &self.shared.tally
     }
 
+    /// Who measures sessions.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
+    }
+
     /// The latest picture of this member.
     pub fn view(&self) -> Arc<View> {
         Arc::clone(&self.shared.view.borrow())

@@ -43,7 +43,7 @@ pub use handle::{Applied, Consistency, Handle, ReadResult};
 pub use machine::{QueryError, State};
 pub(crate) use own_client::keep_registered;
 pub(crate) use restore::{RestoredAt, staging_failed};
-pub(crate) use sessions::keep_sessions;
+pub(crate) use sessions::{Sessions, keep_sessions};
 pub(crate) use snapshots::Sending;
 pub(crate) use start::{Parts, Running, start};
 pub(crate) use turn::Completion;

@@ -157,6 +157,12 @@ async fn a_lock_is_held_under_a_session_that_is_kept_alive() {
     let id = first.id().to_owned();
     let renewed = sessions.renew(v1::RenewSessionRequest { id: id.clone() }).await.unwrap().into_inner();
     assert_eq!(u128::from(renewed.valid_for_ms), ttl.as_millis());
+    let messages =
+        vec![v1::RenewSessionRequest { id: id.clone() }, v1::RenewSessionRequest { id: "none".to_owned() }];
+    let mut answers = sessions.keep_alive(tokio_stream::iter(messages)).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().session.unwrap().id, id);
+    assert_eq!(answers.message().await.unwrap().unwrap().session, None);
+    assert_eq!(answers.message().await.unwrap(), None, "one answer for each message");
     first.destroy().await.unwrap();
     let get = v1::GetSessionRequest { id: id.clone(), ..v1::GetSessionRequest::default() };
     assert_eq!(sessions.get(get).await.unwrap().into_inner().session, None);

@@ -1,8 +1,9 @@
 //! The task behind the timers: takes up and lays down leadership, and proposes the ends that are due.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use quorate_machine::{Command, Tagged};
+use quorate_machine::{Command, Outcome, Tagged};
 use quorate_raft::Term;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -29,7 +30,7 @@ pub(crate) async fn keep_sessions(handle: Handle) {
                 let room = SESSION_ENDS_MAX.saturating_sub(under_way.len());
                 let due = sessions.lock().due(Instant::now(), room);
                 for clock in due {
-                    under_way.spawn(end(handle.clone(), clock));
+                    under_way.spawn(end(handle.clone(), term, clock));
                 }
             }
             Some(term) => {
@@ -47,12 +48,18 @@ pub(crate) async fn keep_sessions(handle: Handle) {
             // The sender is not gone while the handle is held.
             _ = changes.changed() => {}
             Some(ended) = under_way.join_next() => {
-                // A task that panicked proposed nothing that could be told: the next leadership begins anew.
-                if let Ok((clock, Err(error))) = ended {
-                    debug!(%error, ?clock, "an end was not committed");
-                    if error.effect == Effect::NotApplied {
-                        sessions.not_proposed(clock);
+                match ended {
+                    Ok((_, Clock::Session(_), Ok(Outcome::Deleted { existed: true }))) => {
+                        sessions.expired.fetch_add(1, Ordering::Relaxed);
                     }
+                    Ok((term, clock, Err(error))) => {
+                        debug!(%error, ?clock, "an end was not committed");
+                        if error.effect == Effect::NotApplied {
+                            sessions.not_proposed(term, clock);
+                        }
+                    }
+                    // Of a task that panicked nobody knows what it proposed: the next leadership begins anew.
+                    Ok((_, _, Ok(_))) | Err(_) => {}
                 }
             }
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
@@ -71,12 +78,12 @@ async fn lead(handle: &Handle, term: Term) -> Result<(), CallError> {
 }
 
 /// Ends what is over. It is proposed here and nowhere else: another leader has a clock of its own.
-async fn end(handle: Handle, clock: Clock) -> (Clock, Result<(), CallError>) {
+async fn end(handle: Handle, term: Term, clock: Clock) -> (Term, Clock, Result<Outcome, CallError>) {
     let command = match clock {
         Clock::Session(session) => Command::DestroySession { session },
         Clock::LockDelay(session) => Command::EndLockDelay { session },
     };
     let command = Tagged { tag: None, command }.encode();
     let ended = handle.propose_here(command, Instant::now() + REQUEST_TIMEOUT_MAX).await;
-    (clock, ended.map(drop))
+    (term, clock, ended.map(|applied| applied.outcome))
 }

@@ -19,6 +19,7 @@ mod keeper;
 mod renew;
 mod timers;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use quorate_machine::{Session, SessionEvent};
@@ -35,11 +36,27 @@ pub(crate) struct Sessions {
     timers: Mutex<Timers>,
     /// Counts changes that somebody may wait for: another first end, or an end that was settled.
     changes: watch::Sender<u64>,
+    /// Sessions that ended because their time was over by this member's clock.
+    expired: AtomicU64,
 }
 
 impl Sessions {
     pub(super) fn new() -> Self {
-        Self { timers: Mutex::new(Timers::default()), changes: watch::Sender::new(0) }
+        Self {
+            timers: Mutex::new(Timers::default()),
+            changes: watch::Sender::new(0),
+            expired: AtomicU64::new(0),
+        }
+    }
+
+    /// Sessions this member measures; none while it does not lead.
+    pub(crate) fn measured(&self) -> usize {
+        self.lock().sessions()
+    }
+
+    /// Sessions that ended because their time was over, by its clock, since it started.
+    pub(crate) fn expired(&self) -> u64 {
+        self.expired.load(Ordering::Relaxed)
     }
 
     /// What the machine has just applied.
@@ -77,8 +94,8 @@ impl Sessions {
     }
 
     /// An end that was certainly not proposed.
-    fn not_proposed(&self, clock: Clock) {
-        self.lock().not_proposed(clock, Instant::now());
+    fn not_proposed(&self, term: Term, clock: Clock) {
+        self.lock().not_proposed(term, clock, Instant::now());
         self.tell();
     }
 

@@ -127,9 +127,15 @@ impl Timers {
         self.order.first().map(|(end, _)| *end)
     }
 
-    /// An end that was certainly not proposed is proposed again after a pause.
-    pub(super) fn not_proposed(&mut self, clock: Clock, now: Instant) {
-        if self.ending.remove(&clock) && self.term.is_some() {
+    /// Sessions whose time is measured here.
+    pub(super) fn sessions(&self) -> usize {
+        let is_session = |clock: &&Clock| matches!(clock, Clock::Session(_));
+        self.term.map_or(0, |_| self.ends.keys().filter(is_session).count())
+    }
+
+    /// An end that this leadership certainly did not propose is proposed again after a pause.
+    pub(super) fn not_proposed(&mut self, term: Term, clock: Clock, now: Instant) {
+        if self.term == Some(term) && self.ending.remove(&clock) {
             self.set(clock, now + SESSION_RETRY_PAUSE);
         }
     }
@@ -230,7 +236,9 @@ mod tests {
         let over = now + 2 * TTL;
         for _ in 0..20 {
             assert_eq!(timers.due(over + 60 * SECOND, 9), [Clock::Session(ID)]);
-            timers.not_proposed(Clock::Session(ID), over);
+            timers.not_proposed(Term(9), Clock::Session(ID), over);
+            assert_eq!(timers.next_end(), None, "of another leadership's end this one knows more");
+            timers.not_proposed(Term(1), Clock::Session(ID), over);
             assert_eq!(timers.next_end(), Some(over + SESSION_RETRY_PAUSE));
         }
         assert_eq!(timers.renew(&session(), over), Renewal::Renewed, "nothing is proposed any more");
@@ -248,8 +256,9 @@ mod tests {
         timers.note(SessionEvent::Began { id: ID, ttl: TTL }, now);
         timers.note(SessionEvent::Began { id: SessionId(8), ttl: Duration::ZERO }, now);
         assert_eq!(timers.next_end(), Some(now + 2 * TTL), "without a TTL it lives for ever");
+        assert_eq!(timers.sessions(), 1);
         timers.note(SessionEvent::Ended { id: ID, lock_delay: 3 * SECOND }, now + SECOND);
-        assert_eq!(timers.next_end(), Some(now + 4 * SECOND));
+        assert_eq!((timers.next_end(), timers.sessions()), (Some(now + 4 * SECOND), 0));
         assert_eq!(timers.due(now + 4 * SECOND, 9), [Clock::LockDelay(ID)]);
         timers.note(SessionEvent::DelayEnded { id: ID }, now + 4 * SECOND);
         assert_eq!(timers.next_end(), None);

@@ -1,16 +1,20 @@
 //! `quorate.v1.Session`.
 
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt};
 use quorate_api::v1::{self, session_server::Session as SessionService};
 use quorate_machine::{Behavior, Command, Outcome, Session, SessionChecks, SessionId, SessionSpec, Ttl};
-use tonic::{Request, Response, Status};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
 use super::kv::mark;
 use super::refused::Refused;
 use super::shape;
-use crate::driver::State;
+use crate::driver::{Handle, State};
+use crate::limits::REQUEST_TIMEOUT_DEFAULT;
 use crate::serve::duration::format_duration;
 use crate::serve::limits::{LIST_ROWS_MAX, LOCK_DELAY_DEFAULT};
 use crate::serve::rights::Right;
@@ -36,13 +40,34 @@ impl SessionService for Service {
 
     async fn renew(&self, request: Request<v1::RenewSessionRequest>) -> Answer<v1::RenewSessionResponse> {
         self.call("Session.Renew", Right::Data, request, |renew, deadline| async move {
-            let renewed = match SessionId::parse(&renew.id) {
-                Some(id) => self.handle().renew_session(id, deadline).await?,
-                None => None,
-            };
-            let session = renewed.map(info);
-            let valid_for_ms = session.as_ref().map_or(0, |session| session.ttl_ms);
-            Ok(v1::RenewSessionResponse { session, valid_for_ms })
+            renew_once(self.handle(), &renew.id, deadline).await
+        })
+        .await
+    }
+
+    type KeepAliveStream = Pin<Box<dyn Stream<Item = Result<v1::RenewSessionResponse, Status>> + Send>>;
+
+    async fn keep_alive(
+        &self,
+        request: Request<Streaming<v1::RenewSessionRequest>>,
+    ) -> Answer<Self::KeepAliveStream> {
+        self.call("Session.KeepAlive", Right::Data, request, |renewals, _| async move {
+            let handle = self.handle().clone();
+            let answers = renewals.then(move |renew| {
+                let handle = handle.clone();
+                async move {
+                    let deadline = Instant::now() + REQUEST_TIMEOUT_DEFAULT;
+                    let renewed = renew_once(&handle, &renew?.id, deadline).await;
+                    renewed.map_err(|refused| refused.into_status(&handle.view()))
+                }
+            });
+            // gRPC ends a stream with its first error.
+            let answers = answers.scan(false, |has_failed, answer| {
+                let is_over = std::mem::replace(has_failed, answer.is_err());
+                std::future::ready((!is_over).then_some(answer))
+            });
+            let stopping = super::super::stopped(self.shared.context.stopping.clone());
+            Ok(Box::pin(answers.take_until(stopping)) as Self::KeepAliveStream)
         })
         .await
     }
@@ -100,6 +125,21 @@ impl SessionService for Service {
         })
         .await
     }
+}
+
+/// A renewal, by the text of its session.
+async fn renew_once(
+    handle: &Handle,
+    id: &str,
+    deadline: Instant,
+) -> Result<v1::RenewSessionResponse, Refused> {
+    let renewed = match SessionId::parse(id) {
+        Some(id) => handle.renew_session(id, deadline).await?,
+        None => None,
+    };
+    let session = renewed.map(info);
+    let valid_for_ms = session.as_ref().map_or(0, |session| session.ttl_ms);
+    Ok(v1::RenewSessionResponse { session, valid_for_ms })
 }
 
 impl Service {
