@@ -133,6 +133,14 @@ pub const REGISTRATION_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before a call is sent to the next leader; a leadership change ends it early.
 pub const LEADER_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+/// Ends of sessions and lock delays proposed at a time by the leader whose clock they ran out on (K21): many at once must
+/// not crowd out writes.
+pub const SESSION_ENDS_MAX: usize = 64;
+/// Pause before an end that could not be proposed is proposed again, and before a new leader tries again to begin.
+pub const SESSION_RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// A new leader's try to begin measuring sessions: a round, and everything before it applied.
+pub const SESSION_START_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The whole of `pre-stop`, connection included (K43).
 pub const PRE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Hand-over when `pre-stop` asks for it: nothing ends meanwhile, so that a busy target may take its time.

@@ -158,13 +158,8 @@ impl Member {
         let (autopilot, runner) = autopilot::start(handle.clone(), settings.defaults, stopped.clone());
         tasks.spawn(runner);
         let publishing = spawn_publish(&mut tasks, &settings, &autopilot, &identity, &stopped)?;
-        let (registered, mut stop) = (driver::keep_registered(handle.clone()), stopped.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                () = registered => {}
-                _ = stop.wait_for(|stopping| *stopping) => {}
-            }
-        });
+        spawn_until_stop(&mut tasks, driver::keep_registered(handle.clone()), &stopped);
+        spawn_until_stop(&mut tasks, driver::keep_sessions(handle.clone()), &stopped);
         spawn_control(&mut tasks, &settings, &handle, &stopped)?;
         let (recovery, wanted) = watch::channel(None);
         let context = serve::Context {
@@ -251,6 +246,21 @@ fn identity(opened: &Opened, settings: &MemberSettings) -> Identity {
         server: ServerId::new(found.raft_id.clone(), found.incarnation),
         versions: settings.versions,
     }
+}
+
+/// Runs what never ends by itself until the member stops.
+fn spawn_until_stop(
+    tasks: &mut JoinSet<()>,
+    task: impl Future<Output = ()> + Send + 'static,
+    stopped: &watch::Receiver<bool>,
+) {
+    let mut stop = stopped.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = task => {}
+            _ = stop.wait_for(|stopping| *stopping) => {}
+        }
+    });
 }
 
 fn spawn_link(

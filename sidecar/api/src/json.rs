@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-/// An entry of `/v1/kv`. A session would follow the value; there are none yet.
+/// An entry of `/v1/kv`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct KvEntry {
@@ -17,10 +17,80 @@ pub struct KvEntry {
     pub flags: u64,
     /// Base64, or null when empty.
     pub value: Option<String>,
+    /// Who holds it; left out when nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// The index of its first write.
     pub create_index: u64,
     /// The index of its last write.
     pub modify_index: u64,
+}
+
+/// A session of `/v1/session/info`, `list`, `node` and `renew`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Session {
+    /// Its ID, a UUID.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// The client's own name for it.
+    pub name: String,
+    /// The member it is bound to.
+    pub node: String,
+    /// In nanoseconds.
+    pub lock_delay: u64,
+    /// `release` or `delete`.
+    pub behavior: &'static str,
+    /// As the client wrote it.
+    #[serde(rename = "TTL")]
+    pub ttl: String,
+    /// Checks of the node.
+    pub node_checks: Vec<&'static str>,
+    /// Checks of services: an empty list, or null.
+    pub service_checks: Option<[(); 0]>,
+    /// Checks by name, if some were named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<&'static str>>,
+    /// The index of its creation.
+    pub create_index: u64,
+    /// The same: a session does not change.
+    pub modify_index: u64,
+}
+
+/// The answer to `/v1/session/create`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SessionCreated {
+    /// The session's ID, a UUID.
+    #[serde(rename = "ID")]
+    pub id: String,
+}
+
+/// The answer to `/v1/txn`: results when it was applied, else errors; the other one is null.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Txn {
+    /// What the operations gave, in order.
+    pub results: Option<Vec<TxnResult>>,
+    /// Every operation that failed.
+    pub errors: Option<Vec<TxnError>>,
+}
+
+/// What one operation of [`Txn`] gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TxnResult {
+    /// The entry.
+    #[serde(rename = "KV")]
+    pub kv: KvEntry,
+}
+
+/// A failed operation of [`Txn`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TxnError {
+    /// Which, from 0.
+    pub op_index: u32,
+    /// Why, in Consul's words.
+    pub what: String,
 }
 
 /// `/v1/operator/autopilot/health`.

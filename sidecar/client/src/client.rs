@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_api::v1::cluster_client::ClusterClient;
 use quorate_api::v1::kv_client::KvClient;
+use quorate_api::v1::session_client::SessionClient;
 use quorate_api::v1::{self, Tag};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
@@ -35,6 +36,7 @@ const ADDRESS_DEFAULT: &str = "127.0.0.1:7401";
 #[derive(Clone, Debug)]
 pub struct Client {
     kv: KvClient<Channel>,
+    pub(crate) session: SessionClient<Channel>,
     cluster: ClusterClient<Channel>,
     registration: Arc<Mutex<Option<Arc<Registration>>>>,
     timeout: Duration,
@@ -54,6 +56,7 @@ impl Client {
         let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy();
         Ok(Self {
             kv: KvClient::new(channel.clone()),
+            session: SessionClient::new(channel.clone()),
             cluster: ClusterClient::new(channel),
             registration: Arc::default(),
             timeout: CALL_TIMEOUT_DEFAULT,
@@ -214,7 +217,7 @@ impl Client {
     }
 
     /// A call without effect: tried again until it succeeds, is refused, or the deadline passes.
-    async fn read<T, A>(&self, attempt: impl Fn(Duration) -> A) -> Result<T, Error>
+    pub(crate) async fn read<T, A>(&self, attempt: impl Fn(Duration) -> A) -> Result<T, Error>
     where
         A: Future<Output = Result<Response<T>, Status>>,
     {
@@ -234,7 +237,7 @@ impl Client {
     }
 
     /// A write: each attempt under the same tag.
-    async fn write<T, C, A>(&self, call: impl Fn(KvClient<Channel>, Tag) -> C) -> Result<T, Error>
+    pub(crate) async fn write<T, C, A>(&self, call: impl Fn(KvClient<Channel>, Tag) -> C) -> Result<T, Error>
     where
         C: FnOnce(Duration) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
@@ -360,7 +363,7 @@ fn definite(failure: &Failure) -> Option<Error> {
 }
 
 /// The sidecar learns how long the caller waits, and answers by then (`grpc-timeout`).
-fn with_timeout<T>(message: T, timeout: Duration) -> Request<T> {
+pub(crate) fn with_timeout<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
     request

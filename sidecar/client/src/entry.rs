@@ -20,6 +20,8 @@ pub struct Entry {
     pub create_index: u64,
     /// When it was last changed.
     pub modify_index: ModifyIndex,
+    /// The session that holds it, by ID.
+    pub session: Option<String>,
 }
 
 /// How fresh a read must be.
@@ -83,6 +85,7 @@ impl Entry {
             flags: entry.flags,
             create_index: entry.create_index,
             modify_index: ModifyIndex(entry.modify_index),
+            session: Some(entry.session).filter(|session| !session.is_empty()),
         }
     }
 }

@@ -12,8 +12,11 @@
 //! leader applies it at most once (K20). It retries by itself until the call's deadline. What it cannot find out by
 //! then is [`Error::OutcomeUnknown`], never a guess.
 //!
+//! [`Client::create_session`] begins a lease that is renewed in the background, [`Client::acquire`] holds a key under it.
+//!
 //! Not here: discovery. An application talks to the sidecar of its own Pod, and that one finds the leader.
 
+mod boot_clock;
 mod client;
 mod entry;
 mod error;
@@ -21,10 +24,12 @@ pub mod limits;
 mod member;
 mod registration;
 mod retry;
+mod session;
 mod txn;
 
 pub use client::Client;
 pub use entry::{CasOutcome, Consistency, DeleteOutcome, Entry, ModifyIndex, Page, Read};
 pub use error::Error;
 pub use member::{Member, Role};
+pub use session::{AcquireOutcome, Session, SessionBehavior, SessionOptions};
 pub use txn::{Txn, TxnOutcome};

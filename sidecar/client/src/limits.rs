@@ -21,4 +21,13 @@ pub const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Writes a client may have open beyond the oldest unanswered one: the cluster's own window (K20). Further ones wait.
 pub const WRITES_OPEN_MAX: u64 = 4_096;
 
+/// A session's time to live if none was asked for: longer than a change of leader by far, and Consul's usual one.
+pub const SESSION_TTL_DEFAULT: Duration = Duration::from_secs(15);
+
+/// A session is renewed after one part in this many of its TTL, and a renewal is given up after as long: two may be lost.
+pub const RENEW_PART: u32 = 3;
+
+/// Pause before a failed renewal is sent again, and how often a session is looked at by who waits for its end.
+pub const RENEW_RETRY_PAUSE: Duration = Duration::from_millis(250);
+
 const _: () = assert!(RETRY_PAUSE_FIRST.as_millis() < RETRY_PAUSE_MAX.as_millis(), "pauses grow");

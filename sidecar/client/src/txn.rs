@@ -4,6 +4,7 @@ use bytes::Bytes;
 use quorate_api::v1::{self, txn_op::Op};
 
 use crate::entry::{Entry, ModifyIndex};
+use crate::session::Session;
 
 /// Operations, in the order in which they run; each sees the effects of those before it.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +71,12 @@ impl Txn {
     #[must_use]
     pub fn check_not_exists(self, key: impl Into<Bytes>) -> Self {
         self.with(Op::CheckNotExists(v1::TxnKey { key: key.into() }))
+    }
+
+    /// Fails unless this session holds the key: put it first, and nothing is written after a lock was lost.
+    #[must_use]
+    pub fn check_session(self, key: impl Into<Bytes>, session: &Session) -> Self {
+        self.with(Op::CheckSession(v1::TxnSession { key: key.into(), session: session.id().to_owned() }))
     }
 
     fn with(mut self, op: Op) -> Self {

@@ -24,12 +24,29 @@ pub enum Table {
     Clients,
     /// One row: [`Meta`](crate::Meta), under [`Meta::KEY`](crate::Meta::KEY).
     Meta,
+    /// Session to what it is.
+    Sessions,
+    /// Session and key, for each key acquired under it.
+    SessionKeys,
+    /// Ended session to what remains of its lock delay.
+    LockDelays,
+    /// Key that nobody may acquire yet to the ended session it was held by.
+    DelayedKeys,
 }
 
 impl Table {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Keys, Self::Tombstones, Self::TombstoneOrder, Self::Clients, Self::Meta];
+    pub const ALL: [Self; 9] = [
+        Self::Keys,
+        Self::Tombstones,
+        Self::TombstoneOrder,
+        Self::Clients,
+        Self::Meta,
+        Self::Sessions,
+        Self::SessionKeys,
+        Self::LockDelays,
+        Self::DelayedKeys,
+    ];
 
     /// The tables a deleted prefix is taken from: the keys under it, and the tombstones it supersedes.
     pub(crate) const CLEARED: [Self; 2] = [Self::Keys, Self::Tombstones];
@@ -42,6 +59,10 @@ impl Table {
             Self::TombstoneOrder => "tombstone_order",
             Self::Clients => "clients",
             Self::Meta => "meta",
+            Self::Sessions => "sessions",
+            Self::SessionKeys => "session_keys",
+            Self::LockDelays => "lock_delays",
+            Self::DelayedKeys => "delayed_keys",
         }
     }
 
@@ -52,6 +73,10 @@ impl Table {
             Self::TombstoneOrder => 2,
             Self::Clients => 3,
             Self::Meta => 4,
+            Self::Sessions => 5,
+            Self::SessionKeys => 6,
+            Self::LockDelays => 7,
+            Self::DelayedKeys => 8,
         }
     }
 }

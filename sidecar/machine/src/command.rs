@@ -9,6 +9,8 @@
 use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
 
+use crate::session::{SessionId, SessionSpec};
+
 /// An index as the API shows it: log index + `index_base` (K17). All changes of one log entry share it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiIndex(pub u64);
@@ -88,6 +90,40 @@ pub enum Command {
     DeletePrefix {
         /// Up to [`KEY_BYTES_MAX`](crate::limits::KEY_BYTES_MAX) bytes.
         prefix: Bytes,
+    },
+    /// Write a key and hold it under a session: if nobody holds it, or this session does (then its lock index stays).
+    Acquire {
+        /// See `Put`.
+        key: Bytes,
+        /// See `Put`.
+        value: Bytes,
+        /// See `Put`.
+        flags: u64,
+        /// It must live.
+        session: SessionId,
+    },
+    /// Write a key that this session holds, and let go of it.
+    Release {
+        /// See `Put`.
+        key: Bytes,
+        /// See `Put`.
+        value: Bytes,
+        /// See `Put`.
+        flags: u64,
+        /// Who holds it.
+        session: SessionId,
+    },
+    /// Begin a session.
+    CreateSession(Box<SessionSpec>),
+    /// End a session: asked by a client, or by the leader because its time is over (K21).
+    DestroySession {
+        /// Which; one that does not live is success.
+        session: SessionId,
+    },
+    /// A lock delay is over, by the leader's clock (K21). Proposed by leaders only.
+    EndLockDelay {
+        /// The ended session whose keys can be acquired again.
+        session: SessionId,
     },
     /// All of these or none. Every operation is evaluated and every failure reported.
     Txn(Vec<TxnOp>),
@@ -201,6 +237,35 @@ pub enum TxnOp {
         /// The key.
         key: Bytes,
     },
+    /// Write a key and hold it, as [`Command::Acquire`]. Result: the entry, without its value.
+    Lock {
+        /// The key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// Its new flags.
+        flags: u64,
+        /// The session as the client wrote it: what is none fails with every other failure of the transaction.
+        session: String,
+    },
+    /// Write a key and let go of it, as [`Command::Release`]. Result: the entry, without its value.
+    Unlock {
+        /// The key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// Its new flags.
+        flags: u64,
+        /// As in `Lock`.
+        session: String,
+    },
+    /// Fail unless this session holds the key. Result: the entry, without its value.
+    CheckSession {
+        /// The key.
+        key: Bytes,
+        /// As in `Lock`; empty: nobody may hold it.
+        session: String,
+    },
 }
 
 impl Command {
@@ -215,8 +280,13 @@ impl Command {
             | Self::Txn(_)
             | Self::RegisterClient { .. }
             | Self::SetAutopilot { .. }
-            // Nothing was released before it.
-            | Self::Restore(_) => 1,
+            // Nothing was released before these.
+            | Self::Restore(_)
+            | Self::Acquire { .. }
+            | Self::Release { .. }
+            | Self::CreateSession(_)
+            | Self::DestroySession { .. }
+            | Self::EndLockDelay { .. } => 1,
         }
     }
 }
@@ -232,7 +302,10 @@ impl TxnOp {
             | Self::Delete { key }
             | Self::DeleteCas { key, .. }
             | Self::CheckIndex { key, .. }
-            | Self::CheckNotExists { key } => key,
+            | Self::CheckNotExists { key }
+            | Self::Lock { key, .. }
+            | Self::Unlock { key, .. }
+            | Self::CheckSession { key, .. } => key,
             Self::GetTree { prefix } | Self::DeleteTree { prefix } => prefix,
         }
     }
@@ -245,12 +318,15 @@ impl TxnOp {
             | Self::Cas { .. }
             | Self::Delete { .. }
             | Self::DeleteTree { .. }
-            | Self::DeleteCas { .. } => true,
+            | Self::DeleteCas { .. }
+            | Self::Lock { .. }
+            | Self::Unlock { .. } => true,
             Self::Get { .. }
             | Self::GetOrEmpty { .. }
             | Self::GetTree { .. }
             | Self::CheckIndex { .. }
-            | Self::CheckNotExists { .. } => false,
+            | Self::CheckNotExists { .. }
+            | Self::CheckSession { .. } => false,
         }
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
+use crate::session_codec::{read_id, read_spec, write_id, write_spec};
 use crate::settings_codec;
 
 const VERSION: u8 = 1;
@@ -23,6 +24,11 @@ const TXN: u8 = 5;
 const REGISTER_CLIENT: u8 = 6;
 const SET_AUTOPILOT: u8 = 7;
 const RESTORE: u8 = 8;
+const ACQUIRE: u8 = 9;
+const RELEASE: u8 = 10;
+const CREATE_SESSION: u8 = 11;
+const DESTROY_SESSION: u8 = 12;
+const END_LOCK_DELAY: u8 = 13;
 
 const OP_SET: u8 = 1;
 const OP_CAS: u8 = 2;
@@ -34,6 +40,9 @@ const OP_DELETE_TREE: u8 = 7;
 const OP_DELETE_CAS: u8 = 8;
 const OP_CHECK_INDEX: u8 = 9;
 const OP_CHECK_NOT_EXISTS: u8 = 10;
+const OP_LOCK: u8 = 11;
+const OP_UNLOCK: u8 = 12;
+const OP_CHECK_SESSION: u8 = 13;
 
 /// What an envelope and a command's fixed fields take at most; only a first guess for the buffer.
 const FIXED_BYTES: usize = 64;
@@ -134,6 +143,28 @@ fn encode(to: &mut Writer, command: &Command) {
             to.bytes(sha256);
             to.number(*bytes);
         }
+        Command::Acquire { key, value, flags, session } => {
+            to.byte(ACQUIRE);
+            write(to, key, value, *flags);
+            write_id(to, *session);
+        }
+        Command::Release { key, value, flags, session } => {
+            to.byte(RELEASE);
+            write(to, key, value, *flags);
+            write_id(to, *session);
+        }
+        Command::CreateSession(spec) => {
+            to.byte(CREATE_SESSION);
+            write_spec(to, spec);
+        }
+        Command::DestroySession { session } => {
+            to.byte(DESTROY_SESSION);
+            write_id(to, *session);
+        }
+        Command::EndLockDelay { session } => {
+            to.byte(END_LOCK_DELAY);
+            write_id(to, *session);
+        }
     }
 }
 
@@ -168,6 +199,17 @@ fn decode(from: &mut Reader<'_>) -> Result<Command, DecodeError> {
             let sha256 = sha256.map_err(|_| DecodeError::OutOfRange { what: "length of a SHA-256" })?;
             Command::Restore(RestoreOrder { sha256, bytes: from.number("bytes of the state")? })
         }
+        ACQUIRE => {
+            let (key, value, flags) = read(from)?;
+            Command::Acquire { key, value, flags, session: read_id(from)? }
+        }
+        RELEASE => {
+            let (key, value, flags) = read(from)?;
+            Command::Release { key, value, flags, session: read_id(from)? }
+        }
+        CREATE_SESSION => Command::CreateSession(Box::new(read_spec(from)?)),
+        DESTROY_SESSION => Command::DestroySession { session: read_id(from)? },
+        END_LOCK_DELAY => Command::EndLockDelay { session: read_id(from)? },
         tag => return Err(DecodeError::UnknownTag { what: "command kind", tag: u64::from(tag) }),
     })
 }
@@ -201,6 +243,20 @@ fn encode_op(to: &mut Writer, op: &TxnOp) {
             to.number(expected.0);
         }
         TxnOp::CheckNotExists { key } => plain(to, OP_CHECK_NOT_EXISTS, key),
+        TxnOp::Lock { key, value, flags, session } => {
+            to.byte(OP_LOCK);
+            write(to, key, value, *flags);
+            to.bytes(session.as_bytes());
+        }
+        TxnOp::Unlock { key, value, flags, session } => {
+            to.byte(OP_UNLOCK);
+            write(to, key, value, *flags);
+            to.bytes(session.as_bytes());
+        }
+        TxnOp::CheckSession { key, session } => {
+            plain(to, OP_CHECK_SESSION, key);
+            to.bytes(session.as_bytes());
+        }
     }
 }
 
@@ -223,6 +279,15 @@ fn decode_op(from: &mut Reader<'_>) -> Result<TxnOp, DecodeError> {
         OP_DELETE_CAS => TxnOp::DeleteCas { key: from.bytes("key")?, expected: index(from)? },
         OP_CHECK_INDEX => TxnOp::CheckIndex { key: from.bytes("key")?, expected: index(from)? },
         OP_CHECK_NOT_EXISTS => TxnOp::CheckNotExists { key: from.bytes("key")? },
+        OP_LOCK => {
+            let (key, value, flags) = read(from)?;
+            TxnOp::Lock { key, value, flags, session: from.text("session")? }
+        }
+        OP_UNLOCK => {
+            let (key, value, flags) = read(from)?;
+            TxnOp::Unlock { key, value, flags, session: from.text("session")? }
+        }
+        OP_CHECK_SESSION => TxnOp::CheckSession { key: from.bytes("key")?, session: from.text("session")? },
         tag => return Err(DecodeError::UnknownTag { what: "operation kind", tag: u64::from(tag) }),
     })
 }

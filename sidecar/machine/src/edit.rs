@@ -9,7 +9,9 @@ use crate::base::{Base, KeyRange, Table};
 use crate::command::ApiIndex;
 use crate::entry::{Head, KvEntry};
 use crate::layer::Layer;
-use crate::meta::{KeysMeta, StateError};
+use crate::locks::session_key;
+use crate::meta::{KeysMeta, SessionsMeta, StateError};
+use crate::session::SessionId;
 use crate::tombstones;
 use crate::view::View;
 
@@ -20,6 +22,7 @@ pub(crate) struct Edit<'a, B> {
     pub(crate) below: [Option<&'a Layer>; 2],
     pub(crate) base: &'a B,
     pub(crate) keys: &'a mut KeysMeta,
+    pub(crate) sessions: &'a mut SessionsMeta,
     /// The API index of the entry; everything it changes gets this one.
     pub(crate) index: ApiIndex,
 }
@@ -39,7 +42,7 @@ impl<B: Base> Edit<'_, B> {
         Ok(row.map(|row| Head::of(&row)).transpose()?.map(|head| head.modify_index))
     }
 
-    /// Write a key; returns the entry as it is now. What changes nothing keeps its index and wakes nobody.
+    /// Write a key; returns the entry as it is now. Whoever holds it keeps it.
     pub(crate) fn put(
         &mut self,
         key: &Bytes,
@@ -47,34 +50,43 @@ impl<B: Base> Edit<'_, B> {
         flags: u64,
     ) -> Result<KvEntry, StateError<B::Error>> {
         let old = self.entry(key)?;
+        let session = old.as_ref().and_then(|old| old.session);
+        // Consul's rule: a plain write starts the count of locks anew.
+        Ok(self.write(key, old, value, (flags, 0, session)))
+    }
+
+    /// Write a key that is now as in `old`. What changes nothing keeps its index and wakes nobody.
+    pub(crate) fn write(
+        &mut self,
+        key: &Bytes,
+        old: Option<KvEntry>,
+        value: &Bytes,
+        (flags, lock_index, session): (u64, u64, Option<SessionId>),
+    ) -> KvEntry {
         if let Some(old) = &old
-            && (old.flags, &old.value, old.lock_index) == (flags, value, 0)
+            && (old.flags, &old.value, old.lock_index, old.session) == (flags, value, lock_index, session)
         {
-            return Ok(old.clone());
+            return old.clone();
         }
         // Copied: a slice would keep its whole message of up to 256 KiB in memory for one small value.
         let key = Bytes::copy_from_slice(key);
         let create_index = old.map_or(self.index, |old| old.create_index);
-        let mut entry = KvEntry {
-            key: key.clone(),
-            value: value.clone(),
-            flags,
-            create_index,
-            modify_index: self.index,
-            // Consul's rule: a plain write starts the count of locks anew.
-            lock_index: 0,
-        };
+        let modify_index = self.index;
+        let value = value.clone();
+        let mut entry =
+            KvEntry { key: key.clone(), value, flags, create_index, modify_index, lock_index, session };
         let row = entry.to_row();
-        entry.value = KvEntry::value_of(&row);
+        entry.value = entry.value_of(&row);
         self.target.set(Table::Keys, key, Some(row));
         self.keys.index = self.index;
-        Ok(entry)
+        entry
     }
 
-    /// Delete a key; returns whether it existed.
+    /// Delete a key, and the lock on it; returns whether it existed.
     pub(crate) fn delete(&mut self, key: &[u8]) -> Result<bool, StateError<B::Error>> {
-        if self.view().get(Table::Keys, key)?.is_none() {
-            return Ok(false);
+        let Some(row) = self.view().get(Table::Keys, key)? else { return Ok(false) };
+        if let Some(session) = Head::of(&row)?.session {
+            self.target.set(Table::SessionKeys, session_key(session, key), None);
         }
         self.target.set(Table::Keys, Bytes::copy_from_slice(key), None);
         self.bury(key)?;

@@ -1,8 +1,7 @@
 //! One key and its row: what clients see of it, and the bytes it is stored as.
 //!
 //! Row, little endian: `format u8 = 1 | flags u64 | create u64 | modify u64 | lock_index u64 |
-//! session_bytes u8 | session | value`. The session is always empty today; a row that has one was
-//! written by a newer binary and is refused, because rewriting it would drop a lock.
+//! session_bytes u8 = 0 or 16 | session, big endian | value`.
 
 use std::fmt;
 
@@ -10,9 +9,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::codec::DecodeError;
 use crate::command::ApiIndex;
+use crate::session::SessionId;
+use crate::session_codec::{ID_BYTES, id_of};
 
 const FORMAT: u8 = 1;
 const SESSION_AT: usize = 1 + 4 * 8;
+/// Bytes of a session in a row.
+const SESSION_BYTES: u8 = 16;
+const _: () = assert!(SESSION_BYTES as usize == ID_BYTES, "a session is stored by its ID");
+/// Without a session.
 const HEADER_BYTES: usize = SESSION_AT + 1;
 
 /// A key with all that is known of it.
@@ -30,6 +35,8 @@ pub struct KvEntry {
     pub modify_index: ApiIndex,
     /// How often the key was locked since it was last plainly written.
     pub lock_index: u64,
+    /// Who holds it.
+    pub session: Option<SessionId>,
 }
 
 impl KvEntry {
@@ -42,25 +49,31 @@ impl KvEntry {
 
     /// What `get-or-empty` answers for a missing key.
     pub(crate) fn missing(key: Bytes) -> Self {
-        let none = ApiIndex::default();
-        Self { key, value: Bytes::new(), flags: 0, create_index: none, modify_index: none, lock_index: 0 }
+        let (create_index, modify_index) = (ApiIndex::MISSING, ApiIndex::MISSING);
+        Self { key, value: Bytes::new(), flags: 0, create_index, modify_index, lock_index: 0, session: None }
     }
 
     pub(crate) fn to_row(&self) -> Bytes {
-        let mut row = BytesMut::with_capacity(HEADER_BYTES + self.value.len());
+        let mut row = BytesMut::with_capacity(HEADER_BYTES + ID_BYTES + self.value.len());
         row.put_u8(FORMAT);
         row.put_u64_le(self.flags);
         row.put_u64_le(self.create_index.0);
         row.put_u64_le(self.modify_index.0);
         row.put_u64_le(self.lock_index);
-        row.put_u8(0);
+        match self.session {
+            None => row.put_u8(0),
+            Some(session) => {
+                row.put_u8(SESSION_BYTES);
+                row.put_u128(session.0);
+            }
+        }
         row.put_slice(&self.value);
         row.freeze()
     }
 
-    /// The value in a row this module wrote, sharing its memory.
-    pub(crate) fn value_of(row: &Bytes) -> Bytes {
-        row.slice(HEADER_BYTES..)
+    /// The value in the row made of this entry, sharing its memory.
+    pub(crate) fn value_of(&self, row: &Bytes) -> Bytes {
+        row.slice(HEADER_BYTES + self.session.map_or(0, |_| ID_BYTES)..)
     }
 
     /// The entry of a row; its value shares the row's memory.
@@ -68,11 +81,12 @@ impl KvEntry {
         let head = Head::of(row)?;
         Ok(Self {
             key,
-            value: row.slice(HEADER_BYTES..),
+            value: row.slice(head.value_at..),
             flags: head.flags,
             create_index: head.create_index,
             modify_index: head.modify_index,
             lock_index: head.lock_index,
+            session: head.session,
         })
     }
 }
@@ -83,6 +97,8 @@ pub(crate) struct Head {
     pub(crate) create_index: ApiIndex,
     pub(crate) modify_index: ApiIndex,
     pub(crate) lock_index: u64,
+    pub(crate) session: Option<SessionId>,
+    value_at: usize,
 }
 
 impl Head {
@@ -94,13 +110,14 @@ impl Head {
         if row.len() < HEADER_BYTES {
             return Err(DecodeError::Truncated { what: "key row" });
         }
-        if row[SESSION_AT] != 0 {
-            return Err(DecodeError::NewerVersion {
-                what: "key row with a session",
-                found: FORMAT + 1,
-                known: FORMAT,
-            });
-        }
+        let session = match usize::from(row[SESSION_AT]) {
+            0 => None,
+            ID_BYTES => {
+                let id = row.get(HEADER_BYTES..HEADER_BYTES + ID_BYTES);
+                Some(id_of(id.ok_or(DecodeError::Truncated { what: "key row" })?)?)
+            }
+            _ => return Err(DecodeError::OutOfRange { what: "length of a session's ID" }),
+        };
         let number = |at: usize| {
             let mut bytes = [0; 8];
             bytes.copy_from_slice(&row[at..at + 8]);
@@ -111,6 +128,8 @@ impl Head {
             create_index: ApiIndex(number(9)),
             modify_index: ApiIndex(number(17)),
             lock_index: number(25),
+            session,
+            value_at: HEADER_BYTES + usize::from(row[SESSION_AT]),
         })
     }
 }

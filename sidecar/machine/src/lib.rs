@@ -11,8 +11,8 @@
 //! Invariant: the state after an entry depends on the entries up to it and on nothing else; where the layers were
 //! frozen, flushed or replayed after a crash leaves no trace in state or outcomes.
 //!
-//! Not here: clocks, randomness, threads, disks, and what a server is. Sessions and locks are not built yet;
-//! rows and formats have room for them.
+//! Not here: clocks, randomness, threads, disks, and what a server is. When a session's time is over is the leader's to
+//! know: it says so with a command.
 
 mod base;
 mod clients;
@@ -24,12 +24,16 @@ mod entry;
 mod flush;
 mod layer;
 pub mod limits;
+mod locks;
 mod machine;
 mod meta;
 mod outcome;
 mod outcome_codec;
 mod read;
 mod restored;
+mod session;
+mod session_codec;
+mod sessions;
 mod settings_codec;
 #[cfg(test)]
 mod tests;
@@ -44,8 +48,12 @@ pub use command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode
 pub use entry::{KeyText, KvEntry};
 pub use flush::Flush;
 pub use machine::Machine;
-pub use meta::{AppliedConfiguration, AutopilotRecord, Era, KeysMeta, Meta, Position, StateError};
-pub use outcome::{Outcome, Refusal, TxnFailure, TxnFailureReason};
+pub use meta::{
+    AppliedConfiguration, AutopilotRecord, Era, KeysMeta, Meta, Position, SessionsMeta, StateError,
+};
+pub use outcome::{Obstacle, Outcome, Refusal, TxnFailure, TxnFailureReason};
 pub use read::{KeyRead, Keys, List, PageLimit};
 pub use restored::{ARCHIVE_INDEX_MAX, Restored};
+pub use session::{Behavior, Session, SessionChecks, SessionEvent, SessionId, SessionSpec, Ttl};
+pub use sessions::SessionList;
 pub use validate::Invalid;

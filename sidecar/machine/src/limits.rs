@@ -4,6 +4,8 @@
 //! proposed, and the caller gets an [`Invalid`](crate::Invalid) that names the limit. Limits on
 //! memory are enforced while applying, by position in the log only, so that every member decides alike.
 
+use std::time::Duration;
+
 /// Longest key. Longer is refused. It keeps a row's key well inside one redb page and a tombstone cheap.
 pub const KEY_BYTES_MAX: usize = 4 * 1024;
 
@@ -47,6 +49,26 @@ pub const MEMTABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What one row of a memtable costs besides its key and value: two handles, a tree slot, two allocations.
 pub const MEMTABLE_ROW_OVERHEAD_BYTES: usize = 160;
 
+/// Sessions, and lock delays that are not over, together. At the limit no session is created. It bounds what the leader
+/// keeps in memory to measure their time.
+pub const SESSIONS_MAX: u64 = 16_384;
+
+/// Keys one session may hold. At the limit it acquires no further one: a session ends in one entry, which frees or deletes
+/// them all, and writes as many values.
+pub const SESSION_KEYS_MAX: usize = 128;
+
+/// A session's name, its node and its TTL as written, each. Longer is refused.
+pub const SESSION_TEXT_BYTES_MAX: usize = 256;
+
+/// Shortest time to live of a session. Shorter is refused. Consul's limit: a change of leadership must fit in.
+pub const SESSION_TTL_MIN: Duration = Duration::from_secs(10);
+
+/// Longest time to live of a session. Longer is refused. Consul's limit.
+pub const SESSION_TTL_MAX: Duration = Duration::from_hours(24);
+
+/// Longest lock delay. Longer counts as this. Consul's limit.
+pub const LOCK_DELAY_MAX: Duration = Duration::from_mins(1);
+
 /// Tombstones kept. Beyond it the oldest are dropped and their index becomes a floor under all prefix
 /// indexes: an index never falls, a watcher of a prefix may wake once for nothing.
 pub const TOMBSTONES_MAX: u64 = 100_000;
@@ -54,6 +76,10 @@ pub const TOMBSTONES_MAX: u64 = 100_000;
 /// Tombstones dropped at a time, so that no single command does unbounded work.
 pub const TOMBSTONES_DROPPED_PER_COMMAND: usize = 256;
 
+const _: () = assert!(
+    TOMBSTONES_DROPPED_PER_COMMAND > SESSION_KEYS_MAX,
+    "the end of a session must drop more tombstones than it can make"
+);
 const _: () = assert!(
     VALUE_BYTES_MAX + KEY_BYTES_MAX < TXN_BYTES_MAX,
     "the largest single write must also fit in a transaction"

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quorate_autopilot::SettingsChange;
 
 use crate::base::{Base, Table};
 use crate::clients::{Admission, Clients};
 use crate::codec::DecodeError;
 use crate::command::{ApiIndex, Command, Owner, SettingsMode, Tagged};
 use crate::edit::Edit;
+use crate::entry::KvEntry;
 use crate::flush::Flush;
 use crate::layer::Layer;
-use crate::limits::MEMTABLE_BYTES_MAX;
+use crate::limits::{MEMTABLE_BYTES_MAX, SESSION_KEYS_MAX, SESSIONS_MAX};
+use crate::locks::Unacquired;
 use crate::meta::{AppliedConfiguration, Era, Meta, Position, StateError};
-use crate::outcome::{Outcome, Refusal};
+use crate::outcome::{Obstacle, Outcome, Refusal};
+use crate::session::{SessionEvent, SessionId};
 use crate::txn;
 use crate::validate::Invalid;
 use crate::view::View;
@@ -30,6 +34,8 @@ pub struct Machine<B> {
     clients: Clients,
     /// Where the last freeze stood, or the base when it was opened.
     frozen_upto: Position,
+    /// What happened to sessions since it was last asked for.
+    events: Vec<SessionEvent>,
 }
 
 #[derive(Debug)]
@@ -44,7 +50,15 @@ impl<B: Base> Machine<B> {
         let meta = Meta::load(&base)?;
         let clients = Clients::load(&base)?;
         let frozen_upto = meta.applied;
-        Ok(Self { base, active: Layer::default(), frozen: None, meta, clients, frozen_upto })
+        Ok(Self {
+            base,
+            active: Layer::default(),
+            frozen: None,
+            meta,
+            clients,
+            frozen_upto,
+            events: Vec::new(),
+        })
     }
 
     /// The last applied entry.
@@ -99,6 +113,11 @@ impl<B: Base> Machine<B> {
         self.advance(at);
         self.meta.era = era;
         self.meta.configuration = Some(AppliedConfiguration { index: at.index, owners, encoded });
+    }
+
+    /// What happened to sessions since this was last asked: take it after each few entries.
+    pub fn take_session_events(&mut self) -> Vec<SessionEvent> {
+        std::mem::take(&mut self.events)
     }
 
     /// Whether the memtable should be frozen because of its size. (The driver also freezes by time.)
@@ -160,11 +179,24 @@ impl<B: Base> Machine<B> {
             below: [self.frozen.as_ref().map(|frozen| &*frozen.layer), None],
             base: &self.base,
             keys: &mut self.meta.keys,
+            sessions: &mut self.meta.sessions,
             index,
         }
     }
 
     fn run(&mut self, at: Position, command: Command) -> Result<Outcome, StateError<B::Error>> {
+        let mut events = std::mem::take(&mut self.events);
+        let outcome = self.carry_out(at, command, &mut events);
+        self.events = events;
+        outcome
+    }
+
+    fn carry_out(
+        &mut self,
+        at: Position,
+        command: Command,
+        events: &mut Vec<SessionEvent>,
+    ) -> Result<Outcome, StateError<B::Error>> {
         let index = self.meta.api_index(at.index);
         let mut edit = self.edit(index);
         Ok(match command {
@@ -186,6 +218,34 @@ impl<B: Base> Machine<B> {
                 _ => Outcome::Deleted { existed: edit.delete(&key)? },
             },
             Command::DeletePrefix { prefix } => Outcome::Deleted { existed: edit.delete_prefix(&prefix)? },
+            Command::Acquire { key, value, flags, session } => {
+                match edit.acquire(&key, &value, flags, session)? {
+                    Ok(KvEntry { modify_index, lock_index, .. }) => {
+                        Outcome::Acquired { modify_index, lock_index }
+                    }
+                    Err(why) => not_acquired(session, why),
+                }
+            }
+            Command::Release { key, value, flags, session } => {
+                match edit.release(&key, &value, flags, session)? {
+                    Some(entry) => Outcome::Written { modify_index: entry.modify_index },
+                    None => Outcome::NotHeld,
+                }
+            }
+            Command::CreateSession(spec) => {
+                let session = spec.id;
+                if edit.create_session(*spec, events)? {
+                    Outcome::SessionCreated { session }
+                } else {
+                    Outcome::Refused(Refusal::TooManySessions { limit: SESSIONS_MAX })
+                }
+            }
+            Command::DestroySession { session } => {
+                Outcome::Deleted { existed: edit.destroy_session(session, events)? }
+            }
+            Command::EndLockDelay { session } => {
+                Outcome::Deleted { existed: edit.end_lock_delay(session, events)? }
+            }
             Command::Txn(ops) => txn::run(&mut edit, &ops)?,
             Command::RegisterClient { owner } => {
                 match self.clients.register(at.index, owner, self.meta.owners()) {
@@ -194,17 +254,7 @@ impl<B: Base> Machine<B> {
                 }
             }
             Command::SetAutopilot { change, mode, expected } => {
-                let record = &mut self.meta.autopilot;
-                if expected.is_some_and(|expected| expected != record.modify_index) {
-                    let present = (record.modify_index != ApiIndex::MISSING).then_some(record.modify_index);
-                    return Ok(Outcome::Mismatch { modify_index: present });
-                }
-                let settings = match mode {
-                    SettingsMode::Merge => record.settings.merged(&change),
-                    SettingsMode::Replace => change,
-                };
-                record.set(index, settings);
-                Outcome::Written { modify_index: record.modify_index }
+                self.set_autopilot(index, change, mode, expected)
             }
             // Whoever owns the state's file carries an order out before it comes here; one that comes all the same was
             // marked as a client's, and is refused by every member alike.
@@ -212,5 +262,36 @@ impl<B: Base> Machine<B> {
                 Outcome::Refused(Refusal::Unreadable { reason: Invalid::Restore.to_string() })
             }
         })
+    }
+
+    fn set_autopilot(
+        &mut self,
+        index: ApiIndex,
+        change: SettingsChange,
+        mode: SettingsMode,
+        expected: Option<ApiIndex>,
+    ) -> Outcome {
+        let record = &mut self.meta.autopilot;
+        if expected.is_some_and(|expected| expected != record.modify_index) {
+            let present = (record.modify_index != ApiIndex::MISSING).then_some(record.modify_index);
+            return Outcome::Mismatch { modify_index: present };
+        }
+        let settings = match mode {
+            SettingsMode::Merge => record.settings.merged(&change),
+            SettingsMode::Replace => change,
+        };
+        record.set(index, settings);
+        Outcome::Written { modify_index: record.modify_index }
+    }
+}
+
+fn not_acquired(session: SessionId, why: Unacquired) -> Outcome {
+    match why {
+        Unacquired::Held(holder) => Outcome::NotAcquired(Obstacle::Held { holder }),
+        Unacquired::Delayed => Outcome::NotAcquired(Obstacle::LockDelay),
+        Unacquired::NoSession => Outcome::Refused(Refusal::InvalidSession { session: session.to_string() }),
+        Unacquired::TooMany => {
+            Outcome::Refused(Refusal::TooManySessionKeys { session, limit: SESSION_KEYS_MAX })
+        }
     }
 }

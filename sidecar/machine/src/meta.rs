@@ -4,7 +4,8 @@
 //! The store reads it to learn `durable_applied` and the configuration.
 //!
 //! Row: `format u8 = 1`, then as in `codec` the numbers applied index, applied term, index base, keys' index, tombstones,
-//! tombstone floor, cluster version, recovery epoch, restore epoch, settings' create and modify index; the settings
+//! tombstone floor, sessions' index, places of sessions, cluster version, recovery epoch, restore epoch, settings' create
+//! and modify index; the settings
 //! (`settings_codec`); 0, or 1 and the configuration's index, owners and bytes.
 
 use bytes::Bytes;
@@ -86,6 +87,15 @@ pub struct KeysMeta {
     pub tombstone_floor: ApiIndex,
 }
 
+/// The sessions as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionsMeta {
+    /// The index of the last change to any session; 0: none yet.
+    pub index: ApiIndex,
+    /// Sessions, and lock delays that are not over.
+    pub places: u64,
+}
+
 /// The state's own numbers at one place in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
@@ -97,6 +107,8 @@ pub struct Meta {
     pub index_base: u64,
     /// The numbers of the keys as a whole.
     pub keys: KeysMeta,
+    /// The numbers of the sessions as a whole.
+    pub sessions: SessionsMeta,
     /// Autopilot's settings.
     pub autopilot: AutopilotRecord,
     /// As of the last configuration entry.
@@ -129,6 +141,8 @@ impl Meta {
             to.number(number);
         }
         to.number(self.keys.tombstone_floor.0);
+        to.number(self.sessions.index.0);
+        to.number(self.sessions.places);
         to.number(u64::from(self.era.cluster_version));
         to.number(self.era.recovery_epoch);
         to.number(self.restore_epoch);
@@ -161,6 +175,10 @@ impl Meta {
             tombstones: from.number("tombstones")?,
             tombstone_floor: ApiIndex(from.number("tombstone floor")?),
         };
+        let sessions = SessionsMeta {
+            index: ApiIndex(from.number("sessions index")?),
+            places: from.number("places of sessions")?,
+        };
         let cluster_version = from.number_u32("cluster version")?;
         let era = Era { cluster_version, recovery_epoch: from.number("recovery epoch")? };
         let restore_epoch = from.number("restore epoch")?;
@@ -180,6 +198,7 @@ impl Meta {
             configuration,
             index_base,
             keys,
+            sessions,
             autopilot: AutopilotRecord { settings, create_index, modify_index },
             era,
             restore_epoch,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::command::{ApiIndex, ClientId};
 use crate::entry::{KeyText, KvEntry};
+use crate::session::SessionId;
 
 /// The result of applying one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,22 @@ pub enum Outcome {
         /// Whether anything was there.
         existed: bool,
     },
+    /// The session holds the key.
+    Acquired {
+        /// The modify index now. Of a key's acquires the later has the higher, whoever leads: a fencing token (K17).
+        modify_index: ApiIndex,
+        /// How often the key was locked since it was last plainly written.
+        lock_index: u64,
+    },
+    /// The key was not acquired; nothing changed.
+    NotAcquired(Obstacle),
+    /// The key was not released, because the session does not hold it; nothing changed.
+    NotHeld,
+    /// The session lives.
+    SessionCreated {
+        /// Its ID.
+        session: SessionId,
+    },
     /// The transaction was applied. One entry for each result its operations give, in order.
     Txn(Vec<KvEntry>),
     /// The transaction was not applied; every failing operation is named.
@@ -34,6 +51,18 @@ pub enum Outcome {
     },
     /// The command was not applied.
     Refused(Refusal),
+}
+
+/// Why a key cannot be acquired now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Another session holds it.
+    Held {
+        /// Which.
+        holder: SessionId,
+    },
+    /// A session that held it ended, and its lock delay is not over.
+    LockDelay,
 }
 
 /// Why one operation of a transaction failed.
@@ -87,6 +116,66 @@ pub enum TxnFailureReason {
     Exists {
         /// The key.
         key: Bytes,
+    },
+    /// `lock` or `unlock` without a session.
+    #[error("missing session")]
+    SessionEmpty,
+    /// `lock` under what is no session.
+    #[error("invalid session \"{session}\"")]
+    InvalidSession {
+        /// As the client wrote it.
+        session: String,
+    },
+    /// `lock` of a key that another session holds.
+    #[error("failed to lock key \"{}\", lock is already held", KeyText(.key))]
+    LockHeld {
+        /// The key.
+        key: Bytes,
+    },
+    /// `lock` of a key that was held by a session that ended a short time ago.
+    #[error("failed to lock key \"{}\" due to lock delay", KeyText(.key))]
+    LockDelay {
+        /// The key.
+        key: Bytes,
+    },
+    /// `lock` under a session that holds as many keys as one may.
+    #[error(
+        "failed to lock key \"{}\", its session holds {limit} keys already (SESSION_KEYS_MAX): use another session",
+        KeyText(.key)
+    )]
+    TooManySessionKeys {
+        /// The key.
+        key: Bytes,
+        /// The limit.
+        limit: usize,
+    },
+    /// `unlock` of a key that this session does not hold.
+    #[error(
+        "failed to unlock key \"{}\", lock isn't held, or is held by another session",
+        KeyText(.key)
+    )]
+    NotHeld {
+        /// The key.
+        key: Bytes,
+    },
+    /// `check-session` of a key that is missing.
+    #[error("failed to check session, key \"{}\" doesn't exist", KeyText(.key))]
+    CheckSessionMissing {
+        /// The key.
+        key: Bytes,
+    },
+    /// `check-session` of a key that is held otherwise.
+    #[error(
+        "failed session check for key \"{}\", current session \"{actual}\" != \"{expected}\"",
+        KeyText(.key)
+    )]
+    CheckSessionOther {
+        /// The key.
+        key: Bytes,
+        /// Who holds it; empty: nobody.
+        actual: String,
+        /// As the client wrote it.
+        expected: String,
     },
     /// The results together are longer than one answer may be.
     #[error(
@@ -155,6 +244,30 @@ pub enum Refusal {
         "all {limit} client places (CLIENTS_MAX) belong to members of the cluster: not registered; remove members that are gone"
     )]
     TooManyClients {
+        /// The limit.
+        limit: usize,
+    },
+    /// There is no such session, or not any more. The words are Consul's, which clients match.
+    #[error("invalid session \"{session}\"")]
+    InvalidSession {
+        /// Its ID as text.
+        session: String,
+    },
+    /// Every place is taken.
+    #[error(
+        "there are {limit} sessions, with lock delays that are not over (SESSIONS_MAX): destroy what is not needed, or give sessions a TTL; not created"
+    )]
+    TooManySessions {
+        /// The limit.
+        limit: u64,
+    },
+    /// The session holds as many keys as one may.
+    #[error(
+        "session {session} holds {limit} keys already (SESSION_KEYS_MAX): use another session; not acquired"
+    )]
+    TooManySessionKeys {
+        /// Which.
+        session: SessionId,
         /// The limit.
         limit: usize,
     },

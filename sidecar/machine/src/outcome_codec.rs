@@ -8,7 +8,8 @@ use bytes::Bytes;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::{ApiIndex, ClientId};
 use crate::entry::KvEntry;
-use crate::outcome::{Outcome, Refusal, TxnFailure, TxnFailureReason};
+use crate::outcome::{Obstacle, Outcome, Refusal, TxnFailure, TxnFailureReason};
+use crate::session_codec::{read_id, write_id};
 
 const VERSION: u8 = 1;
 
@@ -54,6 +55,21 @@ impl Outcome {
                 to.byte(7);
                 encode_refusal(&mut to, refusal);
             }
+            Self::Acquired { modify_index, lock_index } => {
+                to.byte(8);
+                to.number(modify_index.0);
+                to.number(*lock_index);
+            }
+            Self::NotAcquired(Obstacle::Held { holder }) => {
+                to.byte(9);
+                write_id(&mut to, *holder);
+            }
+            Self::NotAcquired(Obstacle::LockDelay) => to.byte(10),
+            Self::NotHeld => to.byte(11),
+            Self::SessionCreated { session } => {
+                to.byte(12);
+                write_id(&mut to, *session);
+            }
         }
         to.finish()
     }
@@ -75,6 +91,11 @@ impl Outcome {
             })?),
             6 => Self::Registered { client: ClientId(from.number("client")?) },
             7 => Self::Refused(decode_refusal(&mut from)?),
+            8 => Self::Acquired { modify_index: index(&mut from)?, lock_index: from.number("lock index")? },
+            9 => Self::NotAcquired(Obstacle::Held { holder: read_id(&mut from)? }),
+            10 => Self::NotAcquired(Obstacle::LockDelay),
+            11 => Self::NotHeld,
+            12 => Self::SessionCreated { session: read_id(&mut from)? },
             tag => return Err(DecodeError::UnknownTag { what: "outcome kind", tag: u64::from(tag) }),
         };
         from.end()?;
@@ -92,6 +113,10 @@ fn encode_entry(to: &mut Writer, entry: &KvEntry) {
     for number in [entry.flags, entry.create_index.0, entry.modify_index.0, entry.lock_index] {
         to.number(number);
     }
+    to.byte(u8::from(entry.session.is_some()));
+    if let Some(session) = entry.session {
+        write_id(to, session);
+    }
 }
 
 fn decode_entry(from: &mut Reader<'_>) -> Result<KvEntry, DecodeError> {
@@ -102,6 +127,7 @@ fn decode_entry(from: &mut Reader<'_>) -> Result<KvEntry, DecodeError> {
         create_index: index(from)?,
         modify_index: index(from)?,
         lock_index: from.number("lock index")?,
+        session: if from.flag("session")? { Some(read_id(from)?) } else { None },
     })
 }
 
@@ -114,6 +140,14 @@ fn encode_reason(to: &mut Writer, reason: &TxnFailureReason) {
         TxnFailureReason::CheckStale { key, .. } => (5, key),
         TxnFailureReason::Exists { key } => (6, key),
         TxnFailureReason::ResultTooLarge { .. } => (7, b""),
+        TxnFailureReason::SessionEmpty => (8, b""),
+        TxnFailureReason::InvalidSession { .. } => (9, b""),
+        TxnFailureReason::LockHeld { key } => (10, key),
+        TxnFailureReason::LockDelay { key } => (11, key),
+        TxnFailureReason::TooManySessionKeys { key, .. } => (12, key),
+        TxnFailureReason::NotHeld { key } => (13, key),
+        TxnFailureReason::CheckSessionMissing { key } => (14, key),
+        TxnFailureReason::CheckSessionOther { key, .. } => (15, key),
     };
     to.byte(kind);
     to.bytes(key);
@@ -122,12 +156,24 @@ fn encode_reason(to: &mut Writer, reason: &TxnFailureReason) {
             to.number(actual.0);
             to.number(expected.0);
         }
-        TxnFailureReason::ResultTooLarge { limit } => to.count(*limit),
+        TxnFailureReason::ResultTooLarge { limit } | TxnFailureReason::TooManySessionKeys { limit, .. } => {
+            to.count(*limit);
+        }
+        TxnFailureReason::InvalidSession { session } => to.bytes(session.as_bytes()),
+        TxnFailureReason::CheckSessionOther { actual, expected, .. } => {
+            to.bytes(actual.as_bytes());
+            to.bytes(expected.as_bytes());
+        }
         TxnFailureReason::Missing { .. }
         | TxnFailureReason::SetStale { .. }
         | TxnFailureReason::DeleteStale { .. }
         | TxnFailureReason::CheckMissing { .. }
-        | TxnFailureReason::Exists { .. } => {}
+        | TxnFailureReason::Exists { .. }
+        | TxnFailureReason::SessionEmpty
+        | TxnFailureReason::LockHeld { .. }
+        | TxnFailureReason::LockDelay { .. }
+        | TxnFailureReason::NotHeld { .. }
+        | TxnFailureReason::CheckSessionMissing { .. } => {}
     }
 }
 
@@ -142,6 +188,18 @@ fn decode_reason(from: &mut Reader<'_>) -> Result<TxnFailureReason, DecodeError>
         5 => TxnFailureReason::CheckStale { key, actual: index(from)?, expected: index(from)? },
         6 => TxnFailureReason::Exists { key },
         7 => TxnFailureReason::ResultTooLarge { limit: from.size("limit")? },
+        8 => TxnFailureReason::SessionEmpty,
+        9 => TxnFailureReason::InvalidSession { session: from.text("session")? },
+        10 => TxnFailureReason::LockHeld { key },
+        11 => TxnFailureReason::LockDelay { key },
+        12 => TxnFailureReason::TooManySessionKeys { key, limit: from.size("limit")? },
+        13 => TxnFailureReason::NotHeld { key },
+        14 => TxnFailureReason::CheckSessionMissing { key },
+        15 => TxnFailureReason::CheckSessionOther {
+            key,
+            actual: from.text("session")?,
+            expected: from.text("session")?,
+        },
         tag => return Err(DecodeError::UnknownTag { what: "failure kind", tag: u64::from(tag) }),
     })
 }
@@ -178,6 +236,19 @@ fn encode_refusal(to: &mut Writer, refusal: &Refusal) {
             to.byte(6);
             to.bytes(reason.as_bytes());
         }
+        Refusal::InvalidSession { session } => {
+            to.byte(7);
+            to.bytes(session.as_bytes());
+        }
+        Refusal::TooManySessions { limit } => {
+            to.byte(8);
+            to.number(*limit);
+        }
+        Refusal::TooManySessionKeys { session, limit } => {
+            to.byte(9);
+            write_id(to, *session);
+            to.count(*limit);
+        }
     }
 }
 
@@ -202,6 +273,9 @@ fn decode_refusal(from: &mut Reader<'_>) -> Result<Refusal, DecodeError> {
         },
         5 => Refusal::TooManyClients { limit: from.size("limit")? },
         6 => Refusal::Unreadable { reason: from.text("reason")? },
+        7 => Refusal::InvalidSession { session: from.text("session")? },
+        8 => Refusal::TooManySessions { limit: from.number("limit")? },
+        9 => Refusal::TooManySessionKeys { session: read_id(from)?, limit: from.size("limit")? },
         tag => return Err(DecodeError::UnknownTag { what: "refusal kind", tag: u64::from(tag) }),
     })
 }

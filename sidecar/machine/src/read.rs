@@ -148,7 +148,7 @@ impl<B: Base> Machine<B> {
     /// Answer a transaction that only reads: [`Outcome::Txn`] or [`Outcome::TxnFailed`].
     pub fn read_txn(&self, ops: &[TxnOp]) -> Result<Outcome, StateError<B::Error>> {
         assert!(!ops.iter().any(TxnOp::is_write), "a transaction that writes needs a log entry");
-        let mut keys = self.meta().keys;
+        let (mut keys, mut sessions) = (self.meta().keys, self.meta().sessions);
         let index = keys.index;
         txn::evaluate(
             &mut Edit {
@@ -156,6 +156,7 @@ impl<B: Base> Machine<B> {
                 below: self.layers(),
                 base: self.base(),
                 keys: &mut keys,
+                sessions: &mut sessions,
                 index,
             },
             ops,

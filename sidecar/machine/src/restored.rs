@@ -6,6 +6,8 @@
 //!   modify index     dropped            dropped            the restore's own, of every key
 //!   tombstones       dropped            dropped            none; the floor under prefixes is the restore's index
 //!   clients          dropped            dropped            none: a retry from before is told SessionExpired (K20)
+//!   sessions, locks  dropped            dropped            none; if there were any, nothing can be acquired for the
+//!                                                          longest lock delay: who held a key does not know yet
 //!   cluster, configuration, version, settings ───────────▶ this cluster's
 //!   index base                                             raised, so that the restore's index exceeds all of both
 //! ```
@@ -21,8 +23,10 @@ use quorate_mutants::{Mutant, broken};
 use crate::codec::DecodeError;
 use crate::command::ApiIndex;
 use crate::entry::KvEntry;
-use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use crate::meta::{KeysMeta, Meta, Position};
+use crate::limits::{KEY_BYTES_MAX, LOCK_DELAY_MAX, VALUE_BYTES_MAX};
+use crate::meta::{KeysMeta, Meta, Position, SessionsMeta};
+use crate::session::SessionId;
+use crate::session_codec::delay_row;
 
 /// The highest API index an archive may have: far above any real one, far below where numbers end.
 pub const ARCHIVE_INDEX_MAX: ApiIndex = ApiIndex(1 << 62);
@@ -41,8 +45,10 @@ impl Restored {
         let index_base = if broken(Mutant::K17Index) { here.index_base } else { here.index_base.max(needed) };
         let index = ApiIndex(at.index + index_base);
         let keys = KeysMeta { index, tombstones: 0, tombstone_floor: index };
+        // A place for the lock delay that is owed to whoever held a key here.
+        let sessions = SessionsMeta { index, places: here.sessions.places.min(1) };
         let restore_epoch = here.restore_epoch + 1;
-        Self { meta: Meta { applied: at, index_base, keys, restore_epoch, ..here.clone() } }
+        Self { meta: Meta { applied: at, index_base, keys, sessions, restore_epoch, ..here.clone() } }
     }
 
     /// The restore's own API index: that of every key it brings.
@@ -55,8 +61,17 @@ impl Restored {
         &self.meta
     }
 
-    /// The row of a key, from its row in the archive.
-    pub fn key_row(&self, key: &[u8], row: &Bytes) -> Result<Bytes, DecodeError> {
+    /// The row of the lock delay after it, with its key in [`Table::LockDelays`](crate::Table::LockDelays): for every key
+    /// and in full (K17), because nobody knows any more what the sessions held. None if there were none. To be asked
+    /// after the last key.
+    pub fn lock_delay(&self) -> Option<(Bytes, Bytes)> {
+        let is_owed = self.meta.sessions.places > 0;
+        let id = SessionId::NONE.0.to_be_bytes();
+        is_owed.then(|| (Bytes::copy_from_slice(&id), delay_row(LOCK_DELAY_MAX)))
+    }
+
+    /// The row of a key, from its row in the archive. One that was held is free, and says that it was locked once more.
+    pub fn key_row(&mut self, key: &[u8], row: &Bytes) -> Result<Bytes, DecodeError> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(DecodeError::OutOfRange { what: "length of a key" });
         }
@@ -67,6 +82,10 @@ impl Restored {
         // It came into being no later than it is here, whatever the archive says.
         entry.create_index = entry.create_index.min(self.index());
         entry.modify_index = self.index();
+        if entry.session.take().is_some() {
+            entry.lock_index = entry.lock_index.saturating_add(1);
+            self.meta.sessions.places = 1;
+        }
         Ok(entry.to_row())
     }
 }
@@ -130,13 +149,41 @@ mod tests {
             create_index: ApiIndex(3),
             modify_index: ApiIndex(4),
             lock_index: 2,
+            session: None,
         };
-        let after = restored(&here(10, 0), 4);
+        let mut after = restored(&here(10, 0), 4);
         let row = after.key_row(b"k", &entry.to_row()).unwrap();
         let found = KvEntry::from_row("k".into(), &row).unwrap();
         assert_eq!(found, KvEntry { modify_index: ApiIndex(11), ..entry });
         assert!(after.key_row(b"", &row).is_err());
         assert!(after.key_row(&[b'k'; KEY_BYTES_MAX + 1], &row).is_err());
         assert!(after.key_row(b"k", &Bytes::from_static(b"\x01short")).is_err());
+    }
+
+    /// K17: whoever held a key, here or in the archive, is gone, and nobody gets its key before it can know.
+    #[test]
+    fn a_restore_frees_what_was_held_and_delays_every_lock() {
+        let mut after = restored(&here(10, 0), 4);
+        assert_eq!(after.lock_delay(), None, "nobody held anything");
+        let session = Some(SessionId::from_random(7));
+        let index = ApiIndex(4);
+        let held = KvEntry {
+            key: "k".into(),
+            value: "v".into(),
+            flags: 7,
+            create_index: index,
+            modify_index: index,
+            lock_index: 2,
+            session,
+        };
+        let row = after.key_row(b"k", &held.to_row()).unwrap();
+        let found = KvEntry::from_row("k".into(), &row).unwrap();
+        assert_eq!((found.session, found.lock_index), (None, 3));
+        assert!(after.lock_delay().is_some());
+        assert_eq!(after.meta().sessions.places, 1);
+        let sessions = SessionsMeta { index, places: 12 };
+        let after = restored(&Meta { sessions, ..here(10, 0) }, 4);
+        assert!(after.lock_delay().is_some(), "here were sessions");
+        assert_eq!(after.meta().sessions, SessionsMeta { index: after.index(), places: 1 });
     }
 }

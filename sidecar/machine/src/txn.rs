@@ -12,9 +12,11 @@ use crate::command::{ApiIndex, TxnOp};
 use crate::edit::Edit;
 use crate::entry::KvEntry;
 use crate::layer::Layer;
-use crate::limits::TXN_RESULT_BYTES_MAX;
+use crate::limits::{SESSION_KEYS_MAX, TXN_RESULT_BYTES_MAX};
+use crate::locks::Unacquired;
 use crate::meta::StateError;
 use crate::outcome::{Outcome, TxnFailure, TxnFailureReason};
+use crate::session::SessionId;
 
 /// What an entry costs in an answer besides its key and value.
 const RESULT_ENTRY_BYTES: usize = 64;
@@ -22,13 +24,14 @@ const RESULT_ENTRY_BYTES: usize = 64;
 /// Apply to `edit`, or leave it as it was.
 pub(crate) fn run<B: Base>(edit: &mut Edit<'_, B>, ops: &[TxnOp]) -> Result<Outcome, StateError<B::Error>> {
     let mut own = Layer::default();
-    let mut keys = *edit.keys;
+    let (mut keys, mut sessions) = (*edit.keys, *edit.sessions);
     let outcome = evaluate(
         &mut Edit {
             target: &mut own,
             below: [Some(edit.target), edit.below[0]],
             base: edit.base,
             keys: &mut keys,
+            sessions: &mut sessions,
             index: edit.index,
         },
         ops,
@@ -74,6 +77,7 @@ impl Results {
 
 /// The inner result is the operation's own, the outer one that of the disk.
 type Step<E> = Result<Result<(), TxnFailureReason>, StateError<E>>;
+type Locked<E> = Result<Result<KvEntry, TxnFailureReason>, StateError<E>>;
 
 fn step<B: Base>(edit: &mut Edit<'_, B>, op: &TxnOp, results: &mut Results) -> Step<B::Error> {
     Ok(match op {
@@ -121,7 +125,67 @@ fn step<B: Base>(edit: &mut Edit<'_, B>, op: &TxnOp, results: &mut Results) -> S
             Some(_) => Err(TxnFailureReason::Exists { key: key.clone() }),
             None => Ok(()),
         },
+        TxnOp::Lock { key, value, flags, session } => {
+            lock(edit, key, value, *flags, session)?.and_then(|entry| results.add(entry.without_value()))
+        }
+        TxnOp::Unlock { key, value, flags, session } => {
+            unlock(edit, key, value, *flags, session)?.and_then(|entry| results.add(entry.without_value()))
+        }
+        TxnOp::CheckSession { key, session } => {
+            check_session(edit, key, session)?.and_then(|entry| results.add(entry.without_value()))
+        }
     })
+}
+
+fn unlock<B: Base>(
+    edit: &mut Edit<'_, B>,
+    key: &Bytes,
+    value: &Bytes,
+    flags: u64,
+    session: &str,
+) -> Locked<B::Error> {
+    if session.is_empty() {
+        return Ok(Err(TxnFailureReason::SessionEmpty));
+    }
+    let unlocked = match SessionId::parse(session) {
+        Some(session) => edit.release(key, value, flags, session)?,
+        None => None,
+    };
+    Ok(unlocked.ok_or_else(|| TxnFailureReason::NotHeld { key: key.clone() }))
+}
+
+fn check_session<B: Base>(edit: &Edit<'_, B>, key: &Bytes, expected: &str) -> Locked<B::Error> {
+    let key = key.clone();
+    let Some(entry) = edit.entry(&key)? else {
+        return Ok(Err(TxnFailureReason::CheckSessionMissing { key }));
+    };
+    let actual = entry.session.map(|session| session.to_string()).unwrap_or_default();
+    if actual == *expected {
+        return Ok(Ok(entry));
+    }
+    Ok(Err(TxnFailureReason::CheckSessionOther { key, actual, expected: expected.to_owned() }))
+}
+
+fn lock<B: Base>(
+    edit: &mut Edit<'_, B>,
+    key: &Bytes,
+    value: &Bytes,
+    flags: u64,
+    session: &str,
+) -> Locked<B::Error> {
+    let acquired = match SessionId::parse(session) {
+        Some(session) => edit.acquire(key, value, flags, session)?,
+        None => Err(Unacquired::NoSession),
+    };
+    Ok(acquired.map_err(|why| match why {
+        Unacquired::NoSession if session.is_empty() => TxnFailureReason::SessionEmpty,
+        Unacquired::NoSession => TxnFailureReason::InvalidSession { session: session.to_owned() },
+        Unacquired::Held(_) => TxnFailureReason::LockHeld { key: key.clone() },
+        Unacquired::Delayed => TxnFailureReason::LockDelay { key: key.clone() },
+        Unacquired::TooMany => {
+            TxnFailureReason::TooManySessionKeys { key: key.clone(), limit: SESSION_KEYS_MAX }
+        }
+    }))
 }
 
 fn get_tree<B: Base>(edit: &Edit<'_, B>, prefix: &[u8], results: &mut Results) -> Step<B::Error> {

@@ -6,7 +6,11 @@ use bytes::Bytes;
 
 use crate::command::{Command, TxnOp};
 use crate::entry::KeyText;
-use crate::limits::{KEY_BYTES_MAX, OWNER_BYTES_MAX, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX};
+use crate::limits::{
+    KEY_BYTES_MAX, OWNER_BYTES_MAX, SESSION_TEXT_BYTES_MAX, SESSION_TTL_MAX, SESSION_TTL_MIN, TXN_BYTES_MAX,
+    TXN_OPS_MAX, VALUE_BYTES_MAX,
+};
+use crate::session::{SessionId, SessionSpec};
 
 /// Why a command may not be proposed. It was not applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +64,26 @@ pub enum Invalid {
         "a restore is not a command of clients: send the archive to PUT /v1/snapshot or Cluster.Restore; not applied"
     )]
     Restore,
+    /// A text of a session is too long.
+    #[error(
+        "{what} is {bytes} bytes, the limit is {limit} (SESSION_TEXT_BYTES_MAX): use a shorter one; not applied",
+        limit = SESSION_TEXT_BYTES_MAX
+    )]
+    SessionTextTooLong {
+        /// Which of its texts.
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+    },
+    /// A session's time to live is out of range. The words are Consul's, which clients match.
+    #[error("Invalid Session TTL '{nanoseconds}', must be between [10s=24h0m0s]")]
+    SessionTtl {
+        /// What was asked for.
+        nanoseconds: u128,
+    },
+    /// A session without an ID: those are drawn by whoever proposes it.
+    #[error("the session has no ID; not applied")]
+    SessionIdMissing,
     /// A member's name is too long.
     #[error(
         "the owner's name is {bytes} bytes, the limit is {limit} (OWNER_BYTES_MAX): not registered",
@@ -76,7 +100,10 @@ impl Command {
     /// [`validate`](quorate_autopilot::validate), which needs the stored ones.)
     pub fn validate(&self) -> Result<(), Invalid> {
         match self {
-            Self::Put { key, value, .. } | Self::CompareAndSet { key, value, .. } => {
+            Self::Put { key, value, .. }
+            | Self::CompareAndSet { key, value, .. }
+            | Self::Acquire { key, value, .. }
+            | Self::Release { key, value, .. } => {
                 check_key(key)?;
                 check_value(key, value)
             }
@@ -96,7 +123,8 @@ impl Command {
                 bytes if bytes > OWNER_BYTES_MAX => Err(Invalid::OwnerTooLong { bytes }),
                 _ => Ok(()),
             },
-            Self::SetAutopilot { .. } => Ok(()),
+            Self::CreateSession(spec) => check_session(spec),
+            Self::SetAutopilot { .. } | Self::DestroySession { .. } | Self::EndLockDelay { .. } => Ok(()),
             Self::Restore(_) => Err(Invalid::Restore),
         }
     }
@@ -104,12 +132,19 @@ impl Command {
     /// Its keys and values, summed.
     pub(crate) fn payload_bytes(&self) -> usize {
         match self {
-            Self::Put { key, value, .. } | Self::CompareAndSet { key, value, .. } => key.len() + value.len(),
+            Self::Put { key, value, .. }
+            | Self::CompareAndSet { key, value, .. }
+            | Self::Acquire { key, value, .. }
+            | Self::Release { key, value, .. } => key.len() + value.len(),
             Self::Delete { key, .. } => key.len(),
             Self::DeletePrefix { prefix } => prefix.len(),
-            Self::Txn(ops) => ops.iter().map(|op| op.key().len() + op.value().map_or(0, Bytes::len)).sum(),
+            Self::Txn(ops) => ops.iter().map(TxnOp::payload_bytes).sum(),
             Self::RegisterClient { owner } => owner.as_ref().map_or(0, |owner| owner.0.len()),
-            Self::SetAutopilot { .. } | Self::Restore(_) => 0,
+            Self::CreateSession(spec) => spec.name.len() + spec.node.len() + spec.ttl.text.len(),
+            Self::SetAutopilot { .. }
+            | Self::Restore(_)
+            | Self::DestroySession { .. }
+            | Self::EndLockDelay { .. } => 0,
         }
     }
 }
@@ -121,14 +156,31 @@ impl TxnOp {
             Self::DeleteTree { prefix } => check_length(prefix)?,
             _ => check_key(self.key())?,
         }
+        check_text("the operation's session", self.session())?;
         self.value().map_or(Ok(()), |value| check_value(self.key(), value))
     }
 
     fn value(&self) -> Option<&Bytes> {
         match self {
-            Self::Set { value, .. } | Self::Cas { value, .. } => Some(value),
+            Self::Set { value, .. }
+            | Self::Cas { value, .. }
+            | Self::Lock { value, .. }
+            | Self::Unlock { value, .. } => Some(value),
             _ => None,
         }
+    }
+
+    fn session(&self) -> &str {
+        match self {
+            Self::Lock { session, .. }
+            | Self::Unlock { session, .. }
+            | Self::CheckSession { session, .. } => session,
+            _ => "",
+        }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        self.key().len() + self.value().map_or(0, Bytes::len) + self.session().len()
     }
 }
 
@@ -137,6 +189,27 @@ fn check_key(key: &[u8]) -> Result<(), Invalid> {
         return Err(Invalid::KeyEmpty);
     }
     check_length(key)
+}
+
+fn check_session(spec: &SessionSpec) -> Result<(), Invalid> {
+    if spec.id == SessionId::NONE {
+        return Err(Invalid::SessionIdMissing);
+    }
+    check_text("the session's name", &spec.name)?;
+    check_text("the session's node", &spec.node)?;
+    check_text("the session's TTL", &spec.ttl.text)?;
+    let ttl = spec.ttl.duration;
+    if !ttl.is_zero() && !(SESSION_TTL_MIN..=SESSION_TTL_MAX).contains(&ttl) {
+        return Err(Invalid::SessionTtl { nanoseconds: ttl.as_nanos() });
+    }
+    Ok(())
+}
+
+fn check_text(what: &'static str, text: &str) -> Result<(), Invalid> {
+    match text.len() {
+        bytes if bytes > SESSION_TEXT_BYTES_MAX => Err(Invalid::SessionTextTooLong { what, bytes }),
+        _ => Ok(()),
+    }
 }
 
 fn check_length(key: &[u8]) -> Result<(), Invalid> {

@@ -27,6 +27,7 @@ use super::machine::{QueryError, State};
 use super::own_client::{OpenWrite, OwnClient, is_refused_as_client};
 use super::queries::MachineQueue;
 use super::request::{Ask, Request};
+use super::sessions::Sessions;
 use super::tally::Tally;
 use super::view::{Leadership, View};
 use crate::limits::REQUEST_TIMEOUT_MAX;
@@ -75,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) bytes: Arc<Semaphore>,
     pub(crate) machine: MachineQueue,
     pub(crate) keys_index: watch::Receiver<u64>,
+    pub(crate) sessions_index: watch::Receiver<u64>,
+    pub(super) sessions: Arc<Sessions>,
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) leaders: Leaders,
@@ -89,6 +92,11 @@ impl Handle {
     /// What was counted since it started.
     pub(crate) fn tally(&self) -> &Tally {
         &self.shared.tally
+    }
+
+    /// Who measures sessions.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
     }
 
     /// The latest picture of this member.
@@ -109,6 +117,11 @@ impl Handle {
     /// The index of the last change of any key this member has applied, as it grows.
     pub fn watch_keys(&self) -> watch::Receiver<u64> {
         self.shared.keys_index.clone()
+    }
+
+    /// The index of the last change of any session this member has applied, as it grows.
+    pub fn watch_sessions(&self) -> watch::Receiver<u64> {
+        self.shared.sessions_index.clone()
     }
 
     /// Writes: returns once the command is committed and applied. From a follower it goes to the leader.
@@ -407,7 +420,7 @@ impl Handle {
     }
 
     /// Tries leaders until one answers or the deadline passes; only calls without effect are repeated.
-    async fn with_leader<T, F>(
+    pub(super) async fn with_leader<T, F>(
         &self,
         deadline: Instant,
         call: impl Fn(Option<ServerId>) -> F,
@@ -469,9 +482,18 @@ async fn next_leader(leadership: &mut watch::Receiver<Leadership>, deadline: Ins
 /// Whether a command may need more space than it frees (K8).
 fn is_growing(command: &Command) -> bool {
     match command {
-        Command::Put { .. } | Command::CompareAndSet { .. } => true,
-        Command::Txn(ops) => ops.iter().any(|op| matches!(op, TxnOp::Set { .. } | TxnOp::Cas { .. })),
-        Command::Delete { .. }
+        Command::Put { .. }
+        | Command::CompareAndSet { .. }
+        | Command::Acquire { .. }
+        | Command::CreateSession(_) => true,
+        Command::Txn(ops) => {
+            ops.iter().any(|op| matches!(op, TxnOp::Set { .. } | TxnOp::Cas { .. } | TxnOp::Lock { .. }))
+        }
+        // A release writes too, but only where something was acquired before.
+        Command::Release { .. }
+        | Command::DestroySession { .. }
+        | Command::EndLockDelay { .. }
+        | Command::Delete { .. }
         | Command::DeletePrefix { .. }
         | Command::RegisterClient { .. }
         | Command::SetAutopilot { .. }

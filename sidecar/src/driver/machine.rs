@@ -32,6 +32,7 @@ use super::handle::Applied;
 use super::own_client::owner;
 use super::queries::{MachineQueue, Query};
 use super::request::Reply;
+use super::sessions::Sessions;
 use super::tally::{Count, Tally};
 use crate::exit::{Code, Failure};
 use crate::limits::{APPLY_QUEUE_MAX, FLUSH_CHECK, FLUSH_EVERY, QUERY_QUEUE_MAX};
@@ -92,6 +93,7 @@ pub(super) enum Job {
 pub(crate) struct MachineThread {
     queue: MachineQueue,
     keys_index: watch::Receiver<u64>,
+    sessions_index: watch::Receiver<u64>,
     /// Set when there is no time for what is queued.
     is_hurried: Arc<AtomicBool>,
     /// Closed when the thread has ended.
@@ -105,17 +107,21 @@ impl MachineThread {
         reports: impl Fn(Report) + Send + 'static,
         doom: Doom,
         tally: Arc<Tally>,
+        sessions: Arc<Sessions>,
     ) -> Result<Self, Failure> {
         let state = State::open(file).map_err(|error| query_failure(&error))?;
         let (jobs, inbox) = sync_channel(QUERY_QUEUE_MAX + APPLY_QUEUE_MAX);
         let queue = MachineQueue::new(jobs.clone());
         let flusher = Flusher::start(jobs, doom.clone())?;
         let (seen, keys_index) = watch::channel(state.meta().keys.index.0);
+        let (sessions_seen, sessions_index) = watch::channel(state.meta().sessions.index.0);
         let is_hurried = Arc::new(AtomicBool::new(false));
         let (lives, ended) = oneshot::channel();
         let worker = Worker {
             state,
             keys_index: seen,
+            sessions_index: sessions_seen,
+            sessions,
             inbox,
             reports: Box::new(reports),
             doom,
@@ -132,12 +138,17 @@ impl MachineThread {
         std::thread::Builder::new().name("machine".to_owned()).spawn(move || worker.run()).map_err(
             |error| Failure::new(Code::Unavailable, format!("cannot start the machine's thread: {error}")),
         )?;
-        Ok(Self { queue, keys_index, is_hurried, ended })
+        Ok(Self { queue, keys_index, sessions_index, is_hurried, ended })
     }
 
     /// The index of the last change of any key, as it grows: what blocking queries wait on.
     pub(crate) fn keys_index(&self) -> &watch::Receiver<u64> {
         &self.keys_index
+    }
+
+    /// The same of any session.
+    pub(crate) fn sessions_index(&self) -> &watch::Receiver<u64> {
+        &self.sessions_index
     }
 
     pub(crate) fn queue(&self) -> &MachineQueue {
@@ -161,6 +172,8 @@ impl MachineThread {
 struct Worker {
     state: State,
     keys_index: watch::Sender<u64>,
+    sessions_index: watch::Sender<u64>,
+    sessions: Arc<Sessions>,
     inbox: Receiver<Job>,
     reports: Box<dyn Fn(Report) + Send>,
     doom: Doom,
@@ -296,14 +309,19 @@ impl Worker {
             let here = Box::new(self.state.meta().clone());
             self.report(Report::Restore { order, at: restoring.at, here });
         }
-        self.show_keys_index();
+        self.sessions.note(&self.state.take_session_events());
+        self.show_indexes();
         self.answer_waiting()
     }
 
-    /// Entries that touch no key wake nobody.
-    fn show_keys_index(&self) {
-        let now = self.state.meta().keys.index.0;
-        self.keys_index.send_if_modified(|index| std::mem::replace(index, now) != now);
+    /// Entries that touch no key, or no session, wake nobody who waits for one.
+    fn show_indexes(&self) {
+        let meta = self.state.meta();
+        for (seen, now) in
+            [(&self.keys_index, meta.keys.index.0), (&self.sessions_index, meta.sessions.index.0)]
+        {
+            seen.send_if_modified(|index| std::mem::replace(index, now) != now);
+        }
     }
 
     /// One memtable is being flushed and the next is full: applying waits, and memory stays bounded (K29).
@@ -364,7 +382,8 @@ impl Worker {
         self.report(Report::Applied(applied));
         // Of a snapshot the core knows it; a restore is to it an entry as any other.
         self.report(Report::DurableApplied(applied));
-        self.show_keys_index();
+        self.sessions.replaced(&self.state)?;
+        self.show_indexes();
         self.answer_waiting()?;
         self.go_on_after_restore(applied)
     }
@@ -466,7 +485,9 @@ mod tests {
         Directory::create_on(&disk, raft_id.clone(), Incarnation(1), RecoveryEpoch(0)).unwrap();
         let opened = Directory::open_on(&disk, &raft_id).unwrap();
         let tally = Arc::new(Tally::new());
-        let machine = MachineThread::start(opened.state, |_| {}, Doom::new(), tally).unwrap();
+        let machine =
+            MachineThread::start(opened.state, |_| {}, Doom::new(), tally, Arc::new(Sessions::new()))
+                .unwrap();
         let queue = machine.queue().clone();
         let (go_on, still) = std::sync::mpsc::channel::<()>();
         let (begins, stands) = oneshot::channel();

@@ -21,6 +21,7 @@ use super::request::{Ask, Request};
 use super::restore::Hold;
 use super::room::Room;
 use super::seats::Seats;
+use super::sessions::Sessions;
 use super::tally::Tally;
 use super::turn::{Completion, Driver, Inboxes};
 use super::view::{Outlook, Seen, View};
@@ -76,7 +77,9 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let state = opened.state;
     let tally = Arc::new(Tally::new());
     let counted = Arc::clone(&tally);
-    let machine = MachineThread::start(state.clone(), machine_reports(&completions), doom.clone(), counted)?;
+    let sessions = Arc::new(Sessions::new());
+    let reports = machine_reports(&completions);
+    let machine = MachineThread::start(state.clone(), reports, doom.clone(), counted, Arc::clone(&sessions))?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
     let returns = links.returns().clone();
     let witness = Witness::new(links.book(), inbox.clone());
@@ -86,6 +89,8 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         bytes: Arc::new(Semaphore::new(PROPOSAL_QUEUE_BYTES_MAX)),
         machine: machine.queue().clone(),
         keys_index: machine.keys_index().clone(),
+        sessions_index: machine.sessions_index().clone(),
+        sessions,
         view: outlook.view.subscribe(),
         leadership: outlook.leadership.subscribe(),
         leaders: Leaders::new(Arc::clone(&identity), links.book()),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_client::PeerClient;
-use quorate_machine::{Outcome, RestoreOrder};
+use quorate_machine::{Outcome, RestoreOrder, Session, SessionId};
 use quorate_raft::{Identity, Index, ServerId, Term};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -93,6 +93,37 @@ impl Leaders {
             Ok(Ok(response)) => match response.into_inner().result {
                 Some(proto::read_index_response::Result::Index(index)) => Ok(Index(index)),
                 Some(proto::read_index_response::Result::Error(error)) => Err(error_from_wire(error)),
+                None => Err(unreachable(leader, "its answer is empty")),
+            },
+        }
+    }
+
+    pub(crate) async fn renew_session(
+        &self,
+        leader: &ServerId,
+        session: SessionId,
+        deadline: Instant,
+    ) -> Result<Option<Session>, CallError> {
+        let mut client = self.client(leader, deadline).await?;
+        let hello = Some(hello::ours(&self.identity, Some(leader.clone())).to_wire());
+        let session = Bytes::copy_from_slice(&session.0.to_be_bytes());
+        let request = with_deadline(proto::RenewSessionRequest { hello, session }, deadline);
+        match timeout_at(deadline, client.renew_session(request)).await {
+            Err(_) => Err(CallError::not_applied(
+                ErrorKind::Deadline,
+                format!("the leader {} did not answer in time: renew again", leader.raft_id),
+            )),
+            Ok(Err(status)) if is_refusal(&status) => Err(refusal(leader, &status)),
+            Ok(Err(status)) => {
+                self.forget(leader);
+                Err(unreachable(leader, status.message()))
+            }
+            Ok(Ok(response)) => match response.into_inner().result {
+                Some(proto::renew_session_response::Result::Renewed(row)) => Session::decode(&row)
+                    .map(Some)
+                    .map_err(|error| unreachable(leader, &format!("its answer is no session: {error}"))),
+                Some(proto::renew_session_response::Result::Gone(_)) => Ok(None),
+                Some(proto::renew_session_response::Result::Error(error)) => Err(error_from_wire(error)),
                 None => Err(unreachable(leader, "its answer is empty")),
             },
         }
@@ -207,6 +238,17 @@ pub(super) fn read_index_response(result: Result<Index, CallError>) -> proto::Re
         Err(error) => proto::read_index_response::Result::Error(error_to_wire(error)),
     };
     proto::ReadIndexResponse { result: Some(result) }
+}
+
+pub(super) fn renew_session_response(
+    result: Result<Option<Session>, CallError>,
+) -> proto::RenewSessionResponse {
+    let result = match result {
+        Ok(Some(session)) => proto::renew_session_response::Result::Renewed(session.encode()),
+        Ok(None) => proto::renew_session_response::Result::Gone(proto::Gone {}),
+        Err(error) => proto::renew_session_response::Result::Error(error_to_wire(error)),
+    };
+    proto::RenewSessionResponse { result: Some(result) }
 }
 
 fn error_to_wire(error: CallError) -> proto::CallError {

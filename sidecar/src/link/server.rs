@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_server::{Peer, PeerServer};
+use quorate_machine::SessionId;
 use quorate_raft::{Body, Identity, Message, ServerId, Term};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -293,6 +294,20 @@ impl Peer for LinkServer {
         self.caller(&request, &theirs)?;
         let result = self.handle.read_index_here(deadline(&request)).await;
         Ok(Response::new(leaders::read_index_response(result)))
+    }
+
+    async fn renew_session(
+        &self,
+        request: Request<proto::RenewSessionRequest>,
+    ) -> Result<Response<proto::RenewSessionResponse>, Status> {
+        let theirs = Hello::from_wire(request.get_ref().hello.clone())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.caller(&request, &theirs)?;
+        let id = <[u8; 16]>::try_from(&*request.get_ref().session)
+            .map_err(|_| Status::invalid_argument("a session's ID has 16 bytes"))?;
+        let id = SessionId(u128::from_be_bytes(id));
+        let result = self.handle.renew_session_here(id, deadline(&request)).await;
+        Ok(Response::new(leaders::renew_session_response(result)))
     }
 }
 

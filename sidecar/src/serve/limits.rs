@@ -54,6 +54,9 @@ pub const WAIT_DEFAULT: Duration = Duration::from_mins(5);
 /// The longest wait of a blocking query; longer ones are cut to it.
 pub const WAIT_MAX: Duration = Duration::from_mins(10);
 
+/// The lock delay of a session that does not say one: Consul's.
+pub const LOCK_DELAY_DEFAULT: Duration = Duration::from_secs(15);
+
 /// Waits are lengthened by up to one part in this many, so that watchers do not come back all at once.
 pub const WAIT_JITTER_PART: u32 = 16;
 

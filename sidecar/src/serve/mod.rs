@@ -12,6 +12,7 @@
 
 mod archive;
 mod consul;
+mod duration;
 mod grpc;
 mod http;
 pub mod limits;

@@ -72,6 +72,10 @@ impl View {
             open(Table::TombstoneOrder)?,
             open(Table::Clients)?,
             open(Table::Meta)?,
+            open(Table::Sessions)?,
+            open(Table::SessionKeys)?,
+            open(Table::LockDelays)?,
+            open(Table::DelayedKeys)?,
         ];
         let mut view = Self { site: site.clone(), tables, meta: Meta::default(), configuration: None };
         if let Some(row) = view.get(Table::Meta, Meta::KEY)? {
@@ -97,13 +101,27 @@ impl View {
     }
 
     pub(crate) fn rows(&self, table: Table) -> &Rows {
-        let [keys, tombstones, tombstone_order, clients, meta] = &self.tables;
+        let [
+            keys,
+            tombstones,
+            tombstone_order,
+            clients,
+            meta,
+            sessions,
+            session_keys,
+            lock_delays,
+            delayed_keys,
+        ] = &self.tables;
         match table {
             Table::Keys => keys,
             Table::Tombstones => tombstones,
             Table::TombstoneOrder => tombstone_order,
             Table::Clients => clients,
             Table::Meta => meta,
+            Table::Sessions => sessions,
+            Table::SessionKeys => session_keys,
+            Table::LockDelays => lock_delays,
+            Table::DelayedKeys => delayed_keys,
         }
     }
 

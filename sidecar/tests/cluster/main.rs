@@ -6,6 +6,7 @@ mod identity;
 mod membership;
 mod recovery;
 mod restore;
+mod sessions;
 mod snapshots;
 mod stopping;
 mod versions;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_api::v1::cluster_client::ClusterClient;
 use quorate_api::v1::{RestoreRequest, RestoreResponse, SnapshotRequest};
-use quorate_machine::{Command, Outcome, Refusal, Tag, Tagged};
+use quorate_machine::{Command, Obstacle, Outcome, Refusal, Tag, Tagged};
 use quorate_raft::Change;
 use quorate_sidecar::dev::Cluster;
-use quorate_sidecar::driver::ErrorKind;
+use quorate_sidecar::driver::{Consistency, ErrorKind};
 use quorate_store::{CrashDisk, Disk};
 use tonic::{Code, Request, Status};
 
+use crate::sessions::{acquire, begin};
 use crate::{PATIENCE, cluster, put, read, soon, write};
 
 /// An archive, saved through this member.
@@ -71,6 +72,27 @@ async fn a_restored_archive_is_the_state_of_every_member() {
         assert_eq!(read(cluster.handle(number), "a").await.as_deref(), Some("kept"), "member {number}");
         assert_eq!(read(cluster.handle(number), "c").await.as_deref(), Some("after"), "member {number}");
     }
+    cluster.stop().await;
+}
+
+/// K17, K21: a restore ends every session and frees what the archive has as held, and nobody gets a lock at once.
+#[tokio::test]
+async fn a_restore_ends_sessions_and_delays_every_lock() {
+    let (mut cluster, _directory) = cluster(1).await;
+    let handle = cluster.handle(0);
+    let holder = begin(handle, Duration::ZERO, Duration::ZERO).await;
+    assert!(matches!(acquire(handle, holder).await, Ok(Outcome::Acquired { lock_index: 1, .. })));
+    let archive = save(&cluster, 0).await;
+    restore(&cluster, 0, &archive).await.unwrap();
+    let look =
+        |state: &quorate_sidecar::driver::State| Ok((state.get(b"lock")?.entry, state.sessions()?.sessions));
+    let (entry, sessions) = handle.read(Consistency::Linearizable, soon(), look).await.unwrap().value;
+    let entry = entry.unwrap();
+    assert_eq!((entry.session, entry.lock_index), (None, 2));
+    assert_eq!(sessions, []);
+    assert!(handle.renew_session(holder, soon()).await.unwrap().is_none());
+    let next = begin(handle, Duration::ZERO, Duration::ZERO).await;
+    assert_eq!(acquire(handle, next).await, Ok(Outcome::NotAcquired(Obstacle::LockDelay)));
     cluster.stop().await;
 }
 

@@ -3,8 +3,12 @@
 use prost::Message;
 use quorate_api::v1::cluster_client::ClusterClient;
 use quorate_api::v1::kv_client::KvClient;
+use quorate_api::v1::session_client::SessionClient;
 use quorate_api::v1::{self, ErrorCode, ErrorDetail};
-use quorate_client::{CasOutcome, Client, Consistency, DeleteOutcome, Role, Txn, TxnOutcome};
+use quorate_client::{
+    AcquireOutcome, CasOutcome, Client, Consistency, DeleteOutcome, Role, SessionBehavior, SessionOptions,
+    Txn, TxnOutcome,
+};
 
 use crate::{PATIENCE, cluster};
 use quorate_sidecar::dev::Cluster;
@@ -105,5 +109,63 @@ async fn changes_of_leadership_are_told_in_order() {
         assert!(next.number > last.number && next.term >= last.term);
         last = next;
     }
+    cluster.stop().await;
+}
+
+/// K21: a session of the Rust client is kept alive, its lock is seen everywhere, and an end tells whoever relied on it.
+#[tokio::test]
+async fn a_lock_is_held_under_a_session_that_is_kept_alive() {
+    let (mut cluster, _directory) = cluster(3).await;
+    let (here, there) = (client(&cluster, 0), client(&cluster, 1));
+    let options = SessionOptions {
+        lock_delay: Some(std::time::Duration::ZERO),
+        behavior: SessionBehavior::Delete,
+        ..SessionOptions::default()
+    };
+    let ttl = options.ttl;
+    let first = here.create_session(options.clone()).await.unwrap();
+    let second = there.create_session(options).await.unwrap();
+    assert!(first.remaining() <= ttl);
+    let acquired = here.acquire("lock", "1", &first).await.unwrap();
+    let AcquireOutcome::Acquired { token } = acquired else { panic!("{acquired:?}") };
+    let entry = there.get("lock").await.unwrap().unwrap();
+    assert_eq!((entry.session.as_deref(), entry.modify_index), (Some(first.id()), token));
+    let held = AcquireOutcome::Held { holder: first.id().to_owned() };
+    assert_eq!(there.acquire("lock", "2", &second).await.unwrap(), held);
+    assert!(!there.release("lock", "2", &second).await.unwrap());
+    let guarded = |session| Txn::new().check_session("lock", session).set("guarded", "x");
+    assert!(matches!(here.txn(guarded(&first)).await.unwrap(), TxnOutcome::Applied(_)));
+    assert!(matches!(there.txn(guarded(&second)).await.unwrap(), TxnOutcome::Failed(_)));
+    assert!(here.release("lock", "free", &first).await.unwrap());
+    let acquired = there.acquire("lock", "2", &second).await.unwrap();
+    assert!(matches!(acquired, AcquireOutcome::Acquired { token: newer } if newer > token), "{acquired:?}");
+
+    // Somebody else ends it: the next renewal tells.
+    let port = cluster.ports(2).grpc;
+    let mut sessions = SessionClient::connect(format!("http://127.0.0.1:{port}")).await.unwrap();
+    let destroy = v1::DestroySessionRequest { id: second.id().to_owned(), tag: None };
+    assert!(sessions.destroy(destroy.clone()).await.unwrap().into_inner().existed);
+    assert!(!sessions.destroy(destroy).await.unwrap().into_inner().existed);
+    assert_eq!(here.get("lock").await.unwrap(), None, "deleted with its session");
+    tokio::time::timeout(PATIENCE, second.expired()).await.unwrap();
+    assert_eq!(second.remaining(), std::time::Duration::ZERO);
+    let refused = there.acquire("lock", "2", &second).await.unwrap_err();
+    assert!(refused.to_string().contains("invalid session"), "{refused}");
+
+    let list = sessions.list(v1::ListSessionsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(list.sessions.iter().map(|session| session.id.as_str()).collect::<Vec<_>>(), [first.id()]);
+    let id = first.id().to_owned();
+    let renewed = sessions.renew(v1::RenewSessionRequest { id: id.clone() }).await.unwrap().into_inner();
+    assert_eq!(u128::from(renewed.valid_for_ms), ttl.as_millis());
+    let messages =
+        vec![v1::RenewSessionRequest { id: id.clone() }, v1::RenewSessionRequest { id: "none".to_owned() }];
+    let mut answers = sessions.keep_alive(tokio_stream::iter(messages)).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().session.unwrap().id, id);
+    assert_eq!(answers.message().await.unwrap().unwrap().session, None);
+    assert_eq!(answers.message().await.unwrap(), None, "one answer for each message");
+    first.destroy().await.unwrap();
+    let get = v1::GetSessionRequest { id: id.clone(), ..v1::GetSessionRequest::default() };
+    assert_eq!(sessions.get(get).await.unwrap().into_inner().session, None);
+    assert_eq!(sessions.renew(v1::RenewSessionRequest { id }).await.unwrap().into_inner().session, None);
     cluster.stop().await;
 }

@@ -205,6 +205,14 @@ table! {
         killed by "raft" "membership::a_removed_follower_knows_it_and_says_removed_even_after_a_restart";
     K20 ["K20"] "a command that was applied is applied again"
         killed by "quorate_machine" "tests::dedup::a_retry_gets_the_first_answer_and_changes_nothing";
+    K21Holder ["K21", "A37"] "a key that another session holds is acquired"
+        killed by "quorate_machine" "tests::locks::a_key_has_one_holder";
+    K21Round ["K21", "A36"] "a renewal is acknowledged by a leader that nobody confirmed"
+        killed by "cluster" "sessions::a_leader_that_nobody_hears_acknowledges_no_renewal";
+    K21Clock ["K21", "A36"] "a new leader goes on with the time that an earlier one measured"
+        killed by "quorate_sidecar" "driver::sessions::timers::tests::a_new_leadership_gives_every_session_its_whole_time";
+    K21Destroy ["K21", "A36"] "a renewal is acknowledged while the session's end is proposed"
+        killed by "quorate_sidecar" "driver::sessions::timers::tests::a_session_whose_end_is_proposed_is_not_renewed";
     K24Raise ["K24"] "a connection that ended still says what the peer speaks"
         killed by "raft" "version::the_version_is_raised_only_while_every_present_connection_speaks_it";
     K24Kind ["K24"] "a new kind of entry does not wait for its version"
@@ -222,7 +230,6 @@ table! {
 /// Rules without a switch, and why.
 pub const NOT_BROKEN: &[(&str, &str)] = &[
     ("B2", "no switch could break it: a snapshot is made on a thread that nothing waits for"),
-    ("K21", "not built yet"),
     ("K22", "not built yet"),
     ("K23", "about ports and certificates, not the core: tests of the sidecar hold it"),
     ("K26", "values, not behaviour"),

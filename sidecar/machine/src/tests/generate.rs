@@ -10,7 +10,8 @@ use quorate_autopilot::SettingsChange;
 
 use crate::command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
 use crate::entry::KvEntry;
-use crate::outcome::{Outcome, Refusal, TxnFailure, TxnFailureReason};
+use crate::outcome::{Obstacle, Outcome, Refusal, TxnFailure, TxnFailureReason};
+use crate::session::{Behavior, SessionChecks, SessionId, SessionSpec, Ttl};
 
 pub(crate) fn tagged() -> impl Strategy<Value = Tagged> {
     (option::of(tag()), command()).prop_map(|(tag, command)| Tagged { tag, command })
@@ -33,6 +34,15 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         }),
         1 => any::<([u8; 32], u64)>()
             .prop_map(|(sha256, bytes)| Command::Restore(RestoreOrder { sha256, bytes })),
+        3 => session_spec().prop_map(|spec| Command::CreateSession(Box::new(spec))),
+        4 => (write(), session()).prop_map(|((key, value, flags), session)| {
+            Command::Acquire { key, value, flags, session }
+        }),
+        2 => (write(), session()).prop_map(|((key, value, flags), session)| {
+            Command::Release { key, value, flags, session }
+        }),
+        2 => session().prop_map(|session| Command::DestroySession { session }),
+        1 => session().prop_map(|session| Command::EndLockDelay { session }),
     ]
 }
 
@@ -50,6 +60,11 @@ pub(crate) fn op() -> impl Strategy<Value = TxnOp> {
         1 => (key(), index()).prop_map(|(key, expected)| TxnOp::DeleteCas { key, expected }),
         1 => (key(), index()).prop_map(|(key, expected)| TxnOp::CheckIndex { key, expected }),
         1 => key().prop_map(|key| TxnOp::CheckNotExists { key }),
+        2 => (write(), session_text())
+            .prop_map(|((key, value, flags), session)| TxnOp::Lock { key, value, flags, session }),
+        1 => (write(), session_text())
+            .prop_map(|((key, value, flags), session)| TxnOp::Unlock { key, value, flags, session }),
+        1 => (key(), session_text()).prop_map(|(key, session)| TxnOp::CheckSession { key, session }),
     ]
 }
 
@@ -64,6 +79,12 @@ pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
         vec(failure, 0..4).prop_map(Outcome::TxnFailed),
         client().prop_map(|client| Outcome::Registered { client }),
         refusal().prop_map(Outcome::Refused),
+        (index(), any::<u64>())
+            .prop_map(|(modify_index, lock_index)| Outcome::Acquired { modify_index, lock_index }),
+        session().prop_map(|holder| Outcome::NotAcquired(Obstacle::Held { holder })),
+        Just(Outcome::NotAcquired(Obstacle::LockDelay)),
+        Just(Outcome::NotHeld),
+        session().prop_map(|session| Outcome::SessionCreated { session }),
     ]
 }
 
@@ -80,6 +101,16 @@ fn reason() -> impl Strategy<Value = TxnFailureReason> {
         }),
         key().prop_map(|key| TxnFailureReason::Exists { key }),
         any::<usize>().prop_map(|limit| TxnFailureReason::ResultTooLarge { limit }),
+        Just(TxnFailureReason::SessionEmpty),
+        session_text().prop_map(|session| TxnFailureReason::InvalidSession { session }),
+        key().prop_map(|key| TxnFailureReason::LockHeld { key }),
+        key().prop_map(|key| TxnFailureReason::LockDelay { key }),
+        (key(), any::<usize>()).prop_map(|(key, limit)| TxnFailureReason::TooManySessionKeys { key, limit }),
+        key().prop_map(|key| TxnFailureReason::NotHeld { key }),
+        key().prop_map(|key| TxnFailureReason::CheckSessionMissing { key }),
+        (key(), session_text(), session_text()).prop_map(|(key, actual, expected)| {
+            TxnFailureReason::CheckSessionOther { key, actual, expected }
+        }),
     ]
 }
 
@@ -99,6 +130,10 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         }),
         any::<usize>().prop_map(|limit| Refusal::TooManyClients { limit }),
         "[a-z ]{0,20}".prop_map(|reason| Refusal::Unreadable { reason }),
+        session_text().prop_map(|session| Refusal::InvalidSession { session }),
+        any::<u64>().prop_map(|limit| Refusal::TooManySessions { limit }),
+        (session(), any::<usize>())
+            .prop_map(|(session, limit)| Refusal::TooManySessionKeys { session, limit }),
     ]
 }
 
@@ -111,14 +146,40 @@ pub(crate) fn tag() -> impl Strategy<Value = Tag> {
 }
 
 fn entry() -> impl Strategy<Value = KvEntry> {
-    (key(), value(), any::<u64>(), index(), index(), any::<u64>()).prop_map(
-        |(key, value, flags, create_index, modify_index, lock_index)| KvEntry {
+    (key(), value(), any::<u64>(), index(), index(), any::<u64>(), option::of(session())).prop_map(
+        |(key, value, flags, create_index, modify_index, lock_index, session)| KvEntry {
             key,
             value,
             flags,
             create_index,
             modify_index,
             lock_index,
+            session,
+        },
+    )
+}
+
+/// Few, so that they meet.
+fn session() -> impl Strategy<Value = SessionId> {
+    (1_u128..4).prop_map(SessionId)
+}
+
+fn session_text() -> impl Strategy<Value = String> {
+    prop_oneof![5 => session().prop_map(|id| id.to_string()), 1 => Just(String::new()), 1 => Just("nope".to_owned())]
+}
+
+pub(crate) fn session_spec() -> impl Strategy<Value = SessionSpec> {
+    let checks =
+        any::<(bool, bool, bool)>().prop_map(|(node, service, named)| SessionChecks { node, service, named });
+    (session(), "[a-z]{0,3}", any::<bool>(), 0_u64..3, 0_u64..3, checks).prop_map(
+        |(id, name, delete, ttl, lock_delay, checks)| SessionSpec {
+            id,
+            node: format!("node of {name}"),
+            name,
+            behavior: if delete { Behavior::Delete } else { Behavior::Release },
+            ttl: Ttl { duration: Duration::from_secs(ttl * 10), text: format!("{}s", ttl * 10) },
+            lock_delay: Duration::from_secs(lock_delay),
+            checks,
         },
     )
 }

@@ -63,13 +63,22 @@ fn rows_of_the_state_never_panic() {
     quorate_fuzz::bytes("rows_of_the_state_never_panic", &samples, |bytes| {
         let row = Bytes::copy_from_slice(bytes);
         let _ = Meta::decode(&row);
-        for table in [Table::Clients, Table::Keys, Table::Tombstones, Table::TombstoneOrder] {
+        for table in [
+            Table::Clients,
+            Table::Keys,
+            Table::Tombstones,
+            Table::TombstoneOrder,
+            Table::Sessions,
+            Table::LockDelays,
+        ] {
             let base = Memory::default();
             base.put(table, "eight by", &row);
             if let Ok(machine) = Machine::open(base) {
                 let _ = machine.keys(b"", None, None, usize::MAX);
                 let _ = machine.get(b"eight by");
                 let _ = machine.prefix_index(b"e");
+                let _ = machine.sessions();
+                let _ = machine.lock_delays();
             }
         }
     });

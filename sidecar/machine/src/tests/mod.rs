@@ -4,6 +4,7 @@ mod dedup;
 mod flushes;
 pub(crate) mod generate;
 mod hostile;
+mod locks;
 mod memory;
 mod model;
 mod reads;

@@ -1,14 +1,17 @@
 //! The slow, clear oracle: keys in one map, every command as its documentation says it, no layers, no bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_autopilot::SettingsChange;
 
 use crate::command::{ApiIndex, ClientId, Command, SettingsMode, Tag, Tagged, TxnOp};
 use crate::entry::KvEntry;
 use crate::limits::CLIENT_WINDOW;
 use crate::meta::AutopilotRecord;
-use crate::outcome::{Outcome, Refusal, TxnFailure, TxnFailureReason};
+use crate::outcome::{Obstacle, Outcome, Refusal, TxnFailure, TxnFailureReason};
+use crate::session::{Behavior, Session, SessionId};
 use crate::validate::Invalid;
 
 #[derive(Clone, Debug, Default)]
@@ -16,6 +19,10 @@ pub(crate) struct Model {
     pub(crate) keys: BTreeMap<Bytes, KvEntry>,
     pub(crate) keys_index: ApiIndex,
     pub(crate) autopilot: AutopilotRecord,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) sessions_index: ApiIndex,
+    /// Ended sessions with the keys that nobody may acquire yet.
+    pub(crate) delays: BTreeMap<SessionId, BTreeSet<Bytes>>,
     clients: BTreeMap<ClientId, Client>,
 }
 
@@ -81,6 +88,34 @@ impl Model {
             Command::DeletePrefix { prefix } => {
                 Outcome::Deleted { existed: self.delete(index, |key| key.starts_with(prefix)) }
             }
+            Command::Acquire { key, value, flags, session } => {
+                match self.acquire(index, key, value, *flags, *session) {
+                    Ok(entry) => {
+                        Outcome::Acquired { modify_index: entry.modify_index, lock_index: entry.lock_index }
+                    }
+                    Err(outcome) => outcome,
+                }
+            }
+            Command::Release { key, value, flags, session } => {
+                match self.release(index, key, value, *flags, *session) {
+                    Some(entry) => Outcome::Written { modify_index: entry.modify_index },
+                    None => Outcome::NotHeld,
+                }
+            }
+            Command::CreateSession(spec) => {
+                if !self.sessions.contains_key(&spec.id) && !self.delays.contains_key(&spec.id) {
+                    let session = Session { spec: (**spec).clone(), create_index: index };
+                    self.sessions.insert(spec.id, session);
+                    self.sessions_index = index;
+                }
+                Outcome::SessionCreated { session: spec.id }
+            }
+            Command::DestroySession { session } => {
+                Outcome::Deleted { existed: self.destroy(index, *session) }
+            }
+            Command::EndLockDelay { session } => {
+                Outcome::Deleted { existed: self.delays.remove(session).is_some() }
+            }
             Command::Txn(ops) => self.txn(index, ops),
             Command::RegisterClient { .. } => {
                 let client = ClientId(log_index);
@@ -88,19 +123,7 @@ impl Model {
                 Outcome::Registered { client }
             }
             Command::SetAutopilot { change, mode, expected } => {
-                let old = self.autopilot.modify_index;
-                if expected.is_some_and(|expected| expected != old) {
-                    return Outcome::Mismatch { modify_index: Some(old).filter(|old| old.0 != 0) };
-                }
-                let settings = match mode {
-                    SettingsMode::Merge => self.autopilot.settings.merged(change),
-                    SettingsMode::Replace => change.clone(),
-                };
-                if old.0 == 0 || settings != self.autopilot.settings {
-                    let create_index = if old.0 == 0 { index } else { self.autopilot.create_index };
-                    self.autopilot = AutopilotRecord { settings, create_index, modify_index: index };
-                }
-                Outcome::Written { modify_index: self.autopilot.modify_index }
+                self.set_autopilot(index, change, *mode, *expected)
             }
             // What owns the state's file did not take it out: no client's command.
             Command::Restore(_) => {
@@ -109,20 +132,130 @@ impl Model {
         }
     }
 
-    fn put(&mut self, index: ApiIndex, key: &Bytes, value: &Bytes, flags: u64) -> KvEntry {
-        let entry = self.keys.entry(key.clone()).or_insert_with(|| KvEntry {
-            key: key.clone(),
-            value: value.clone(),
-            flags,
-            create_index: index,
-            modify_index: ApiIndex(0),
-            lock_index: 0,
-        });
-        if entry.modify_index.0 == 0 || entry.value != *value || entry.flags != flags {
-            (entry.value, entry.flags, entry.modify_index) = (value.clone(), flags, index);
-            self.keys_index = index;
+    fn set_autopilot(
+        &mut self,
+        index: ApiIndex,
+        change: &SettingsChange,
+        mode: SettingsMode,
+        expected: Option<ApiIndex>,
+    ) -> Outcome {
+        let old = self.autopilot.modify_index;
+        if expected.is_some_and(|expected| expected != old) {
+            return Outcome::Mismatch { modify_index: Some(old).filter(|old| old.0 != 0) };
         }
-        entry.clone()
+        let settings = match mode {
+            SettingsMode::Merge => self.autopilot.settings.merged(change),
+            SettingsMode::Replace => change.clone(),
+        };
+        if old.0 == 0 || settings != self.autopilot.settings {
+            let create_index = if old.0 == 0 { index } else { self.autopilot.create_index };
+            self.autopilot = AutopilotRecord { settings, create_index, modify_index: index };
+        }
+        Outcome::Written { modify_index: self.autopilot.modify_index }
+    }
+
+    fn put(&mut self, index: ApiIndex, key: &Bytes, value: &Bytes, flags: u64) -> KvEntry {
+        let holder = self.keys.get(key).and_then(|entry| entry.session);
+        self.write(index, key, value, (flags, 0, holder))
+    }
+
+    fn write(
+        &mut self,
+        index: ApiIndex,
+        key: &Bytes,
+        value: &Bytes,
+        (flags, lock_index, session): (u64, u64, Option<SessionId>),
+    ) -> KvEntry {
+        let create_index = self.keys.get(key).map_or(index, |entry| entry.create_index);
+        let old_index = self.modify_index(key).unwrap_or(ApiIndex(0));
+        let (key, value) = (key.clone(), value.clone());
+        let mut entry =
+            KvEntry { key, value, flags, create_index, modify_index: old_index, lock_index, session };
+        if self.keys.get(&entry.key) != Some(&entry) {
+            entry.modify_index = index;
+            self.keys_index = index;
+            self.keys.insert(entry.key.clone(), entry.clone());
+        }
+        entry
+    }
+
+    fn acquire(
+        &mut self,
+        index: ApiIndex,
+        key: &Bytes,
+        value: &Bytes,
+        flags: u64,
+        session: SessionId,
+    ) -> Result<KvEntry, Outcome> {
+        if !self.sessions.contains_key(&session) {
+            return Err(Outcome::Refused(Refusal::InvalidSession { session: session.to_string() }));
+        }
+        let old = self.keys.get(key);
+        let lock_index = old.map_or(0, |old| old.lock_index);
+        let locks = match old.and_then(|old| old.session) {
+            Some(holder) if holder == session => lock_index,
+            Some(holder) => return Err(Outcome::NotAcquired(Obstacle::Held { holder })),
+            None if self.delays.values().any(|keys| keys.contains(key)) => {
+                return Err(Outcome::NotAcquired(Obstacle::LockDelay));
+            }
+            None => lock_index + 1,
+        };
+        Ok(self.write(index, key, value, (flags, locks, Some(session))))
+    }
+
+    fn release(
+        &mut self,
+        index: ApiIndex,
+        key: &Bytes,
+        value: &Bytes,
+        flags: u64,
+        session: SessionId,
+    ) -> Option<KvEntry> {
+        let lock_index = self.keys.get(key).filter(|old| old.session == Some(session))?.lock_index;
+        Some(self.write(index, key, value, (flags, lock_index, None)))
+    }
+
+    fn destroy(&mut self, index: ApiIndex, id: SessionId) -> bool {
+        let Some(session) = self.sessions.remove(&id) else { return false };
+        self.sessions_index = index;
+        let held: Vec<KvEntry> =
+            self.keys.values().filter(|entry| entry.session == Some(id)).cloned().collect();
+        for entry in &held {
+            match session.spec.behavior {
+                Behavior::Release => {
+                    let marks = (entry.flags, entry.lock_index, None);
+                    self.write(index, &entry.key, &entry.value, marks);
+                }
+                Behavior::Delete => drop(self.delete(index, |key| *key == entry.key)),
+            }
+        }
+        if session.spec.lock_delay > Duration::ZERO && !held.is_empty() {
+            self.delays.entry(id).or_default().extend(held.into_iter().map(|entry| entry.key));
+        }
+        true
+    }
+
+    fn lock(
+        &mut self,
+        index: ApiIndex,
+        key: &Bytes,
+        value: &Bytes,
+        flags: u64,
+        session: &str,
+    ) -> Result<KvEntry, TxnFailureReason> {
+        let key = key.clone();
+        let Some(id) = SessionId::parse(session) else {
+            return Err(if session.is_empty() {
+                TxnFailureReason::SessionEmpty
+            } else {
+                TxnFailureReason::InvalidSession { session: session.to_owned() }
+            });
+        };
+        self.acquire(index, &key, value, flags, id).map_err(|outcome| match outcome {
+            Outcome::NotAcquired(Obstacle::Held { .. }) => TxnFailureReason::LockHeld { key },
+            Outcome::NotAcquired(Obstacle::LockDelay) => TxnFailureReason::LockDelay { key },
+            _ => TxnFailureReason::InvalidSession { session: session.to_owned() },
+        })
     }
 
     fn delete(&mut self, index: ApiIndex, is_doomed: impl Fn(&Bytes) -> bool) -> bool {
@@ -198,6 +331,25 @@ impl Model {
                 } else {
                     Ok(vec![])
                 }
+            }
+            TxnOp::Lock { value, flags, session, .. } => {
+                Ok(vec![self.lock(index, &key, value, *flags, session)?.without_value()])
+            }
+            TxnOp::Unlock { session, .. } if session.is_empty() => Err(TxnFailureReason::SessionEmpty),
+            TxnOp::Unlock { value, flags, session, .. } => {
+                let unlocked = SessionId::parse(session)
+                    .and_then(|session| self.release(index, &key, value, *flags, session));
+                Ok(vec![unlocked.ok_or(TxnFailureReason::NotHeld { key })?.without_value()])
+            }
+            TxnOp::CheckSession { session, .. } => {
+                let Some(entry) = self.keys.get(&key) else {
+                    return Err(TxnFailureReason::CheckSessionMissing { key });
+                };
+                let actual = entry.session.map(|session| session.to_string()).unwrap_or_default();
+                if actual == *session {
+                    return Ok(vec![entry.clone().without_value()]);
+                }
+                Err(TxnFailureReason::CheckSessionOther { key, actual, expected: session.clone() })
             }
         }
     }

@@ -170,6 +170,12 @@ fn check_reads(machine: &Machine<Memory>, model: &Model, prefix: &[u8]) {
     }
     assert_eq!(machine.meta().keys.index, model.keys_index);
     assert_eq!(machine.meta().autopilot, model.autopilot);
+    let sessions: Vec<_> = model.sessions.values().cloned().collect();
+    assert_eq!(machine.sessions().unwrap().sessions, sessions);
+    assert_eq!(machine.meta().sessions.index, model.sessions_index);
+    let delays: Vec<_> = machine.lock_delays().unwrap().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(delays, model.delays.keys().copied().collect::<Vec<_>>());
+    assert_eq!(machine.meta().sessions.places, (sessions.len() + delays.len()) as u64);
 }
 
 proptest! {

@@ -49,12 +49,17 @@ pub(super) fn index_headers<T>(
     read: &ReadResult<T>,
 ) {
     header(response, "x-consul-index", &index.max(1).to_string());
+    contact_headers(response, consistency, read);
+    header(response, "x-consul-query-backend", "blocking-query");
+}
+
+/// What says how fresh a read is.
+pub(super) fn contact_headers<T>(response: &mut Response, consistency: Consistency, read: &ReadResult<T>) {
     let is_confirmed = consistency == Consistency::Linearizable;
     let leader_known = is_confirmed || read.leader_known;
     header(response, "x-consul-knownleader", if leader_known { "true" } else { "false" });
     let last_contact = read.last_contact.filter(|_| !is_confirmed).map_or(0, |contact| contact.as_millis());
     header(response, "x-consul-lastcontact", &last_contact.to_string());
-    header(response, "x-consul-query-backend", "blocking-query");
 }
 
 pub(super) fn respond(status: u16, body: Body) -> Response {

@@ -1,7 +1,7 @@
 //! Blocking queries: a read that waits until what it asked for has changed (consul-http.md §3).
 //!
 //! ```text
-//!   the machine applied a change of a key ─▶ wakes who waits ─▶ each compares its own index, cheaply
+//!   the machine applied a change of a key, or of a session ─▶ wakes who waits for one ─▶ each compares its own index, cheaply
 //! ```
 //!
 //! A write that touches no key wakes nobody, and while nobody waits nothing is done. The first change wakes at once;
@@ -25,12 +25,13 @@ use crate::serve::limits::{WAIT_JITTER_PART, WATCH_REST, WATCHES_MAX};
 /// Everybody who waits.
 pub(super) struct Watches {
     keys_index: watch::Receiver<u64>,
+    sessions_index: watch::Receiver<u64>,
     places: Arc<Semaphore>,
 }
 
 /// One who waits.
 pub(super) struct Watch {
-    keys_index: watch::Receiver<u64>,
+    seen: watch::Receiver<u64>,
     deadline: Instant,
     /// No look before this.
     rests_until: Instant,
@@ -39,25 +40,36 @@ pub(super) struct Watch {
 
 impl Watches {
     pub(super) fn new(handle: &Handle) -> Self {
-        Self { keys_index: handle.watch_keys(), places: Arc::new(Semaphore::new(WATCHES_MAX)) }
+        let places = Arc::new(Semaphore::new(WATCHES_MAX));
+        Self { keys_index: handle.watch_keys(), sessions_index: handle.watch_sessions(), places }
     }
 
-    /// Begins to wait for at most `wait` and a little: begin before the first read, so that no change is missed.
-    pub(super) fn begin(&self, wait: Duration) -> Result<Watch, Refused> {
+    /// Begins to wait for a change of any key, for at most `wait` and a little: begin before the first read, so that no
+    /// change is missed.
+    pub(super) fn keys(&self, wait: Duration) -> Result<Watch, Refused> {
+        self.begin(&self.keys_index, wait)
+    }
+
+    /// The same for any session.
+    pub(super) fn sessions(&self, wait: Duration) -> Result<Watch, Refused> {
+        self.begin(&self.sessions_index, wait)
+    }
+
+    fn begin(&self, index: &watch::Receiver<u64>, wait: Duration) -> Result<Watch, Refused> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refused::too_many_watches())?;
-        let mut keys_index = self.keys_index.clone();
-        keys_index.mark_unchanged();
+        let mut seen = index.clone();
+        seen.mark_unchanged();
         let now = Instant::now();
-        Ok(Watch { keys_index, deadline: now + wait + jitter(wait), rests_until: now, _place: place })
+        Ok(Watch { seen, deadline: now + wait + jitter(wait), rests_until: now, _place: place })
     }
 }
 
 impl Watch {
-    /// Waits for a change of any key; false at the deadline.
+    /// Waits for a change; false at the deadline.
     pub(super) async fn changed(&mut self) -> bool {
         let changed = async {
             tokio::time::sleep_until(self.rests_until).await;
-            self.keys_index.changed().await
+            self.seen.changed().await
         };
         let is_changed = matches!(tokio::time::timeout_at(self.deadline, changed).await, Ok(Ok(())));
         self.rests_until = Instant::now() + WATCH_REST;

@@ -1,13 +1,14 @@
-//! Requests of clients over HTTP: each is understood or refused in words, never a panic (B6, P10; raft.md §7, 21). There is
-//! no JSON among them: what Consul reads as such is not there yet.
+//! Requests of clients over HTTP: each is understood or refused in words, never a panic (B6, P10; raft.md §7, 21).
 
 use axum::http::HeaderMap;
 use quorate_fuzz::Samples;
+use quorate_machine::SessionId;
 
-use super::duration::parse_duration;
 use super::key::parse_key;
 use super::params::Params;
 use super::question::Question;
+use super::{session_body, txn_body};
+use crate::serve::duration::parse_duration;
 
 #[test]
 fn paths_and_queries_never_panic() {
@@ -34,5 +35,19 @@ fn durations_never_panic() {
         Samples::new(["0", "15.0s", "9.98765s", "1h30m", "-1.5s", ".5s", "3us", "7µs", "1m2.000000001s"]);
     quorate_fuzz::bytes("durations_never_panic", &samples, |bytes| {
         let _ = parse_duration(&String::from_utf8_lossy(bytes));
+    });
+}
+
+#[test]
+fn bodies_never_panic() {
+    let samples = Samples::new([
+        r#"{"Name":"n","TTL":"15.0s","LockDelay":"0.001s","Behavior":"delete","Checks":[],"NodeChecks":["serfHealth"]}"#,
+        r#"{"name":"n","lockdelay":15,"ttl":"10s","servicechecks":[{"ID":"a"}]}"#,
+        r#"[{"KV":{"Verb":"cas","Key":"k","Value":"eA==","Flags":7,"Index":3}},{"KV":{"Verb":"check-session","Key":"k","Session":"s"}}]"#,
+        r#"[{"KV":{"Verb":"get-or-empty","Key":"/k","Value":null},"Node":null}]"#,
+    ]);
+    quorate_fuzz::bytes("bodies_never_panic", &samples, |bytes| {
+        let _ = session_body::parse(bytes, SessionId(1), &|node| node);
+        let _ = txn_body::parse(bytes);
     });
 }

@@ -19,13 +19,19 @@ pub(super) fn parse_key(raw: &str) -> Result<Bytes, Refused> {
     if text.len() > KEY_BYTES_MAX {
         return Err(Refused::key_too_long(text.len()));
     }
+    check_key(&text)?;
+    Ok(text.into_bytes().into())
+}
+
+/// Refuses what no client means, wherever a key stands.
+pub(super) fn check_key(text: &str) -> Result<(), Refused> {
     if text.starts_with('/') {
         return Err(Refused::Bad("the key begins with \"/\": leave the first slash out".to_owned()));
     }
     if text.split('/').any(|part| part == "..") {
         return Err(Refused::Bad("the key has a \"..\" part: keys are no paths, name it in full".to_owned()));
     }
-    Ok(text.into_bytes().into())
+    Ok(())
 }
 
 /// Go's `unicode.IsPrint` as far as it matters: no control or format characters, and of all spaces only U+0020.

@@ -7,13 +7,13 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use quorate_machine::limits::VALUE_BYTES_MAX;
-use quorate_machine::{ApiIndex, Command, Outcome, Tagged};
+use quorate_machine::{ApiIndex, Command, Outcome, SessionId, Tagged};
 use tokio::time::Instant;
 
 use super::Api;
 use super::answer;
 use super::key::parse_key;
-use super::params::{Params, ReadParams};
+use super::params::{Params, ReadParams, quoted};
 use super::question::{Answer, Question};
 use super::refused::Refused;
 use crate::driver::{Consistency, ReadResult};
@@ -43,7 +43,7 @@ pub(super) async fn serve(
 async fn get(api: &Api, key: Bytes, params: &Params, read: ReadParams) -> Result<Response, Refused> {
     let question = Question::parse(key, params)?;
     // Waiting begins before the first look, so that no change falls between the two.
-    let watch = if read.index > 0 { Some(api.watches.begin(read.wait)?) } else { None };
+    let watch = if read.index > 0 { Some(api.watches.keys(read.wait)?) } else { None };
     let mut answer = ask(api, &question, read.consistency).await?;
     if let Some(mut watch) = watch
         && answer.value.index.0 <= read.index
@@ -87,19 +87,35 @@ async fn put(api: &Api, key: Bytes, params: &Params, request: Request) -> Result
     if key.is_empty() {
         return Err(Refused::missing_key());
     }
-    if params.has("acquire") || params.has("release") {
-        return Err(Refused::NotSupported(
-            "acquire and release are not supported yet: use compare-and-set (?cas=); nothing was changed",
-        ));
-    }
     let flags = params.number("flags")?.unwrap_or(0);
     let expected = params.number("cas")?.map(ApiIndex);
     let value = body(request).await?;
-    let command = match expected {
-        Some(expected) => Command::CompareAndSet { key, value, flags, expected },
-        None => Command::Put { key, value, flags },
+    let command = if let Some(text) = params.get("acquire") {
+        let session = session(text)?.ok_or_else(|| invalid_session(text))?;
+        Command::Acquire { key, value, flags, session }
+    } else if let Some(text) = params.get("release") {
+        // Of what is no session nothing is held.
+        let Some(session) = session(text)? else { return Ok(answer::json(200, &false, params)) };
+        Command::Release { key, value, flags, session }
+    } else if let Some(expected) = expected {
+        Command::CompareAndSet { key, value, flags, expected }
+    } else {
+        Command::Put { key, value, flags }
     };
     write(api, command, params).await
+}
+
+/// The session a client named; none if it can't be one.
+fn session(text: &str) -> Result<Option<SessionId>, Refused> {
+    if text.is_empty() {
+        return Err(Refused::Failed("missing session".to_owned()));
+    }
+    Ok(SessionId::parse(text))
+}
+
+/// Patroni looks for a 500 that begins so.
+fn invalid_session(text: &str) -> Refused {
+    Refused::Failed(format!("invalid session \"{}\"", quoted(text)))
 }
 
 async fn delete(api: &Api, key: Bytes, params: &Params) -> Result<Response, Refused> {
@@ -119,19 +135,22 @@ async fn write(api: &Api, command: Command, params: &Params) -> Result<Response,
     let command = Tagged { tag: None, command };
     let applied = api.shared.context.handle.propose(&command, hold()).await?;
     match applied.outcome {
-        Outcome::Written { .. } | Outcome::Deleted { .. } => Ok(answer::json(200, &true, params)),
-        Outcome::Mismatch { .. } => Ok(answer::json(200, &false, params)),
-        Outcome::Refused(refusal) => Err(Refused::Failed(refusal.to_string())),
-        Outcome::Txn(_) | Outcome::TxnFailed(_) | Outcome::Registered { .. } => {
-            let message =
-                "the write was answered in a way that makes no sense: outcome unknown; please report this";
-            Err(Refused::Failed(message.to_owned()))
+        Outcome::Written { .. } | Outcome::Deleted { .. } | Outcome::Acquired { .. } => {
+            Ok(answer::json(200, &true, params))
         }
+        Outcome::Mismatch { .. } | Outcome::NotAcquired(_) | Outcome::NotHeld => {
+            Ok(answer::json(200, &false, params))
+        }
+        Outcome::Refused(refusal) => Err(Refused::Failed(refusal.to_string())),
+        Outcome::Txn(_)
+        | Outcome::TxnFailed(_)
+        | Outcome::Registered { .. }
+        | Outcome::SessionCreated { .. } => Err(Refused::unexpected()),
     }
 }
 
 /// The whole body if it is within the limit, whatever its content type says.
-async fn body(request: Request) -> Result<Bytes, Refused> {
+pub(super) async fn body(request: Request) -> Result<Bytes, Refused> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if length.is_some_and(|bytes: u64| bytes > VALUE_BYTES_MAX as u64) {
         return Err(Refused::body_too_large(length));
@@ -144,6 +163,6 @@ async fn body(request: Request) -> Result<Bytes, Refused> {
 }
 
 /// How long a call waits for a leader and its commit.
-fn hold() -> Instant {
+pub(super) fn hold() -> Instant {
     Instant::now() + HTTP_HOLD
 }

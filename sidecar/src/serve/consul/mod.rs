@@ -1,14 +1,14 @@
-//! HTTP as Consul's clients speak it: `/v1/kv`, `/v1/status`, `/v1/snapshot`, autopilot's health and the configuration.
+//! HTTP as Consul's clients speak it: `/v1/kv`, `/v1/session`, `/v1/txn`, `/v1/status`, `/v1/snapshot`, autopilot's health
+//! and the configuration.
 //!
 //! Paths are matched here and not by a router: a key is whatever stands behind `/v1/kv/`, with `//`, `%2F` and all.
 //! Every status, header and text is one that clients in the field act on; errors are bare texts, and never a redirect.
 //!
-//! Not here: sessions, locks, transactions and the service catalog. They are answered 501 in plain words, so that
-//! a client stops at its first call and not in the middle of something.
+//! Not here: the service catalog. It is answered 501 in plain words, so that a client stops at its first call and not in
+//! the middle of something.
 
 mod answer;
 mod blocking;
-mod duration;
 #[cfg(test)]
 mod hostile;
 mod key;
@@ -17,7 +17,11 @@ mod operator;
 mod params;
 mod question;
 mod refused;
+mod session;
+mod session_body;
 mod snapshot;
+mod txn;
+mod txn_body;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,6 +45,13 @@ struct Api {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endpoint {
     Kv,
+    SessionCreate,
+    SessionDestroy,
+    SessionRenew,
+    SessionInfo,
+    SessionNode,
+    SessionList,
+    Txn,
     StatusLeader,
     StatusPeers,
     AutopilotHealth,
@@ -53,6 +64,8 @@ impl Endpoint {
     fn methods(self) -> &'static [Method] {
         match self {
             Self::Kv => &[Method::GET, Method::PUT, Method::DELETE],
+            Self::SessionCreate | Self::SessionDestroy | Self::SessionRenew | Self::Txn => &[Method::PUT],
+            Self::SessionInfo | Self::SessionNode | Self::SessionList => &[Method::GET],
             Self::StatusLeader | Self::StatusPeers | Self::AutopilotHealth | Self::RaftConfiguration => {
                 &[Method::GET]
             }
@@ -64,6 +77,13 @@ impl Endpoint {
     fn name(self) -> &'static str {
         match self {
             Self::Kv => "kv",
+            Self::SessionCreate => "session/create",
+            Self::SessionDestroy => "session/destroy",
+            Self::SessionRenew => "session/renew",
+            Self::SessionInfo => "session/info",
+            Self::SessionNode => "session/node",
+            Self::SessionList => "session/list",
+            Self::Txn => "txn",
             Self::StatusLeader => "status/leader",
             Self::StatusPeers => "status/peers",
             Self::AutopilotHealth => "operator/autopilot/health",
@@ -75,6 +95,14 @@ impl Endpoint {
 
 const KV: &str = "/v1/kv/";
 
+/// Endpoints that end in what is asked about.
+const SESSIONS: [(&str, Endpoint); 4] = [
+    ("/v1/session/destroy/", Endpoint::SessionDestroy),
+    ("/v1/session/renew/", Endpoint::SessionRenew),
+    ("/v1/session/info/", Endpoint::SessionInfo),
+    ("/v1/session/node/", Endpoint::SessionNode),
+];
+
 /// Where a path leads.
 fn endpoint(path: &str) -> Result<Endpoint, Refused> {
     match path {
@@ -83,16 +111,18 @@ fn endpoint(path: &str) -> Result<Endpoint, Refused> {
         "/v1/operator/autopilot/health" => return Ok(Endpoint::AutopilotHealth),
         "/v1/operator/raft/configuration" => return Ok(Endpoint::RaftConfiguration),
         "/v1/snapshot" => return Ok(Endpoint::Snapshot),
+        "/v1/session/create" => return Ok(Endpoint::SessionCreate),
+        "/v1/session/list" => return Ok(Endpoint::SessionList),
+        "/v1/txn" => return Ok(Endpoint::Txn),
         _ if path.starts_with(KV) => return Ok(Endpoint::Kv),
         _ => {}
+    }
+    if let Some((_, endpoint)) = SESSIONS.iter().find(|(prefix, _)| path.starts_with(prefix)) {
+        return Ok(*endpoint);
     }
     let under = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
     if under(&["/v1/agent/", "/v1/catalog/", "/v1/health/"]) {
         Err(Refused::NotSupported("service catalog not supported"))
-    } else if under(&["/v1/session/"]) {
-        Err(Refused::NotSupported("sessions are not supported yet: use compare-and-set (?cas=)"))
-    } else if path == "/v1/txn" {
-        Err(Refused::NotSupported("transactions are not supported over HTTP yet: use gRPC (Kv.Txn)"))
     } else if under(&["/v1/operator/autopilot/", "/v1/operator/raft/"]) {
         Err(Refused::NotSupported("not supported over HTTP yet: use gRPC (Autopilot, Membership)"))
     } else if under(&["/v1/acl/"]) {
@@ -145,6 +175,13 @@ async fn dispatch(api: &Api, endpoint: Endpoint, path: &str, request: Request) -
     params.check(request.headers())?;
     match endpoint {
         Endpoint::Kv => kv::serve(api, &method, &path[KV.len()..], &params, request).await,
+        Endpoint::SessionCreate => session::create(api, &params, request).await,
+        Endpoint::SessionDestroy => session::destroy(api, path, &params).await,
+        Endpoint::SessionRenew => session::renew(api, path, &params).await,
+        Endpoint::SessionInfo => session::info(api, path, &params).await,
+        Endpoint::SessionNode => session::node(api, path, &params).await,
+        Endpoint::SessionList => session::list(api, &params).await,
+        Endpoint::Txn => txn::serve(api, &params, request).await,
         Endpoint::StatusLeader => Ok(operator::status_leader(&api.shared, &params)),
         Endpoint::StatusPeers => Ok(operator::status_peers(&api.shared, &params)),
         Endpoint::AutopilotHealth => operator::autopilot_health(&api.shared, &params),
@@ -165,12 +202,12 @@ mod tests {
         assert_eq!(endpoint("/v1/kv/").ok(), Some(Endpoint::Kv));
         assert_eq!(endpoint("/v1/status/leader").ok(), Some(Endpoint::StatusLeader));
         let status = |path: &str| endpoint(path).unwrap_err().into_response().status().as_u16();
-        for unknown in ["/v1/nope", "/v1/kv", "/v1/event/list", "/"] {
+        assert_eq!(endpoint("/v1/session/renew/").ok(), Some(Endpoint::SessionRenew));
+        assert_eq!(endpoint("/v1/txn").ok(), Some(Endpoint::Txn));
+        for unknown in ["/v1/nope", "/v1/kv", "/v1/event/list", "/v1/session/nope", "/"] {
             assert_eq!(status(unknown), 404, "{unknown}");
         }
-        for later in ["/v1/catalog/services", "/v1/session/create", "/v1/txn"] {
-            assert_eq!(status(later), 501, "{later}");
-        }
+        assert_eq!(status("/v1/catalog/services"), 501);
         assert_eq!(status("/v1/acl/tokens"), 401);
     }
 }

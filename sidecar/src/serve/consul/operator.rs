@@ -8,12 +8,12 @@ use quorate_autopilot::{NodeStatus, ServerRole, ServerState};
 use quorate_raft::{Server, ServerId};
 
 use super::answer;
-use super::duration::format_duration;
 use super::params::Params;
 use super::refused::Refused;
 use crate::autopilot::Conclusion;
 use crate::driver::View;
 use crate::serve::Shared;
+use crate::serve::duration::format_duration;
 use crate::serve::moment::rfc3339;
 
 /// The leader's address, or an empty text.

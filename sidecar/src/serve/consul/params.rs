@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 
-use super::duration::parse_duration;
 use super::key::decode_percent;
 use super::refused::Refused;
 use crate::driver::Consistency;
+use crate::serve::duration::parse_duration;
 use crate::serve::limits::{WAIT_DEFAULT, WAIT_MAX};
 
 /// The one datacenter there is.
@@ -123,7 +123,7 @@ impl Params {
 }
 
 /// What an error quotes of a caller's text.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_default).collect()
 }
 

@@ -117,12 +117,13 @@ fn raw(value: Bytes) -> Response {
     response
 }
 
-fn shape(entry: &KvEntry) -> json::KvEntry {
+pub(super) fn shape(entry: &KvEntry) -> json::KvEntry {
     json::KvEntry {
         lock_index: entry.lock_index,
         key: text(&entry.key),
         flags: entry.flags,
         value: (!entry.value.is_empty()).then(|| STANDARD.encode(&entry.value)),
+        session: entry.session.map(|session| session.to_string()),
         create_index: entry.create_index.0,
         modify_index: entry.modify_index.0,
     }

@@ -27,6 +27,8 @@ pub(super) enum Refused {
     Denied(String),
     /// 404.
     UnknownPath,
+    /// 404, in words that clients look for.
+    NotFound(String),
     /// 501.
     NotSupported(&'static str),
     /// 500 from the cluster.
@@ -55,6 +57,14 @@ impl Refused {
         ))
     }
 
+    /// What the machine answered is not what the command can come to.
+    pub(super) fn unexpected() -> Self {
+        Self::Failed(
+            "the write was answered in a way that makes no sense: outcome unknown; please report this"
+                .to_owned(),
+        )
+    }
+
     pub(super) fn missing_key() -> Self {
         Self::Bad("Missing key name".to_owned())
     }
@@ -76,7 +86,11 @@ impl Refused {
     /// For metrics.
     pub(super) fn label(&self) -> &'static str {
         match self {
-            Self::Bad(_) | Self::UnprintablePath | Self::UndecodableQuery | Self::TooLarge(_) => "invalid",
+            Self::Bad(_)
+            | Self::UnprintablePath
+            | Self::UndecodableQuery
+            | Self::TooLarge(_)
+            | Self::NotFound(_) => "invalid",
             Self::UnknownPath | Self::NotSupported(_) | Self::AclDisabled => "not_supported",
             Self::Denied(_) => "denied",
             Self::Failed(_) => "refused",
@@ -100,6 +114,7 @@ impl Refused {
             Self::AclDisabled => text(401, "ACL support disabled"),
             Self::Denied(message) => text(403, &message),
             Self::UnknownPath => text(404, "Invalid URL path: not a recognized HTTP API endpoint\n"),
+            Self::NotFound(message) => text(404, &message),
             Self::NotSupported(message) => text(501, message),
             // Patroni and Go's lock monitor try again after 500 only, whatever went wrong.
             Self::Call(error) if error.kind == ErrorKind::NoLeader => text(500, "No cluster leader"),

@@ -118,6 +118,34 @@ impl Kv for Service {
         .await
     }
 
+    async fn acquire(&self, request: Request<v1::AcquireRequest>) -> Answer<v1::AcquireResponse> {
+        self.call("Kv.Acquire", Right::Data, request, |acquire, deadline| async move {
+            let tag = shape::tag(acquire.tag)?;
+            let session = shape::session(&acquire.session)?;
+            let (key, value, flags) = (acquire.key, acquire.value, acquire.flags);
+            let outcome =
+                self.propose(Command::Acquire { key, value, flags, session }, tag, deadline).await?;
+            shape::acquire_response(&outcome)
+        })
+        .await
+    }
+
+    async fn release(&self, request: Request<v1::ReleaseRequest>) -> Answer<v1::ReleaseResponse> {
+        self.call("Kv.Release", Right::Data, request, |release, deadline| async move {
+            let tag = shape::tag(release.tag)?;
+            let session = shape::session(&release.session)?;
+            let (key, value, flags) = (release.key, release.value, release.flags);
+            match self.propose(Command::Release { key, value, flags, session }, tag, deadline).await? {
+                Outcome::Written { modify_index } => {
+                    Ok(v1::ReleaseResponse { released: true, modify_index: modify_index.0 })
+                }
+                Outcome::NotHeld => Ok(v1::ReleaseResponse { released: false, modify_index: 0 }),
+                _ => Err(Refused::unexpected("a release")),
+            }
+        })
+        .await
+    }
+
     async fn txn(&self, request: Request<v1::TxnRequest>) -> Answer<v1::TxnResponse> {
         self.call("Kv.Txn", Right::Data, request, |txn, deadline| async move {
             let tag = shape::tag(txn.tag)?;
@@ -191,7 +219,7 @@ impl Service {
     }
 }
 
-fn mark<T>(read: &ReadResult<T>, consistency: Consistency, index: ApiIndex) -> v1::ReadMark {
+pub(super) fn mark<T>(read: &ReadResult<T>, consistency: Consistency, index: ApiIndex) -> v1::ReadMark {
     v1::ReadMark {
         index: index.0,
         leader_known: read.leader_known,

@@ -8,6 +8,7 @@ mod hostile;
 mod kv;
 mod membership;
 mod refused;
+mod session;
 mod shape;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use quorate_api::v1::autopilot_server::AutopilotServer;
 use quorate_api::v1::cluster_server::ClusterServer;
 use quorate_api::v1::kv_server::KvServer;
 use quorate_api::v1::membership_server::MembershipServer;
+use quorate_api::v1::session_server::SessionServer;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
@@ -37,6 +39,11 @@ fn router(shared: &Arc<Shared>) -> Router {
         .max_concurrent_streams(GRPC_STREAMS_MAX)
         .add_service(
             KvServer::new(service.clone()).max_decoding_message_size(bytes).max_encoding_message_size(bytes),
+        )
+        .add_service(
+            SessionServer::new(service.clone())
+                .max_decoding_message_size(bytes)
+                .max_encoding_message_size(bytes),
         )
         .add_service(MembershipServer::new(service.clone()).max_decoding_message_size(bytes))
         .add_service(AutopilotServer::new(service.clone()).max_decoding_message_size(bytes))

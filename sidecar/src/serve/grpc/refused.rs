@@ -36,6 +36,7 @@ impl Refused {
             Invalid::KeyEmpty | Invalid::KeyTooLong { .. } => "key",
             Invalid::ValueTooLarge { .. } => "value",
             Invalid::TooManyOps { .. } | Invalid::TxnTooLarge { .. } => "ops",
+            Invalid::SessionTtl { .. } => "ttl_ms",
             _ => "",
         };
         Self::field(field, invalid.to_string())
@@ -158,7 +159,8 @@ impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
             Refusal::SessionExpired { .. } => ErrorCode::ClientExpired,
-            Refusal::TooManyClients { .. } => ErrorCode::Busy,
+            Refusal::TooManyClients { .. } | Refusal::TooManySessions { .. } => ErrorCode::Busy,
+            Refusal::InvalidSession { .. } => ErrorCode::SessionGone,
             _ => ErrorCode::FailedPrecondition,
         };
         Self::new(code, WriteOutcome::NotApplied, refusal.to_string())
@@ -185,7 +187,8 @@ fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::WouldLoseQuorum
         | ErrorCode::FailedPrecondition
         | ErrorCode::Removed
-        | ErrorCode::ClientExpired => Code::FailedPrecondition,
+        | ErrorCode::ClientExpired
+        | ErrorCode::SessionGone => Code::FailedPrecondition,
         ErrorCode::Unspecified | ErrorCode::Internal => Code::Internal,
     }
 }

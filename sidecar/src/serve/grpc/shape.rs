@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_api::v1::{self, intent, txn_op::Op};
 use quorate_machine::limits::KEY_BYTES_MAX;
-use quorate_machine::{ApiIndex, ClientId, KvEntry, Outcome, Tag, TxnOp};
+use quorate_machine::{ApiIndex, ClientId, KvEntry, Obstacle, Outcome, SessionId, Tag, TxnOp};
 use quorate_raft::{
     Address, ClusterId, Incarnation, IndexedConfiguration, Intent, RaftId, RecoveryEpoch, Server, ServerId,
     Suffrage, Version, Versions,
@@ -99,6 +99,30 @@ pub(super) fn entry(entry: KvEntry) -> v1::Entry {
         create_index: entry.create_index.0,
         modify_index: entry.modify_index.0,
         lock_index: entry.lock_index,
+        session: entry.session.map(|session| session.to_string()).unwrap_or_default(),
+    }
+}
+
+pub(super) fn session(text: &str) -> Result<SessionId, Refused> {
+    SessionId::parse(text).ok_or_else(|| {
+        Refused::field("session", "session is not a session's ID: pass one of Session.Create; not applied")
+    })
+}
+
+pub(super) fn acquire_response(outcome: &Outcome) -> Result<v1::AcquireResponse, Refused> {
+    let refused = v1::AcquireResponse::default();
+    match outcome {
+        Outcome::Acquired { modify_index, lock_index } => Ok(v1::AcquireResponse {
+            acquired: true,
+            modify_index: modify_index.0,
+            lock_index: *lock_index,
+            ..refused
+        }),
+        Outcome::NotAcquired(Obstacle::Held { holder }) => {
+            Ok(v1::AcquireResponse { holder: holder.to_string(), ..refused })
+        }
+        Outcome::NotAcquired(Obstacle::LockDelay) => Ok(v1::AcquireResponse { is_delayed: true, ..refused }),
+        _ => Err(Refused::unexpected("an acquire")),
     }
 }
 
@@ -136,6 +160,13 @@ fn txn_op(op: Op) -> TxnOp {
         Op::DeleteCas(at) => TxnOp::DeleteCas { key: at.key, expected: ApiIndex(at.expected_modify_index) },
         Op::CheckIndex(at) => TxnOp::CheckIndex { key: at.key, expected: ApiIndex(at.expected_modify_index) },
         Op::CheckNotExists(key) => TxnOp::CheckNotExists { key: key.key },
+        Op::Lock(lock) => {
+            TxnOp::Lock { key: lock.key, value: lock.value, flags: lock.flags, session: lock.session }
+        }
+        Op::Unlock(lock) => {
+            TxnOp::Unlock { key: lock.key, value: lock.value, flags: lock.flags, session: lock.session }
+        }
+        Op::CheckSession(check) => TxnOp::CheckSession { key: check.key, session: check.session },
     }
 }
 

@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::driver::View;
+use crate::driver::{Sessions, View};
 use crate::serve::Shared;
 
 /// A server of the configuration: at most `SERVERS_MAX` of them at a time.
@@ -34,6 +34,7 @@ pub(super) fn report(shared: &Shared) -> Result<String, fmt::Error> {
     early.inc_by(view.early_elections);
     let help = "Elections this member won because the leader's process was gone";
     registry.register("quorate_early_elections", help, early);
+    sessions(&mut registry, shared.context.handle.sessions());
     if let Some(conclusion) = shared.context.autopilot.conclusion() {
         let state = &conclusion.state;
         gauge(&mut registry, "quorate_autopilot_healthy", "Every server is healthy", state.is_healthy);
@@ -96,6 +97,15 @@ fn member(registry: &mut Registry, view: &View) {
         let help = "Time since a leader was last known";
         registry.register_with_unit("quorate_leader_last_contact", help, Unit::Seconds, contact);
     }
+}
+
+fn sessions(registry: &mut Registry, sessions: &Sessions) {
+    let help = "Sessions with a TTL that this leader measures";
+    gauge(registry, "quorate_session_ttl_active", help, number(sessions.measured() as u64));
+    let ended: Counter = Counter::default();
+    ended.inc_by(sessions.expired());
+    let help = "Sessions that ended because their time was over by this member's clock";
+    registry.register("quorate_session_ttl_invalidate", help, ended);
 }
 
 /// What the leader knows of the others; nothing on followers.

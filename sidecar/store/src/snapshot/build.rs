@@ -63,14 +63,24 @@ pub(crate) fn build_restored(
     name: &str,
 ) -> Result<ApiIndex, StoreError> {
     let mut source = Source { site, file, bytes, offset: 0, hash: Sha256::new() };
-    let restored = Restored::new(here, at, source.header()?.api_index());
+    let mut restored = Restored::new(here, at, source.header()?.api_index());
     let (target, database) = create_tables(&site.disk, name)?;
     let mut builder = Builder::new(target, database);
     source.pour(&mut |table, key, value| match table {
-        Table::Keys => builder.push(table, key, &key_row(&restored, key, value)?),
-        // The archive's clients, tombstones and numbers stay behind.
-        Table::Tombstones | Table::TombstoneOrder | Table::Clients | Table::Meta => Ok(()),
+        Table::Keys => builder.push(table, key, &key_row(&mut restored, key, value)?),
+        // The archive's clients, sessions, tombstones and numbers stay behind.
+        Table::Tombstones
+        | Table::TombstoneOrder
+        | Table::Clients
+        | Table::Meta
+        | Table::Sessions
+        | Table::SessionKeys
+        | Table::LockDelays
+        | Table::DelayedKeys => Ok(()),
     })?;
+    if let Some((key, row)) = restored.lock_delay() {
+        builder.push(Table::LockDelays, &key, &row)?;
+    }
     builder.push(Table::Meta, Meta::KEY, &restored.meta().encode())?;
     builder.write()?;
     Ok(restored.index())
@@ -87,7 +97,7 @@ pub(crate) fn check(
     if header.api_index() > ARCHIVE_INDEX_MAX {
         return Err(refused(format!("its index would be {}", header.api_index())));
     }
-    let restored = Restored::new(&Meta::default(), Position { index: 1, term: 1 }, header.api_index());
+    let mut restored = Restored::new(&Meta::default(), Position { index: 1, term: 1 }, header.api_index());
     let (mut meta, mut last) = (None, None);
     source.pour(&mut |table, key, value| {
         let here = (table, key.to_vec());
@@ -96,7 +106,7 @@ pub(crate) fn check(
         }
         last = Some(here);
         if table == Table::Keys {
-            key_row(&restored, key, value)?;
+            key_row(&mut restored, key, value)?;
         }
         note_meta(&mut meta, table, key, value)
     })?;
@@ -104,7 +114,7 @@ pub(crate) fn check(
     Ok(header)
 }
 
-fn key_row(restored: &Restored, key: &[u8], value: &[u8]) -> Result<Bytes, StoreError> {
+fn key_row(restored: &mut Restored, key: &[u8], value: &[u8]) -> Result<Bytes, StoreError> {
     restored.key_row(key, &Bytes::copy_from_slice(value)).map_err(|error| refused(error.to_string()))
 }
 

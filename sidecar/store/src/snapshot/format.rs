@@ -95,6 +95,10 @@ pub(super) fn table_number(table: Table) -> u8 {
         Table::TombstoneOrder => 3,
         Table::Clients => 4,
         Table::Meta => 5,
+        Table::Sessions => 6,
+        Table::SessionKeys => 7,
+        Table::LockDelays => 8,
+        Table::DelayedKeys => 9,
     }
 }
 
