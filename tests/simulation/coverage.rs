@@ -114,6 +114,8 @@ happenings! {
     SnapshotSent => "snapshots sent",
     /// A snapshot did not arrive whole.
     SnapshotLost => "snapshots lost on the way",
+    /// A snapshot was gone on with where it had broken off.
+    SnapshotResumed => "snapshots resumed in the middle",
     /// A snapshot was installed.
     SnapshotInstalled => "snapshots installed",
     /// A received snapshot was not needed.

@@ -18,10 +18,11 @@ use quorate_raft::{IndexedConfiguration, Input, Refusal, Role, ServerId, Status,
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::archive::{self, Contents};
+use super::archive::{self, Archived, Contents};
 use super::coverage::Happening;
 use super::event::{Boot, Event};
 use super::faults::Phase;
+use super::invariants::RestoredKeys;
 use super::network::MemberNumber;
 use super::requests::Waiting;
 use super::world::{Happened, World, check, of_disk};
@@ -37,7 +38,7 @@ const ARCHIVED: f64 = 0.7;
 const TRANSFER_BREAKS: f64 = 0.25;
 
 /// What is in the archives of a run, by their hash.
-pub type Archives = BTreeMap<[u8; 32], Contents>;
+pub type Archives = BTreeMap<[u8; 32], Archived>;
 
 /// The one place of a restore on a leader.
 pub struct Place {
@@ -101,16 +102,16 @@ impl World {
         let contents: Contents = (0..self.options.keys)
             .map(|_| self.rng.random_bool(ARCHIVED).then(|| self.clients.new_value()))
             .collect();
-        let last = self.rng.random_range(0..ARCHIVED_ENTRIES_MAX);
-        let bytes = archive::make(&contents, &configuration.configuration, last)?;
+        let archived = Archived::new(contents, self.rng.random_range(0..ARCHIVED_ENTRIES_MAX));
+        let bytes = archive::make(&archived, &configuration.configuration)?;
         let Some(process) = &self.fleet[number].process else { return Ok(()) };
         let staged = process.stage(&bytes, None, status.term);
         let Some(order) = of_disk(number, staged)? else {
             self.coverage.hit(Happening::RestoreRefused);
             return Ok(());
         };
-        self.say(|_| format!("m{number} is to restore {contents:?}"));
-        self.archives.insert(order.sha256, contents);
+        self.say(|_| format!("m{number} is to restore {:?}", archived.contents));
+        self.archives.insert(order.sha256, archived);
         self.spread(number, order, &bytes, &status, configuration);
         self.propose_restore(number)
     }
@@ -185,8 +186,9 @@ impl World {
             return Ok(());
         }
         let order = place.order;
-        let contents = self.archives.get(&order.sha256).into_iter().flatten().enumerate();
-        place.calls = contents
+        let archived = self.archives.get(&order.sha256).into_iter();
+        place.calls = archived
+            .flat_map(|archived| archived.contents.iter().enumerate())
             .map(|(key, value)| self.clients.history.begins(key, Operation::Restore(*value)))
             .collect();
         self.coverage.hit(Happening::RestoreProposed);
@@ -228,9 +230,20 @@ impl World {
         self.coverage.hit(Happening::RestoreRefused);
     }
 
-    /// Every key that an archive brought stands under the restore's own index, whoever restored it.
-    pub(super) fn learn_restored(&mut self, order: RestoreOrder, index: ApiIndex) -> Happened {
-        for value in self.archives.get(&order.sha256).into_iter().flatten().flatten() {
+    /// A member is right at a restore: it holds the archive's keys, and every one stands under the restore's own index,
+    /// whoever restored it.
+    pub(super) fn look_at_restored(
+        &mut self,
+        number: MemberNumber,
+        order: RestoreOrder,
+        index: ApiIndex,
+    ) -> Happened {
+        let Some(archived) = self.archives.get(&order.sha256) else { return Ok(()) };
+        let Some(process) = &self.fleet[number].process else { return Ok(()) };
+        let held = process.keys_held(archived.contents.len());
+        let held = of_disk(number, held)?;
+        check(RestoredKeys::are(&self.fleet[number].id, archived, index, &held))?;
+        for value in archived.contents.iter().flatten() {
             check(self.clients.learns(*value, index))?;
         }
         Ok(())

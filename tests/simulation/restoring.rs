@@ -6,17 +6,20 @@
 //! All of it is done by the store that ships; what the driver does between its calls is repeated here.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use quorate_machine::{Outcome, RestoreOrder, Tagged};
+use quorate_machine::{Base, KeyRange, Outcome, RestoreOrder, Table, Tagged};
 use quorate_raft::{Apply, Entry, Index, Input, LogId, Payload, Term, Ticket};
 use quorate_store::StoreError;
 use rand::Rng;
 
+use super::client::{key_bytes, value_in};
 use super::coverage::Happening;
 use super::event::Event;
+use super::invariants::KeysHeld;
 use super::network::MemberNumber;
 use super::process::{Applied, Process};
 use super::requests::Waiting;
@@ -87,6 +90,20 @@ impl Process {
         staged.build(&self.directory, entry.id(), self.machine.meta())?;
         self.to_name = Some(entry.id());
         Ok(true)
+    }
+
+    /// What the first `keys` keys hold on a machine that has just been opened, and how many there are in all.
+    pub fn keys_held(&self, keys: usize) -> Result<KeysHeld> {
+        let mut count = 0;
+        self.machine.base().scan(Table::Keys, &KeyRange::all(), &mut |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        let held = |key| {
+            let entry = self.read(&key_bytes(key))?.entry;
+            Ok(entry.map(|entry| (value_in(&entry.value), entry.modify_index)))
+        };
+        Ok(KeysHeld { first: (0..keys).map(held).collect::<Result<_>>()?, count })
     }
 
     /// The restore that the machine has passed, whichever way.
@@ -174,7 +191,7 @@ impl World {
         self.say(|_| format!("m{number} restored an archive at {}", done.entry.index.0));
         check(self.watch.applies(&done, &mut self.coverage))?;
         if let Some(Outcome::Written { modify_index }) = &done.outcome {
-            self.learn_restored(order, *modify_index)?;
+            self.look_at_restored(number, order, *modify_index)?;
         }
         if let Some(ticket) = done.ticket {
             self.applied(number, ticket, done.outcome);

@@ -157,6 +157,8 @@ table! {
         killed by "raft" "replication::a_commit_index_is_stored_within_a_second";
     K5Shared ["K5"] "a snapshot that is unwanted the second time is removed, though the first may be wanted"
         killed by "snapshot" "a_snapshot_that_came_twice_is_kept_while_one_of_them_may_be_wanted";
+    K7Resume ["K7"] "an interrupted transfer is gone on with for another snapshot"
+        killed by "snapshot" "an_interrupted_transfer_goes_on_only_for_the_same_snapshot";
     K7 ["K7"] "the log forgets what a live follower still needs"
         killed by "raft" "snapshots::the_log_waits_for_a_live_follower_within_the_greater_limit";
     K8 ["K8"] "the floor of free space is a percentage only"

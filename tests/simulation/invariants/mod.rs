@@ -14,6 +14,7 @@ pub mod one_change;
 pub mod order;
 pub mod promises;
 pub mod read_indexes;
+pub mod restored_keys;
 pub mod voters;
 
 pub use at_most_once::AtMostOnce;
@@ -27,6 +28,7 @@ pub use one_change::OneChange;
 pub use order::Order;
 pub use promises::Promises;
 pub use read_indexes::ReadIndexes;
+pub use restored_keys::{KeysHeld, RestoredKeys};
 pub use voters::Voters;
 
 /// What is wrong, in words.
