@@ -197,6 +197,8 @@ table! {
         killed by "quorate_store" "recovery::tests::the_lost_must_be_exactly_the_other_voters";
     K18Epoch ["K18"] "changes of membership forget the recovery epoch"
         killed by "raft" "recovery::changes_after_a_recovery_keep_its_epoch";
+    K18Archive ["K18", "K17"] "a survivor is recovered that lacks the archive of a restore in its log"
+        killed by "recovery" "a_survivor_without_the_archive_that_its_log_restores_is_refused";
     K18Index ["K18", "K20"] "after a recovery indexes of the lost end of the log are given out again"
         killed by "quorate_machine" "tests::dedup::what_was_given_out_in_the_lost_end_of_a_log_is_not_given_out_again";
     K18Directory ["K18"] "the directory of a recovered member stays in its old epoch"
