@@ -10,11 +10,12 @@ use bytes::Bytes;
 use quorate_machine::{Base, Era, Flush, KeyRange, KeyRead, Machine, Outcome, Owner, Position, Table};
 use quorate_raft::{
     Apply, ClusterId, Entry, Identity, Index, IndexedConfiguration, LogId, Now, Payload, Persist, Raft,
-    RecoveryEpoch, ServerId, Settings, Term, Ticket,
+    ServerId, Settings, StartError, Term, Ticket, Versions,
 };
 use quorate_store::{Directory, Log, Opened, Snapshots, Stages, StateFile, StoreError, encode_configuration};
 
 use super::clock::Clock;
+use super::hello::{Connection, Hello};
 use super::invariants::Order;
 use super::requests::{DelayedRead, Waiting};
 use super::restores::Place;
@@ -27,6 +28,10 @@ pub struct Process {
     pub raft: Raft,
     /// What it takes for the time.
     pub clock: Clock,
+    /// What it says first on every connection.
+    pub hello: Hello,
+    /// Its connections to peers.
+    pub connections: BTreeMap<ServerId, Connection>,
     /// Who waits for what at the core.
     pub waiting: BTreeMap<Ticket, Waiting>,
     /// Reads that wait until the machine has applied their index.
@@ -79,23 +84,30 @@ pub struct Applied {
 pub const CLUSTER: ClusterId = ClusterId(0x5157);
 
 impl Process {
-    /// Starts the core and the machine on what was opened.
-    pub fn start(opened: Opened, id: ServerId, settings: Settings, seed: u64, clock: Clock) -> Result<Self> {
+    /// Starts the core and the machine on what was opened; none if the binary is too old for what is there.
+    pub fn start(
+        opened: Opened,
+        (id, versions): (ServerId, Versions),
+        settings: Settings,
+        seed: u64,
+        clock: Clock,
+    ) -> Result<Option<Self>> {
         let Opened { directory, log, state, stored } = opened;
-        let identity = Identity {
-            cluster_id: CLUSTER,
-            recovery_epoch: RecoveryEpoch(0),
-            server: id,
-            versions: quorate_raft::Versions::OURS,
+        let recovery_epoch = directory.identity().recovery_epoch;
+        let identity = Identity { cluster_id: CLUSTER, recovery_epoch, server: id, versions };
+        let raft = match Raft::new(identity, settings, stored, seed, Now::default()) {
+            Ok(raft) => raft,
+            Err(StartError::Version { cluster, ours }) if !ours.contains(cluster) => return Ok(None),
+            Err(error) => return Err(anyhow!("{error}")),
         };
-        let raft = Raft::new(identity, settings, stored, seed, Now::default())
-            .map_err(|error| anyhow!("{error}"))?;
         let machine = Machine::open(state)?;
         let snapshots = Snapshots::new(&directory);
         let stages = Stages::open(&directory, raft.status().term)?;
-        Ok(Self {
+        Ok(Some(Self {
             raft,
             clock,
+            hello: Hello { epoch: recovery_epoch, versions },
+            connections: BTreeMap::new(),
             waiting: BTreeMap::new(),
             reads: Vec::new(),
             wake_at: None,
@@ -114,7 +126,7 @@ impl Process {
             receiving: None,
             stages,
             directory,
-        })
+        }))
     }
 
     /// A write for the next commit.

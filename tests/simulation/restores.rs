@@ -14,7 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_linearizability::{Answer, CallId, Operation};
 use quorate_machine::{ApiIndex, Command, RestoreOrder, Tagged};
-use quorate_raft::{IndexedConfiguration, Input, Refusal, Role, ServerId, Status, Term};
+use quorate_raft::{
+    Index, IndexedConfiguration, Input, RecoveryEpoch, Refusal, Role, ServerId, Status, Term,
+};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
@@ -22,6 +24,7 @@ use super::archive::{self, Archived, Contents};
 use super::coverage::Happening;
 use super::event::{Boot, Event};
 use super::faults::Phase;
+use super::hello::Refused;
 use super::invariants::RestoredKeys;
 use super::network::MemberNumber;
 use super::requests::Waiting;
@@ -62,6 +65,8 @@ pub struct Staging {
     pub term: Term,
     /// The leader that counts who has it; none if the receiver fetched it.
     pub counted_by: Option<Boot>,
+    /// The recovery epoch of its sender.
+    pub epoch: RecoveryEpoch,
 }
 
 impl Place {
@@ -125,11 +130,11 @@ impl World {
         status: &Status,
         configuration: IndexedConfiguration,
     ) {
-        let (boot, term) = (self.fleet.boot(number), status.term);
+        let (boot, term, epoch) = (self.fleet.boot(number), status.term, self.fleet[number].epoch);
         for server in configuration.configuration.servers().iter().filter(|server| server.id != status.id) {
             let Some(place) = self.fleet.place_of(&server.id) else { continue };
             let (to, bytes) = (server.id.clone(), bytes.clone());
-            self.transfer((number, place), Staging { to, order, bytes, term, counted_by: Some(boot) });
+            self.transfer((number, place), Staging { to, order, bytes, term, counted_by: Some(boot), epoch });
         }
         self.schedule.after(SPREAD_PATIENCE, Event::SpreadEnds(boot, order));
         if let Some(process) = &mut self.fleet[number].process {
@@ -148,8 +153,12 @@ impl World {
 
     /// An archive arrives at a member.
     pub(super) fn staging_arrives(&mut self, staging: &Staging) -> Happened {
-        let Staging { to, order, bytes, term, counted_by } = staging;
+        let Staging { to, order, bytes, term, counted_by, epoch } = staging;
         let Some(number) = self.fleet.holder_of(to) else { return Ok(()) };
+        if self.fleet[number].epoch != *epoch {
+            self.refused(Refused::Epoch);
+            return Ok(());
+        }
         let Some(process) = &self.fleet[number].process else { return Ok(()) };
         let staged = process.stage(bytes, Some(*order), *term);
         let is_staged = of_disk(number, staged)?.is_some();
@@ -206,6 +215,18 @@ impl World {
         if process.place.take_if(is_over).is_some() {
             self.coverage.hit(Happening::RestoreRefused);
         }
+    }
+
+    /// Whether every server is past the last restore. Who is not may have got its vote without having the archive, so that a
+    /// volume that is given up now may be the last that has it (docs/consensus.md, what is not promised).
+    pub(super) fn all_have_restored(&self) -> bool {
+        let last = self.effects.last_restore();
+        let in_force = self.watch.configurations_in_force(&self.fleet);
+        let mut servers = in_force.iter().flat_map(|configuration| configuration.servers());
+        let has_restored = |number: MemberNumber| {
+            self.fleet[number].process.as_ref().is_some_and(|process| process.applied() >= last)
+        };
+        last == Index(0) || servers.all(|server| self.fleet.holder_of(&server.id).is_none_or(has_restored))
     }
 
     /// The leader's machine is on the restored state: whoever sent the archive hears it.

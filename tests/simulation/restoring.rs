@@ -14,7 +14,7 @@ use bytes::Bytes;
 use quorate_machine::{Base, KeyRange, Outcome, RestoreOrder, Table, Tagged};
 use quorate_raft::{Apply, Entry, Index, Input, LogId, Payload, Term, Ticket};
 use quorate_store::StoreError;
-use rand::Rng;
+use rand::seq::SliceRandom;
 
 use super::client::{key_bytes, value_in};
 use super::coverage::Happening;
@@ -24,7 +24,7 @@ use super::network::MemberNumber;
 use super::process::{Applied, Process};
 use super::requests::Waiting;
 use super::restores::Staging;
-use super::world::{Happened, World, check, of_disk};
+use super::world::{Happened, World, of_disk};
 
 /// A member that lacks the archive asks again after this.
 const FETCH_PAUSE: Duration = Duration::from_millis(150);
@@ -144,21 +144,26 @@ impl World {
         self.fetch(number, order, at.term)
     }
 
-    /// A member asks another for the archive; it asks the next one when this one does not give it.
+    /// A member asks one other after another for the archive, until one gives it.
     fn fetch(&mut self, number: MemberNumber, order: RestoreOrder, term: Term) -> Happened {
-        let peer = self.rng.random_range(0..self.fleet.count());
-        let is_cut = self.network.is_cut((number, peer)) || self.network.is_cut((peer, number));
-        let staged = match self.fleet[peer].process.as_ref().filter(|_| !is_cut) {
-            Some(process) => process.staged(order, term),
-            None => Ok(None),
-        };
-        let Some(bytes) = of_disk(peer, staged)? else {
-            self.coverage.hit(Happening::FetchInVain);
-            return Ok(());
-        };
-        self.coverage.hit(Happening::Fetched);
-        let to = self.fleet[number].id.clone();
-        self.transfer((peer, number), Staging { to, order, bytes, term, counted_by: None });
+        let mut peers: Vec<_> = (0..self.fleet.count()).filter(|peer| *peer != number).collect();
+        peers.shuffle(&mut self.rng);
+        for peer in peers {
+            let is_cut = self.network.is_cut((number, peer)) || self.network.is_cut((peer, number));
+            let is_refused = self.refusal((number, peer)).is_some();
+            let staged = match self.fleet[peer].process.as_ref().filter(|_| !is_cut && !is_refused) {
+                Some(process) => process.staged(order, term),
+                None => Ok(None),
+            };
+            let Some(bytes) = of_disk(peer, staged)? else {
+                self.coverage.hit(Happening::FetchInVain);
+                continue;
+            };
+            self.coverage.hit(Happening::Fetched);
+            let (to, epoch) = (self.fleet[number].id.clone(), self.fleet[peer].epoch);
+            self.transfer((peer, number), Staging { to, order, bytes, term, counted_by: None, epoch });
+            break;
+        }
         Ok(())
     }
 
@@ -189,7 +194,7 @@ impl World {
     fn restored(&mut self, number: MemberNumber, order: RestoreOrder, done: Applied) -> Happened {
         self.coverage.hit(Happening::Restored);
         self.say(|_| format!("m{number} restored an archive at {}", done.entry.index.0));
-        check(self.watch.applies(&done, &mut self.coverage))?;
+        self.note_applied(number, &done)?;
         if let Some(Outcome::Written { modify_index }) = &done.outcome {
             self.look_at_restored(number, order, *modify_index)?;
         }

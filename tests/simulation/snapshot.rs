@@ -111,7 +111,11 @@ impl Process {
         let Some(mut receiving) = self.receiving.take_if(is_its) else { return Ok(Ok(Reception::Refused)) };
         let from = usize::try_from(offset)?;
         let end = (from + transfer.part_bytes).min(transfer.file.len());
-        if let Err(error) = receiving.receiver.write(offset, &transfer.file[from..end]) {
+        let Some(part) = transfer.file.get(from..end) else {
+            let (to, length) = (&transfer.to.raft_id, transfer.file.len());
+            return Ok(Err(format!("snapshots: {to} wants the bytes from {offset} of a file of {length}")));
+        };
+        if let Err(error) = receiving.receiver.write(offset, part) {
             return if error.is_refusal() { Ok(Err(refused(transfer, &error))) } else { Err(error.into()) };
         }
         if !receiving.receiver.is_complete() {
@@ -225,7 +229,8 @@ impl World {
     fn receive(&mut self, transfer: &Transfer) -> Result<Reception> {
         let Some(number) = self.fleet.holder_of(&transfer.to) else { return Ok(Reception::Refused) };
         // The connection ends with the process at its other end.
-        let is_over = !self.fleet.lives(transfer.sender);
+        let is_over =
+            !self.fleet.lives(transfer.sender) || self.refusal((transfer.sender.member, number)).is_some();
         let Some(process) = &mut self.fleet[number].process else { return Ok(Reception::Refused) };
         let mut is_resumed = false;
         let reception = match transfer.part {
