@@ -15,7 +15,7 @@ use bytes::Bytes;
 use quorate_linearizability::{Answer, CallId, Operation};
 use quorate_machine::{ApiIndex, Command, RestoreOrder, Tagged};
 use quorate_raft::{
-    Index, IndexedConfiguration, Input, RecoveryEpoch, Refusal, Role, ServerId, Status, Term,
+    Configuration, Index, IndexedConfiguration, Input, RecoveryEpoch, Refusal, Role, ServerId, Status, Term,
 };
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -222,7 +222,7 @@ impl World {
     pub(super) fn all_have_restored(&self) -> bool {
         let last = self.effects.last_restore();
         let in_force = self.watch.configurations_in_force(&self.fleet);
-        let mut servers = in_force.iter().flat_map(|configuration| configuration.servers());
+        let mut servers = in_force.iter().flat_map(Configuration::servers);
         let has_restored = |number: MemberNumber| {
             self.fleet[number].process.as_ref().is_some_and(|process| process.applied() >= last)
         };
