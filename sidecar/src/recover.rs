@@ -30,6 +30,8 @@ pub fn recover(args: &RecoverArgs) -> Result<String, Failure> {
             id.raft_id, identity.recovery_epoch.0
         )),
         Recovery::Write { epoch, persist } => {
+            let whole = opened.check_archives().map_err(|error| storage_failure(&error))?;
+            whole.map_err(|refusal| refused(&args.directory, &id, &refusal))?;
             opened.log.recover(epoch, &persist).map_err(|error| storage_failure(&error))?;
             Ok(report(&id, epoch, &opened))
         }
@@ -41,7 +43,13 @@ pub fn recover(args: &RecoverArgs) -> Result<String, Failure> {
 pub(crate) fn carry_out(opened: &mut Opened, request: &RecoveryRequest) -> Result<bool, StoreError> {
     let identity = opened.directory.identity().clone();
     let id = ServerId::new(identity.raft_id, identity.incarnation);
-    match request.decide(&opened.stored, &id, identity.recovery_epoch) {
+    let decided = request.decide(&opened.stored, &id, identity.recovery_epoch);
+    let decided = if matches!(decided, Ok(Recovery::Write { .. })) {
+        opened.check_archives()?.and(decided)
+    } else {
+        decided
+    };
+    match decided {
         Ok(Recovery::Done) => Ok(false),
         Ok(Recovery::Write { epoch, persist }) => {
             opened.log.recover(epoch, &persist)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use quorate_linearizability::Value;
-use quorate_machine::{Command, Era, Machine, Position, Tagged};
+use quorate_machine::{ApiIndex, Command, Era, Machine, Position, Tagged};
 use quorate_raft::{
     ClusterId, Configuration, Entry, Incarnation, Index, LogId, Payload, Persist, RaftId, RecoveryEpoch,
     Sequence, Term,
@@ -24,13 +24,22 @@ const TERM: Term = Term(1);
 /// What each key is to hold, by its number.
 pub type Contents = Vec<Option<Value>>;
 
-/// The bytes of an archive's state that holds `contents` and stands at the entry `last`, or as far as the contents need.
-pub fn make(contents: &Contents, configuration: &Configuration, last: u64) -> Result<Bytes> {
+/// What an archive says.
+pub struct Archived {
+    /// Of each key.
+    pub contents: Contents,
+    /// The last index it stands at, in a cluster that restored nothing itself.
+    pub last: ApiIndex,
+}
+
+/// The bytes of an archive's state that says `archived`.
+pub fn make(archived: &Archived, configuration: &Configuration) -> Result<Bytes> {
+    let Archived { contents, last: ApiIndex(last) } = archived;
+    let last = *last;
     let disk: Arc<dyn Disk> = Arc::new(CrashDisk::new());
     let raft_id = RaftId::new("elsewhere-0001")?;
     Directory::create_on(&disk, raft_id.clone(), Incarnation(1), RecoveryEpoch(0))?;
     let Opened { directory, mut log, state, .. } = Directory::open_on(&disk, &raft_id)?;
-    let last = last.max(contents.len() as u64 + 1);
     // A state is flushed no further than its log reaches (K4); what its entries say nobody asks.
     log.commit(&[entries(last)])?;
     let mut machine = Machine::open(state)?;
@@ -50,6 +59,14 @@ pub fn make(contents: &Contents, configuration: &Configuration, last: u64) -> Re
     let file = Snapshots::new(&directory).get(machine.base(), ELSEWHERE, LogId::default())?;
     let file = file.context("an archive without a configuration")?;
     Ok(file.read(0, usize::try_from(file.bytes())?)?)
+}
+
+impl Archived {
+    /// One with `contents` that stands at the entry `last`, or as far as the contents need.
+    pub fn new(contents: Contents, last: u64) -> Self {
+        let last = ApiIndex(last.max(contents.len() as u64 + 1));
+        Self { contents, last }
+    }
 }
 
 fn at(index: u64) -> Position {

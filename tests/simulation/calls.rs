@@ -8,7 +8,7 @@ use quorate_linearizability::{Answer, Finding, Key, Operation};
 use quorate_machine::{Command, Outcome, Refusal, Tagged};
 use rand::Rng;
 
-use super::client::{Call, value_in};
+use super::client::{Call, answer_in, value_in};
 use super::coverage::Happening;
 use super::event::Event;
 use super::faults::Phase;
@@ -80,7 +80,8 @@ impl World {
         let client = &mut self.clients.each[number];
         let Some(call) = &mut client.call else { return };
         call.attempts += 1;
-        let attempt = Attempt { client: number, call: client.calls, attempt: call.attempts };
+        let epoch = self.fleet.epoch;
+        let attempt = Attempt { client: number, call: client.calls, attempt: call.attempts, epoch };
         let hinted = client.hint.as_ref().and_then(|hint| self.fleet.place_of(hint));
         // Reads are answered by any member; what must be proposed goes to the leader, once one was named.
         let to = match call.ask {
@@ -99,6 +100,9 @@ impl World {
 
     /// A client hears an answer.
     pub(super) fn reply(&mut self, attempt: Attempt, reply: Reply) -> Happened {
+        if attempt.epoch != self.fleet.epoch {
+            return Ok(());
+        }
         let client = &mut self.clients.each[attempt.client];
         let (calls, sequence) = (client.calls, client.sequence);
         let Some(call) = client.call.as_mut().filter(|_| calls == attempt.call) else { return Ok(()) };
@@ -153,26 +157,21 @@ impl World {
             return Ok(());
         }
         let (Some((key, operation)), Some(recorded)) = (call.about, call.recorded) else { return Ok(()) };
-        let answer = match outcome {
-            Outcome::Written { modify_index } => {
-                let value = operation.writes();
-                client.knows.insert(key, (value, *modify_index));
-                if let Some(value) = value {
-                    check(self.clients.learns(value, *modify_index))?;
-                }
-                Answer::Written
-            }
-            Outcome::Mismatch { .. } => {
-                client.knows.remove(&key);
-                self.coverage.hit(Happening::Mismatch);
-                Answer::Mismatch
-            }
-            Outcome::Deleted { existed } => {
-                client.knows.remove(&key);
-                Answer::Deleted { existed: *existed }
-            }
-            other => return check(Err(format!("client {number}: {operation:?} came to {other:?}"))),
+        let Some(answer) = answer_in(outcome) else {
+            return check(Err(format!("client {number}: {operation:?} came to {outcome:?}")));
         };
+        if let Outcome::Written { modify_index } = outcome {
+            let value = operation.writes();
+            client.knows.insert(key, (value, *modify_index));
+            if let Some(value) = value {
+                check(self.clients.learns(value, *modify_index))?;
+            }
+        } else {
+            client.knows.remove(&key);
+        }
+        if answer == Answer::Mismatch {
+            self.coverage.hit(Happening::Mismatch);
+        }
         self.coverage.hit(Happening::Written);
         let began_calm = self.clients.each[number].call.as_ref().is_some_and(|call| call.began_calm);
         self.clients.written += u64::from(began_calm);
@@ -211,6 +210,7 @@ impl World {
             client: number,
             call: self.clients.each[number].calls,
             attempt: self.clients.each[number].call.as_ref().map_or(0, |call| call.attempts),
+            epoch: self.fleet.epoch,
         };
         self.schedule.after(RETRY_PAUSE, Event::Resend(attempt));
     }

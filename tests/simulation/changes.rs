@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use quorate_raft::{
     Address, Answer, Change, ClusterId, Index, Input, Intent, Refusal, RemoveReason, Server, ServerId,
-    Status, Suffrage, Ticket, Versions,
+    Status, Suffrage, Ticket,
 };
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -18,6 +18,7 @@ use rand::seq::IndexedRandom;
 use super::coverage::Happening;
 use super::event::Event;
 use super::faults::Phase;
+use super::member::Member;
 use super::network::MemberNumber;
 use super::process::CLUSTER;
 use super::world::{Happened, World, check};
@@ -39,6 +40,8 @@ pub struct Administrator {
     /// The server whose volume was lost, until it has left the configuration.
     lost_volume: Option<ServerId>,
     last_change: Duration,
+    /// The last request for the next version.
+    pub(super) raise: Option<Ticket>,
     /// When faults stopped.
     pub calm_since: Duration,
 }
@@ -48,6 +51,11 @@ impl Administrator {
     pub fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
+    }
+
+    /// The cluster went on without it (K18).
+    pub fn forget_lost_volume(&mut self) {
+        self.lost_volume = None;
     }
 }
 
@@ -112,6 +120,9 @@ impl World {
 
     /// What became of a change or a transfer.
     pub(super) fn administrator_hears(&mut self, ticket: Ticket, result: Result<Answer, Refusal>) {
+        if result.is_ok() {
+            self.note_raise(ticket);
+        }
         self.coverage.hit(match &result {
             Ok(Answer::Transferred) => Happening::Transferred,
             Ok(_) => Happening::Changed,
@@ -153,7 +164,8 @@ impl World {
         let waiting = servers.iter().find(|server| server.suffrage == Suffrage::NonVoter);
         // A name is there once: a member that came back under its old one waits until that has left.
         let is_outside = |id: &ServerId| latest.configuration.by_raft_id(&id.raft_id).is_none();
-        let outside = self.fleet.iter().find(|member| is_outside(&member.id));
+        let is_there = |member: &&Member| member.epoch == self.fleet.epoch && !member.is_away;
+        let outside = self.fleet.iter().filter(is_there).find(|member| is_outside(&member.id));
         let voter = latest.configuration.voters().collect::<Vec<_>>().choose(&mut self.rng).copied();
         if is_formed
             && let Some(Server { id: old, .. }) = voter
@@ -172,7 +184,7 @@ impl World {
                 let replaced = voter.filter(|_| is_formed && self.rng.random_bool(0.3));
                 let intent =
                     replaced.map_or(Intent::Voter, |server| Intent::ReplacementFor(server.id.clone()));
-                let versions = Versions::OURS;
+                let versions = member.versions;
                 return Ok(Some(Choice::Change(Change::AddNonVoter { id, address, intent, versions })));
             }
         }
@@ -205,6 +217,8 @@ impl World {
         let [configuration] = in_force.as_slice() else { return Ok(()) };
         if let Some(number) = self.fleet.holder_of(id)
             && is_quiet
+            && self.disaster.is_none()
+            && self.all_have_restored()
             && configuration.majorities().into_iter().all(survives)
         {
             self.coverage.hit(Happening::VolumeLost);
@@ -217,10 +231,14 @@ impl World {
 
     /// A member whose server has left every configuration in force gets an empty volume, as a new replica would.
     fn replace_removed(&mut self) -> Happened {
+        if !self.all_have_restored() {
+            return Ok(());
+        }
         let in_force = self.watch.configurations_in_force(&self.fleet);
         let is_in = |id: &ServerId| in_force.iter().any(|configuration| configuration.contains(id));
-        let removed =
-            self.fleet.iter().find(|member| member.mirror.hard_state.was_member && !is_in(&member.id));
+        let was_removed =
+            |member: &&Member| member.mirror.hard_state.was_member && !member.is_away && !is_in(&member.id);
+        let removed = self.fleet.iter().find(was_removed);
         // At times it is added again as it is.
         match removed.map(|member| member.number) {
             Some(number) if self.rng.random_bool(0.7) => {
@@ -231,7 +249,8 @@ impl World {
         }
     }
 
-    fn empty(&mut self, number: MemberNumber) -> Happened {
+    pub(super) fn empty(&mut self, number: MemberNumber) -> Happened {
+        self.let_connections_end(number);
         let keeps_name = self.rng.random_bool(0.3);
         if keeps_name {
             self.coverage.hit(Happening::SameName);

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_linearizability::{CallId, History, Key, Operation, Value};
-use quorate_machine::{ApiIndex, ClientId, Command, Tag, Tagged};
+use quorate_linearizability::{Answer, CallId, History, Key, Operation, Value};
+use quorate_machine::{ApiIndex, ClientId, Command, Outcome, Tag, Tagged};
 use quorate_raft::ServerId;
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -97,6 +97,48 @@ impl Clients {
         }
         Err(format!("written once: value {} stands under index {first} and under {index}", value.0))
     }
+
+    /// What was written is lost (K18): whoever sends it again writes it anew.
+    pub fn forget(&mut self, value: Value) {
+        self.indexes.remove(&value);
+    }
+
+    /// Calls under way had taken effect, and what they did is lost: each is answered in the record as it was by the machine,
+    /// and nobody hears it. Whose they are.
+    pub fn answer_lost(&mut self, lost: &BTreeMap<(ClientId, u64), Outcome>) -> Vec<usize> {
+        let mut whose = Vec::new();
+        for (number, client) in self.each.iter().enumerate() {
+            let sent = client.session.map(|session| (session, client.sequence));
+            let outcome = sent.and_then(|sent| lost.get(&sent));
+            let recorded = client.call.as_ref().and_then(|call| call.recorded);
+            if let (Some(answer), Some(recorded)) = (outcome.and_then(answer_in), recorded) {
+                self.history.answered(recorded, answer);
+                whose.push(number);
+            }
+        }
+        whose
+    }
+
+    /// What these clients sent is another call from now on: sent again, it takes effect again.
+    pub fn begin_anew(&mut self, whose: &[usize]) {
+        for number in whose {
+            if let Some(call) = &mut self.each[*number].call
+                && let Some((key, operation)) = call.about
+            {
+                call.recorded = Some(self.history.begins(key, operation));
+            }
+        }
+    }
+}
+
+/// What a client is told of a command that was applied; none for what is no call of a key.
+pub fn answer_in(outcome: &Outcome) -> Option<Answer> {
+    match outcome {
+        Outcome::Written { .. } => Some(Answer::Written),
+        Outcome::Mismatch { .. } => Some(Answer::Mismatch),
+        Outcome::Deleted { existed } => Some(Answer::Deleted { existed: *existed }),
+        _ => None,
+    }
 }
 
 impl Client {
@@ -131,6 +173,11 @@ impl Client {
 /// A key as the machine has it.
 pub fn key_bytes(key: Key) -> Bytes {
     Bytes::from(format!("key/{key}"))
+}
+
+/// The number of a key as the machine has it; none of one that is not ours.
+pub fn key_of(bytes: &Bytes) -> Option<Key> {
+    std::str::from_utf8(bytes).ok()?.strip_prefix("key/")?.parse().ok()
 }
 
 /// A value as it is written, padded so that logs grow.

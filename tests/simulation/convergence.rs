@@ -16,7 +16,7 @@ use super::world::{World, check, of_disk};
 /// When faults have stopped, the cluster must converge within this many election timeouts.
 const ELECTION_TIMEOUTS: u32 = 20;
 /// How often convergence is looked for.
-const GLANCE: Duration = Duration::from_millis(100);
+pub(super) const GLANCE: Duration = Duration::from_millis(100);
 /// Writes that must be taken before clients go quiet.
 const WRITES: u64 = 3;
 
@@ -41,6 +41,9 @@ impl World {
             self.schedule.after(Duration::ZERO, Event::Start(number));
         }
         self.say(|_| "faults stop".to_owned());
+        self.recover_at_last();
+        self.update_all();
+        self.schedule.after(GLANCE, Event::Update);
         self.clients.written = 0;
         self.administrator.calm_since = now;
         self.schedule.after(GLANCE, Event::Converged);
@@ -72,6 +75,9 @@ impl World {
         }
         if !leader.is_ready {
             return Some("the leader has not committed in its term".to_owned());
+        }
+        if let Some(missing) = self.version_missing(leader.version) {
+            return Some(missing);
         }
         if leader.latest.is_none() || leader.latest != leader.committed {
             return Some("a configuration is not committed".to_owned());

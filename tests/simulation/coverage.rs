@@ -62,6 +62,34 @@ happenings! {
     VolumeEmptied => "volumes emptied after a removal",
     /// A member came back under its old name with a new incarnation.
     SameName => "volumes that came back under the same Raft ID",
+    /// Volumes were lost for good, more than a minority.
+    MajorityLost => "majorities lost for good",
+    /// A cluster was recovered from a survivor.
+    Recovered => "recoveries",
+    /// Power was lost within a recovery.
+    RecoveryCut => "recoveries cut short",
+    /// No survivor could be recovered.
+    RecoveryRefused => "recoveries refused for want of an archive",
+    /// A recovery lost entries that had been committed.
+    WritesLost => "recoveries that lost committed entries",
+    /// A directory from before a recovery was not started on.
+    BeforeRecoveryTold => "starts refused as from before a recovery",
+    /// Two members of different recovery epochs did not talk.
+    EpochRefused => "connections refused between recovery epochs",
+    /// A member was updated.
+    Updated => "members updated",
+    /// A member was put back to the old release.
+    PutBack => "members put back to the old release",
+    /// The next version of the cluster was asked for.
+    RaiseAsked => "raised versions asked",
+    /// The cluster's version was raised.
+    Raised => "raised versions",
+    /// A member was too old to be talked to.
+    TooOldRefused => "connections refused as too old",
+    /// A member was too old for what was sent to it.
+    TooNewTold => "entries or snapshots refused as too new",
+    /// A member was too old for its own directory.
+    TooOldTold => "starts refused as too old",
     /// A process lost power between two events.
     PowerLost => "power losses",
     /// Power was lost within a call of the disk.
@@ -114,6 +142,8 @@ happenings! {
     SnapshotSent => "snapshots sent",
     /// A snapshot did not arrive whole.
     SnapshotLost => "snapshots lost on the way",
+    /// A snapshot was gone on with where it had broken off.
+    SnapshotResumed => "snapshots resumed in the middle",
     /// A snapshot was installed.
     SnapshotInstalled => "snapshots installed",
     /// A received snapshot was not needed.

@@ -3,6 +3,7 @@
 use quorate_machine::RestoreOrder;
 use quorate_raft::{Index, LogId, Message, ServerId};
 
+use super::hello::Hello;
 use super::network::MemberNumber;
 use super::requests::{Attempt, Reply, Request};
 use super::restores::Staging;
@@ -10,8 +11,8 @@ use super::snapshot::Transfer;
 
 /// What happens next.
 pub enum Event {
-    /// A message arrives where its receiver was when it was sent.
-    Deliver(MemberNumber, Message),
+    /// A message arrives where its receiver was when it was sent, with the first words of its sender.
+    Deliver(MemberNumber, Hello, Message),
     /// A core asked to be woken.
     Wake(Boot),
     /// A commit ends.
@@ -34,7 +35,11 @@ pub enum Event {
     Unreachable(Boot, ServerId),
     /// A process finds the process of a peer gone: its stream ended, and dials are refused.
     PeerGone(Boot, ServerId),
-    /// A snapshot arrives, or what is left of it.
+    /// The process at the other end of a new connection says what it speaks.
+    Connected(Boot, ServerId, Boot),
+    /// A process notices that a connection ended.
+    Disconnected(Boot, ServerId, Boot),
+    /// A part of a snapshot arrives, or nothing of it any more.
     Snapshot(Box<Transfer>),
     /// A follower asks for an index to read at.
     IndexWanted(MemberNumber, IndexWanted),
@@ -54,6 +59,12 @@ pub enum Event {
     Fault,
     /// Somebody changes the membership.
     Change,
+    /// Somebody updates a member, or asks for the next version of the cluster.
+    Update,
+    /// A majority of the volumes is lost for good.
+    Disaster,
+    /// A person recovers what is left.
+    Recover,
     /// A member's process starts.
     Start(MemberNumber),
     /// A process that handed over ends.
@@ -88,7 +99,7 @@ impl Event {
     /// The member to whose process this happens, if that is all it concerns: it waits while that is paused.
     pub fn process(&self) -> Option<MemberNumber> {
         match self {
-            Self::Deliver(member, _) | Self::IndexWanted(member, _) | Self::Request(member, _) => {
+            Self::Deliver(member, ..) | Self::IndexWanted(member, _) | Self::Request(member, _) => {
                 Some(*member)
             }
             Self::Wake(boot)
@@ -100,6 +111,8 @@ impl Event {
             | Self::SpreadEnds(boot, _)
             | Self::Unreachable(boot, _)
             | Self::PeerGone(boot, _)
+            | Self::Connected(boot, ..)
+            | Self::Disconnected(boot, ..)
             | Self::Stop(boot)
             | Self::IndexGiven(IndexWanted { asker: boot, .. }, _) => Some(boot.member),
             Self::Snapshot(_)
@@ -111,6 +124,9 @@ impl Event {
             | Self::Resend(_)
             | Self::Fault
             | Self::Change
+            | Self::Update
+            | Self::Disaster
+            | Self::Recover
             | Self::Start(_)
             | Self::DiskHeals(_)
             | Self::FaultsStop

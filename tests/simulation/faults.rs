@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom;
 use super::clock::Clock;
 use super::coverage::Happening;
 use super::event::{Boot, Event};
-use super::member::{DiskError, Torn};
+use super::member::{DiskError, Start, Torn};
 use super::network::{MemberNumber, draw_side};
 use super::options::Fault;
 use super::world::{Happened, World, check, of_disk};
@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    fn kill(&mut self, number: MemberNumber) {
+    pub(super) fn kill(&mut self, number: MemberNumber) {
         if self.fleet[number].process.is_some() {
             self.coverage.hit(Happening::Killed);
             self.fleet[number].kill();
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    fn hand_over(&mut self, number: MemberNumber) -> Happened {
+    pub(super) fn hand_over(&mut self, number: MemberNumber) -> Happened {
         if self.fleet[number].process.is_none() {
             return Ok(());
         }
@@ -250,6 +250,7 @@ impl World {
         self.fleet[number].paused_until = Duration::ZERO;
         self.say(|_| format!("m{number} {how}"));
         self.let_peers_notice(number);
+        self.let_connections_end(number);
         let away_max = if self.phase == Phase::Calm { 50 } else { AWAY_MS_MAX };
         let away = Duration::from_millis(self.rng.random_range(1..away_max));
         self.schedule.after(away, Event::Start(number));
@@ -257,7 +258,7 @@ impl World {
 
     /// Those that still reach the node of a process that ended may find it gone, sooner or later (K12). Who comes
     /// back first is not waited for: evidence may be old.
-    fn let_peers_notice(&mut self, number: MemberNumber) {
+    pub(super) fn let_peers_notice(&mut self, number: MemberNumber) {
         let gone = self.fleet[number].id.clone();
         for peer in (0..self.fleet.count()).filter(|peer| *peer != number) {
             if !self.network.is_cut((peer, number)) && self.rng.random_bool(PEER_NOTICES) {
@@ -269,19 +270,24 @@ impl World {
 
     /// A member's process starts, if none runs.
     pub(super) fn start(&mut self, number: MemberNumber) -> Happened {
-        if self.fleet[number].process.is_some() {
+        if self.fleet[number].process.is_some() || self.fleet[number].is_away {
             return Ok(());
         }
         let (seed, now) = (self.rng.random(), self.schedule.now());
         let rate = if self.breaks_now(0.3) { self.rng.random_range(1.0 - SKEW..1.0 + SKEW) } else { 1.0 };
         let clock = Clock::starting(now, rate);
         let started = self.fleet[number].start(self.options.settings, seed, clock);
-        let (verdict, torn) = of_disk(number, started)?;
+        let (verdict, start) = of_disk(number, started)?;
         check(verdict)?;
-        match torn {
-            Some(Torn::Before) => self.coverage.hit(Happening::TornBefore),
-            Some(Torn::After) => self.coverage.hit(Happening::TornAfter),
-            None => {}
+        match start {
+            Start::Runs(Some(Torn::Before)) => self.coverage.hit(Happening::TornBefore),
+            Start::Runs(Some(Torn::After)) => self.coverage.hit(Happening::TornAfter),
+            Start::Runs(None) => {}
+            Start::BeforeRecovery => return self.start_empty(number),
+            Start::TooOld => {
+                self.start_newer(number);
+                return Ok(());
+            }
         }
         check(self.watch.survived(&self.fleet))?;
         self.say(|world| format!("m{number} starts as {}", world.fleet[number].id));
@@ -296,6 +302,10 @@ impl World {
             let first = self.around(self.options.fault_every);
             self.schedule.after(first, Event::Fault);
             self.schedule.after(first, Event::AskRestore);
+            self.schedule.after(first, Event::Update);
+            if let Some(after) = self.options.disaster_after {
+                self.schedule.after(after, Event::Disaster);
+            }
             self.schedule.after(self.options.safety_phase, Event::FaultsStop);
         }
     }

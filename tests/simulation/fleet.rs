@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 
 use anyhow::Result;
-use quorate_raft::{Incarnation, RaftId, Role, ServerId, Status};
+use quorate_raft::{Incarnation, RaftId, RecoveryEpoch, Role, ServerId, Status, Versions};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -22,14 +22,16 @@ pub struct Fleet {
     /// Where each volume that ever was is or was reached.
     places: BTreeMap<ServerId, MemberNumber>,
     volumes: u64,
+    /// The recovery epoch of the cluster.
+    pub epoch: RecoveryEpoch,
 }
 
 impl Fleet {
-    /// Adds a member with an empty volume.
-    pub fn add(&mut self, rng: &mut SmallRng) -> Result<MemberNumber> {
+    /// Adds a member with an empty volume and a binary that speaks `versions`.
+    pub fn add(&mut self, versions: Versions, rng: &mut SmallRng) -> Result<MemberNumber> {
         let number = self.members.len();
         let raft_id = self.next_name(number)?;
-        let member = Member::new(number, raft_id, Incarnation(rng.random()))?;
+        let member = Member::new(number, raft_id, Incarnation(rng.random()), (self.epoch, versions))?;
         self.places.insert(member.id.clone(), number);
         self.members.push(member);
         Ok(number)
@@ -38,8 +40,9 @@ impl Fleet {
     /// Gives a member an empty volume in place of its own, under its old name or a new one.
     pub fn empty(&mut self, number: MemberNumber, keeps_name: bool, rng: &mut SmallRng) -> Result<()> {
         let old = &self.members[number];
+        let of = (self.epoch, old.versions);
         let raft_id = if keeps_name { old.id.raft_id.clone() } else { self.next_name(number)? };
-        let mut emptied = Member::new(number, raft_id, Incarnation(rng.random()))?;
+        let mut emptied = Member::new(number, raft_id, Incarnation(rng.random()), of)?;
         // Events for processes on the old volume are void.
         emptied.boots = self.members[number].boots + 1;
         self.places.insert(emptied.id.clone(), number);
@@ -63,9 +66,9 @@ impl Fleet {
         self.members.iter()
     }
 
-    /// What each core believes its log to be.
+    /// What each core of the present epoch believes its log to be.
     pub fn accepted_logs(&self) -> impl Iterator<Item = &Mirror> + Clone {
-        self.members.iter().map(|member| &member.accepted)
+        self.members.iter().filter(|member| member.epoch == self.epoch).map(|member| &member.accepted)
     }
 
     /// The member whose volume has this identity.

@@ -10,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use quorate_raft::{
     Address, Incarnation, Index, LogId, Persist, RaftId, RecoveryEpoch, Sequence, ServerId, Settings, Term,
+    Versions,
 };
-use quorate_store::{Directory, StoreError};
+use quorate_store::{Directory, Opened, StoreError};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -44,8 +45,16 @@ pub struct Member {
     pub slowness: u32,
     /// Until when the process is paused.
     pub paused_until: Duration,
+    /// What the binary speaks that is started next.
+    pub versions: Versions,
+    /// The recovery epoch of the directory.
+    pub epoch: RecoveryEpoch,
+    /// A directory of an earlier one is not started on.
+    pub minimum: RecoveryEpoch,
+    /// Its volume is lost, or set aside: it does not start.
+    pub is_away: bool,
     /// What the volume may hold instead, when a commit was cut.
-    torn: Option<Mirror>,
+    pub(super) torn: Option<Mirror>,
     /// The last entry in a flush that was confirmed (K3).
     flushed: Index,
 }
@@ -57,6 +66,16 @@ pub enum Torn {
     Before,
     /// As if it had ended.
     After,
+}
+
+/// What a start came to.
+pub enum Start {
+    /// A process runs; how a cut commit was found.
+    Runs(Option<Torn>),
+    /// The directory is from before a recovery (K18).
+    BeforeRecovery,
+    /// The binary does not read what the directory says (K24).
+    TooOld,
 }
 
 /// What a commit came to.
@@ -100,10 +119,15 @@ impl DiskError {
 }
 
 impl Member {
-    /// A member with an empty volume.
-    pub fn new(number: MemberNumber, raft_id: RaftId, incarnation: Incarnation) -> Result<Self> {
+    /// A member with an empty volume, made in a recovery epoch, and a binary.
+    pub fn new(
+        number: MemberNumber,
+        raft_id: RaftId,
+        incarnation: Incarnation,
+        (epoch, versions): (RecoveryEpoch, Versions),
+    ) -> Result<Self> {
         let volume = Volume::default();
-        Directory::create_on(&volume.attach(), raft_id.clone(), incarnation, RecoveryEpoch(0))
+        Directory::create_on(&volume.attach(), raft_id.clone(), incarnation, epoch)
             .context("creating the directory")?;
         Ok(Self {
             number,
@@ -116,6 +140,10 @@ impl Member {
             is_disk_faulty: false,
             slowness: 1,
             paused_until: Duration::ZERO,
+            versions,
+            epoch,
+            minimum: epoch,
+            is_away: false,
             torn: None,
             flushed: Index(0),
         })
@@ -138,8 +166,25 @@ impl Member {
     }
 
     /// Starts a process on the volume, after comparing what is there with what must be.
-    pub fn start(&mut self, settings: Settings, seed: u64, clock: Clock) -> Result<(Verdict, Option<Torn>)> {
+    pub fn start(&mut self, settings: Settings, seed: u64, clock: Clock) -> Result<(Verdict, Start)> {
+        let (verdict, torn, opened) = self.open()?;
+        if verdict.is_err() {
+            return Ok((verdict, Start::Runs(torn)));
+        }
+        match opened.directory.require_recovery_epoch(self.minimum) {
+            Ok(()) => {}
+            Err(StoreError::BeforeRecovery { .. }) => return Ok((Ok(()), Start::BeforeRecovery)),
+            Err(error) => return Err(error.into()),
+        }
+        self.process = Process::start(opened, (self.id.clone(), self.versions), settings, seed, clock)?;
+        let start = if self.process.is_some() { Start::Runs(torn) } else { Start::TooOld };
+        Ok((Ok(()), start))
+    }
+
+    /// Opens the volume, and compares what is there with what must be.
+    pub(super) fn open(&mut self) -> Result<(Verdict, Option<Torn>, Opened)> {
         self.volume.revive();
+        self.boots += 1;
         let opened = Directory::open_on(&self.volume.attach(), &self.id.raft_id)?;
         let mut found = self.torn.is_some().then_some(Torn::Before);
         if let Err(difference) = self.mirror.check(&opened.stored) {
@@ -150,7 +195,7 @@ impl Member {
                 }
                 _ => {
                     let broken = format!("durability: on {}: {difference}", self.id.raft_id);
-                    return Ok((Err(broken), found));
+                    return Ok((Err(broken), found, opened));
                 }
             }
         }
@@ -158,15 +203,14 @@ impl Member {
         if applied < self.flushed {
             let broken =
                 format!("durability: a flush of {} was confirmed, {} is on disk", self.flushed.0, applied.0);
-            return Ok((Err(broken), found));
+            return Ok((Err(broken), found, opened));
         }
         self.torn = None;
         self.flushed = applied;
         self.mirror.resume(&opened.stored);
         self.accepted = self.mirror.clone();
-        self.boots += 1;
-        self.process = Some(Process::start(opened, self.id.clone(), settings, seed, clock)?);
-        Ok((Ok(()), found))
+        self.epoch = opened.directory.identity().recovery_epoch;
+        Ok((Ok(()), found, opened))
     }
 
     /// Power fails: the process is gone, and of what was not synced a part chosen by `rng` as well.

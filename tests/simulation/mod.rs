@@ -11,9 +11,11 @@
 //! | `world`, `schedule`, `event`, `turn` | the run: one event after another, one turn of a core each |
 //! | `fleet`, `member`, `process`, `volume`, `clock`, `mirror` | members, their disks and clocks |
 //! | `network`, `snapshot`, `requests` | what travels between them |
+//! | `hello`, `updates` | who may talk to whom; members of two releases, and the cluster's version |
 //! | `archive`, `restores`, `restoring` | archives: who has one restored, and what each member does then |
+//! | `recovery` | a majority lost for good, and a cluster recovered from what is left |
 //! | `client`, `calls` | what clients do and see; whether it is linearizable, `tests/linearizability` says |
-//! | `watch`, `invariants`, `convergence` | what must hold |
+//! | `watch`, `invariants`, `effects`, `convergence` | what must hold |
 //! | `coverage`, `trace` | what happened, counted and told |
 //!
 //! Not here: the sidecar's sockets, threads and clocks. What they decide is decided in the core.
@@ -25,15 +27,18 @@ pub mod client;
 pub mod clock;
 pub mod convergence;
 pub mod coverage;
+pub mod effects;
 pub mod event;
 pub mod faults;
 pub mod fleet;
+pub mod hello;
 pub mod invariants;
 pub mod member;
 pub mod mirror;
 pub mod network;
 pub mod options;
 pub mod process;
+pub mod recovery;
 pub mod requests;
 pub mod restores;
 pub mod restoring;
@@ -41,6 +46,7 @@ pub mod schedule;
 pub mod snapshot;
 pub mod trace;
 pub mod turn;
+pub mod updates;
 pub mod volume;
 pub mod watch;
 pub mod world;

@@ -8,10 +8,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use quorate_raft::Settings;
+use quorate_raft::{Settings, Version, Versions};
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+
+use super::updates::Releases;
 
 /// The behaviour of one run.
 #[derive(Clone, Debug)]
@@ -38,6 +40,12 @@ pub struct Options {
     pub change_every: Option<Duration>,
     /// Mean time between two archives to be restored; none: there is none.
     pub restore_every: Option<Duration>,
+    /// What the members' binaries speak.
+    pub releases: Releases,
+    /// Mean time between two members updated, or versions asked for; none: all run one release.
+    pub update_every: Option<Duration>,
+    /// When a majority is lost for good, from when faults begin; none: never.
+    pub disaster_after: Option<Duration>,
     /// Clients, each one call at a time.
     pub clients: usize,
     /// Keys they share.
@@ -126,6 +134,7 @@ impl Options {
     pub fn draw(seed: u64) -> (Self, SmallRng) {
         let mut rng = SmallRng::seed_from_u64(seed);
         let sync_min = Duration::from_micros(rng.random_range(50..3_000));
+        let update_every = rng.random_bool(0.35).then(|| ms(&mut rng, 100, 1_500));
         let options = Self {
             seed,
             members: pick(&mut rng, &[3, 3, 3, 4, 5, 5, 6, 7]),
@@ -138,6 +147,9 @@ impl Options {
             fault_every: ms(&mut rng, 150, 4_000),
             change_every: rng.random_bool(0.8).then(|| ms(&mut rng, 300, 6_000)),
             restore_every: rng.random_bool(0.4).then(|| ms(&mut rng, 300, 6_000)),
+            releases: releases(&mut rng, update_every.is_some()),
+            update_every,
+            disaster_after: rng.random_bool(0.25).then(|| ms(&mut rng, 500, 14_000)),
             clients: rng.random_range(1..=6),
             keys: rng.random_range(1..=4),
             rest: ms(&mut rng, 5, 150),
@@ -192,6 +204,16 @@ fn faults(rng: &mut SmallRng) -> Vec<Fault> {
     faults
 }
 
+fn releases(rng: &mut SmallRng, are_two: bool) -> Releases {
+    if !are_two {
+        return Releases { old: Versions::OURS, new: Versions::OURS };
+    }
+    // Commands belong to version 1: where all begin with the one before, none may be written until it is raised.
+    let version = Version(pick(rng, &[0, 1, 1]));
+    let old = Versions { min: version, max: version };
+    Releases { old, new: Versions { min: version, max: version.next() } }
+}
+
 fn ms(rng: &mut SmallRng, from: u64, to: u64) -> Duration {
     Duration::from_millis(rng.random_range(from..=to))
 }
@@ -232,6 +254,13 @@ impl fmt::Display for Options {
         }
         if let Some(every) = self.restore_every {
             writeln!(f, "  an archive to be restored every {every:?}")?;
+        }
+        if let Some(every) = self.update_every {
+            let Releases { old, new } = self.releases;
+            writeln!(f, "  releases that speak {old} and {new}, an update every {every:?}")?;
+        }
+        if let Some(after) = self.disaster_after {
+            writeln!(f, "  a majority lost for good after {after:?}")?;
         }
         write!(
             f,

@@ -10,17 +10,17 @@ use bytes::Bytes;
 use quorate_machine::{Base, Era, Flush, KeyRange, KeyRead, Machine, Outcome, Owner, Position, Table};
 use quorate_raft::{
     Apply, ClusterId, Entry, Identity, Index, IndexedConfiguration, LogId, Now, Payload, Persist, Raft,
-    RecoveryEpoch, ServerId, Settings, SnapshotMeta, Term, Ticket,
+    ServerId, Settings, StartError, Term, Ticket, Versions,
 };
-use quorate_store::{
-    Directory, Log, Opened, SnapshotReceiver, Snapshots, Stages, StateFile, StoreError, encode_configuration,
-};
+use quorate_store::{Directory, Log, Opened, Snapshots, Stages, StateFile, StoreError, encode_configuration};
 
 use super::clock::Clock;
+use super::hello::{Connection, Hello};
 use super::invariants::Order;
 use super::requests::{DelayedRead, Waiting};
 use super::restores::Place;
 use super::restoring::{Restoring, order_in};
+use super::snapshot::Receiving;
 
 /// A running member.
 pub struct Process {
@@ -28,6 +28,10 @@ pub struct Process {
     pub raft: Raft,
     /// What it takes for the time.
     pub clock: Clock,
+    /// What it says first on every connection.
+    pub hello: Hello,
+    /// Its connections to peers.
+    pub connections: BTreeMap<ServerId, Connection>,
     /// Who waits for what at the core.
     pub waiting: BTreeMap<Ticket, Waiting>,
     /// Reads that wait until the machine has applied their index.
@@ -54,6 +58,8 @@ pub struct Process {
     /// A frozen memtable on its way to the disk; more is applied meanwhile.
     flushing: Option<Flush>,
     snapshots: Snapshots,
+    /// The snapshot that comes in, or that broke off.
+    pub(super) receiving: Option<Receiving>,
     pub(super) stages: Stages,
     // Holds the lock; must outlive the files.
     pub(super) directory: Directory,
@@ -78,23 +84,30 @@ pub struct Applied {
 pub const CLUSTER: ClusterId = ClusterId(0x5157);
 
 impl Process {
-    /// Starts the core and the machine on what was opened.
-    pub fn start(opened: Opened, id: ServerId, settings: Settings, seed: u64, clock: Clock) -> Result<Self> {
+    /// Starts the core and the machine on what was opened; none if the binary is too old for what is there.
+    pub fn start(
+        opened: Opened,
+        (id, versions): (ServerId, Versions),
+        settings: Settings,
+        seed: u64,
+        clock: Clock,
+    ) -> Result<Option<Self>> {
         let Opened { directory, log, state, stored } = opened;
-        let identity = Identity {
-            cluster_id: CLUSTER,
-            recovery_epoch: RecoveryEpoch(0),
-            server: id,
-            versions: quorate_raft::Versions::OURS,
+        let recovery_epoch = directory.identity().recovery_epoch;
+        let identity = Identity { cluster_id: CLUSTER, recovery_epoch, server: id, versions };
+        let raft = match Raft::new(identity, settings, stored, seed, Now::default()) {
+            Ok(raft) => raft,
+            Err(StartError::Version { cluster, ours }) if !ours.contains(cluster) => return Ok(None),
+            Err(error) => return Err(anyhow!("{error}")),
         };
-        let raft = Raft::new(identity, settings, stored, seed, Now::default())
-            .map_err(|error| anyhow!("{error}"))?;
         let machine = Machine::open(state)?;
         let snapshots = Snapshots::new(&directory);
         let stages = Stages::open(&directory, raft.status().term)?;
-        Ok(Self {
+        Ok(Some(Self {
             raft,
             clock,
+            hello: Hello { epoch: recovery_epoch, versions },
+            connections: BTreeMap::new(),
             waiting: BTreeMap::new(),
             reads: Vec::new(),
             wake_at: None,
@@ -110,9 +123,10 @@ impl Process {
             machine,
             flushing: None,
             snapshots,
+            receiving: None,
             stages,
             directory,
-        })
+        }))
     }
 
     /// A write for the next commit.
@@ -149,6 +163,8 @@ impl Process {
     fn move_to(&mut self, name: &str) -> Result<()> {
         // A flush belongs to the file it began on, which is about to go (K4).
         self.end_flush()?;
+        // Its log reaches as far: what was applied stands before the entry that moved us, and that one is on disk.
+        assert!(self.flushing.is_none(), "a flush is left over, and would be written to another state");
         let state = self.directory.open_named(name, self.machine.base())?;
         self.machine = Machine::open(state)?;
         Ok(())
@@ -199,6 +215,11 @@ impl Process {
     /// The last applied entry.
     pub fn applied(&self) -> Index {
         Index(self.machine.applied().index)
+    }
+
+    /// The last entry in its state on disk.
+    pub fn durable_applied(&self) -> Index {
+        self.machine.base().durable_applied().index
     }
 
     /// What a key holds here.
@@ -257,20 +278,6 @@ impl Process {
         let Some(file) = self.snapshots.get(self.machine.base(), CLUSTER, at_least)? else { return Ok(None) };
         let length = usize::try_from(file.bytes())?;
         Ok(Some((file.meta().last, file.read(0, length)?)))
-    }
-
-    /// Receives a whole snapshot; none if the store wants none, because it is no newer than what is here.
-    pub fn receive(&self, last: LogId, file: &Bytes) -> Result<Option<SnapshotMeta>> {
-        let receive = || {
-            let mut receiver = SnapshotReceiver::begin(&self.directory, last, file.len() as u64)?;
-            receiver.write(0, file)?;
-            receiver.finish(&self.directory)
-        };
-        match receive() {
-            Ok(meta) => Ok(Some(meta)),
-            Err(StoreError::SnapshotRefused { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Removes a received snapshot that the core does not want.

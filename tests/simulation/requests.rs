@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_linearizability::Key;
 use quorate_machine::{KeyRead, Outcome};
-use quorate_raft::{Index, Input, Refusal, Role, ServerId, Ticket};
+use quorate_raft::{Index, Input, RecoveryEpoch, Refusal, Role, ServerId, Ticket};
 use rand::Rng;
 
 use super::client::key_bytes;
@@ -34,6 +34,9 @@ pub struct Attempt {
     pub call: u64,
     /// Which sending of it.
     pub attempt: u32,
+    /// The recovery epoch of the cluster that it was sent to: all processes of that end with it, and what is under way
+    /// between them and clients is lost.
+    pub epoch: RecoveryEpoch,
 }
 
 /// What a client sends.
@@ -99,6 +102,9 @@ pub struct DelayedRead {
 impl World {
     /// A client's request arrives.
     pub(super) fn request(&mut self, number: MemberNumber, Request { attempt, ask }: Request) -> Happened {
+        if attempt.epoch != self.fleet.epoch {
+            return Ok(());
+        }
         // Connection refused: surely nothing was done.
         if self.fleet[number].process.is_none() {
             self.answer_client(attempt, Reply::Refused(None));
@@ -144,6 +150,9 @@ impl World {
 
     /// A member is asked for an index to read at.
     pub(super) fn index_wanted(&mut self, number: MemberNumber, whom: IndexWanted) -> Happened {
+        if self.refusal((whom.asker.member, number)).is_some() {
+            return Ok(());
+        }
         let ticket = self.administrator.ticket();
         let floor = self.watch.read_floor();
         self.wait(number, ticket, Waiting::Index { floor, whom });

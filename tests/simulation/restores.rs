@@ -14,14 +14,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_linearizability::{Answer, CallId, Operation};
 use quorate_machine::{ApiIndex, Command, RestoreOrder, Tagged};
-use quorate_raft::{IndexedConfiguration, Input, Refusal, Role, ServerId, Status, Term};
+use quorate_raft::{
+    Configuration, Index, IndexedConfiguration, Input, RecoveryEpoch, Refusal, Role, ServerId, Status, Term,
+};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::archive::{self, Contents};
+use super::archive::{self, Archived, Contents};
 use super::coverage::Happening;
 use super::event::{Boot, Event};
 use super::faults::Phase;
+use super::hello::Refused;
+use super::invariants::RestoredKeys;
 use super::network::MemberNumber;
 use super::requests::Waiting;
 use super::world::{Happened, World, check, of_disk};
@@ -37,7 +41,7 @@ const ARCHIVED: f64 = 0.7;
 const TRANSFER_BREAKS: f64 = 0.25;
 
 /// What is in the archives of a run, by their hash.
-pub type Archives = BTreeMap<[u8; 32], Contents>;
+pub type Archives = BTreeMap<[u8; 32], Archived>;
 
 /// The one place of a restore on a leader.
 pub struct Place {
@@ -61,6 +65,8 @@ pub struct Staging {
     pub term: Term,
     /// The leader that counts who has it; none if the receiver fetched it.
     pub counted_by: Option<Boot>,
+    /// The recovery epoch of its sender.
+    pub epoch: RecoveryEpoch,
 }
 
 impl Place {
@@ -101,16 +107,16 @@ impl World {
         let contents: Contents = (0..self.options.keys)
             .map(|_| self.rng.random_bool(ARCHIVED).then(|| self.clients.new_value()))
             .collect();
-        let last = self.rng.random_range(0..ARCHIVED_ENTRIES_MAX);
-        let bytes = archive::make(&contents, &configuration.configuration, last)?;
+        let archived = Archived::new(contents, self.rng.random_range(0..ARCHIVED_ENTRIES_MAX));
+        let bytes = archive::make(&archived, &configuration.configuration)?;
         let Some(process) = &self.fleet[number].process else { return Ok(()) };
         let staged = process.stage(&bytes, None, status.term);
         let Some(order) = of_disk(number, staged)? else {
             self.coverage.hit(Happening::RestoreRefused);
             return Ok(());
         };
-        self.say(|_| format!("m{number} is to restore {contents:?}"));
-        self.archives.insert(order.sha256, contents);
+        self.say(|_| format!("m{number} is to restore {:?}", archived.contents));
+        self.archives.insert(order.sha256, archived);
         self.spread(number, order, &bytes, &status, configuration);
         self.propose_restore(number)
     }
@@ -124,11 +130,11 @@ impl World {
         status: &Status,
         configuration: IndexedConfiguration,
     ) {
-        let (boot, term) = (self.fleet.boot(number), status.term);
+        let (boot, term, epoch) = (self.fleet.boot(number), status.term, self.fleet[number].epoch);
         for server in configuration.configuration.servers().iter().filter(|server| server.id != status.id) {
             let Some(place) = self.fleet.place_of(&server.id) else { continue };
             let (to, bytes) = (server.id.clone(), bytes.clone());
-            self.transfer((number, place), Staging { to, order, bytes, term, counted_by: Some(boot) });
+            self.transfer((number, place), Staging { to, order, bytes, term, counted_by: Some(boot), epoch });
         }
         self.schedule.after(SPREAD_PATIENCE, Event::SpreadEnds(boot, order));
         if let Some(process) = &mut self.fleet[number].process {
@@ -147,8 +153,12 @@ impl World {
 
     /// An archive arrives at a member.
     pub(super) fn staging_arrives(&mut self, staging: &Staging) -> Happened {
-        let Staging { to, order, bytes, term, counted_by } = staging;
+        let Staging { to, order, bytes, term, counted_by, epoch } = staging;
         let Some(number) = self.fleet.holder_of(to) else { return Ok(()) };
+        if self.fleet[number].epoch != *epoch {
+            self.refused(Refused::Epoch);
+            return Ok(());
+        }
         let Some(process) = &self.fleet[number].process else { return Ok(()) };
         let staged = process.stage(bytes, Some(*order), *term);
         let is_staged = of_disk(number, staged)?.is_some();
@@ -185,8 +195,9 @@ impl World {
             return Ok(());
         }
         let order = place.order;
-        let contents = self.archives.get(&order.sha256).into_iter().flatten().enumerate();
-        place.calls = contents
+        let archived = self.archives.get(&order.sha256).into_iter();
+        place.calls = archived
+            .flat_map(|archived| archived.contents.iter().enumerate())
             .map(|(key, value)| self.clients.history.begins(key, Operation::Restore(*value)))
             .collect();
         self.coverage.hit(Happening::RestoreProposed);
@@ -204,6 +215,18 @@ impl World {
         if process.place.take_if(is_over).is_some() {
             self.coverage.hit(Happening::RestoreRefused);
         }
+    }
+
+    /// Whether every server is past the last restore. Who is not may have got its vote without having the archive, so that a
+    /// volume that is given up now may be the last that has it (docs/consensus.md, what is not promised).
+    pub(super) fn all_have_restored(&self) -> bool {
+        let last = self.effects.last_restore();
+        let in_force = self.watch.configurations_in_force(&self.fleet);
+        let mut servers = in_force.iter().flat_map(Configuration::servers);
+        let has_restored = |number: MemberNumber| {
+            self.fleet[number].process.as_ref().is_some_and(|process| process.applied() >= last)
+        };
+        last == Index(0) || servers.all(|server| self.fleet.holder_of(&server.id).is_none_or(has_restored))
     }
 
     /// The leader's machine is on the restored state: whoever sent the archive hears it.
@@ -228,9 +251,20 @@ impl World {
         self.coverage.hit(Happening::RestoreRefused);
     }
 
-    /// Every key that an archive brought stands under the restore's own index, whoever restored it.
-    pub(super) fn learn_restored(&mut self, order: RestoreOrder, index: ApiIndex) -> Happened {
-        for value in self.archives.get(&order.sha256).into_iter().flatten().flatten() {
+    /// A member is right at a restore: it holds the archive's keys, and every one stands under the restore's own index,
+    /// whoever restored it.
+    pub(super) fn look_at_restored(
+        &mut self,
+        number: MemberNumber,
+        order: RestoreOrder,
+        index: ApiIndex,
+    ) -> Happened {
+        let Some(archived) = self.archives.get(&order.sha256) else { return Ok(()) };
+        let Some(process) = &self.fleet[number].process else { return Ok(()) };
+        let held = process.keys_held(archived.contents.len());
+        let held = of_disk(number, held)?;
+        check(RestoredKeys::are(&self.fleet[number].id, archived, index, &held))?;
+        for value in archived.contents.iter().flatten() {
             check(self.clients.learns(*value, index))?;
         }
         Ok(())

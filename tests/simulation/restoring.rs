@@ -6,22 +6,25 @@
 //! All of it is done by the store that ships; what the driver does between its calls is repeated here.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use quorate_machine::{Outcome, RestoreOrder, Tagged};
+use quorate_machine::{Base, KeyRange, Outcome, RestoreOrder, Table, Tagged};
 use quorate_raft::{Apply, Entry, Index, Input, LogId, Payload, Term, Ticket};
 use quorate_store::StoreError;
-use rand::Rng;
+use rand::seq::SliceRandom;
 
+use super::client::{key_bytes, value_in};
 use super::coverage::Happening;
 use super::event::Event;
+use super::invariants::KeysHeld;
 use super::network::MemberNumber;
 use super::process::{Applied, Process};
 use super::requests::Waiting;
 use super::restores::Staging;
-use super::world::{Happened, World, check, of_disk};
+use super::world::{Happened, World, of_disk};
 
 /// A member that lacks the archive asks again after this.
 const FETCH_PAUSE: Duration = Duration::from_millis(150);
@@ -89,6 +92,20 @@ impl Process {
         Ok(true)
     }
 
+    /// What the first `keys` keys hold on a machine that has just been opened, and how many there are in all.
+    pub fn keys_held(&self, keys: usize) -> Result<KeysHeld> {
+        let mut count = 0;
+        self.machine.base().scan(Table::Keys, &KeyRange::all(), &mut |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        let held = |key| {
+            let entry = self.read(&key_bytes(key))?.entry;
+            Ok(entry.map(|entry| (value_in(&entry.value), entry.modify_index)))
+        };
+        Ok(KeysHeld { first: (0..keys).map(held).collect::<Result<_>>()?, count })
+    }
+
     /// The restore that the machine has passed, whichever way.
     fn take_restored(&mut self) -> Option<Restored> {
         let (applied, meta) = (self.applied(), self.machine.meta());
@@ -127,21 +144,26 @@ impl World {
         self.fetch(number, order, at.term)
     }
 
-    /// A member asks another for the archive; it asks the next one when this one does not give it.
+    /// A member asks one other after another for the archive, until one gives it.
     fn fetch(&mut self, number: MemberNumber, order: RestoreOrder, term: Term) -> Happened {
-        let peer = self.rng.random_range(0..self.fleet.count());
-        let is_cut = self.network.is_cut((number, peer)) || self.network.is_cut((peer, number));
-        let staged = match self.fleet[peer].process.as_ref().filter(|_| !is_cut) {
-            Some(process) => process.staged(order, term),
-            None => Ok(None),
-        };
-        let Some(bytes) = of_disk(peer, staged)? else {
-            self.coverage.hit(Happening::FetchInVain);
-            return Ok(());
-        };
-        self.coverage.hit(Happening::Fetched);
-        let to = self.fleet[number].id.clone();
-        self.transfer((peer, number), Staging { to, order, bytes, term, counted_by: None });
+        let mut peers: Vec<_> = (0..self.fleet.count()).filter(|peer| *peer != number).collect();
+        peers.shuffle(&mut self.rng);
+        for peer in peers {
+            let is_cut = self.network.is_cut((number, peer)) || self.network.is_cut((peer, number));
+            let is_refused = self.refusal((number, peer)).is_some();
+            let staged = match self.fleet[peer].process.as_ref().filter(|_| !is_cut && !is_refused) {
+                Some(process) => process.staged(order, term),
+                None => Ok(None),
+            };
+            let Some(bytes) = of_disk(peer, staged)? else {
+                self.coverage.hit(Happening::FetchInVain);
+                continue;
+            };
+            self.coverage.hit(Happening::Fetched);
+            let (to, epoch) = (self.fleet[number].id.clone(), self.fleet[peer].epoch);
+            self.transfer((peer, number), Staging { to, order, bytes, term, counted_by: None, epoch });
+            break;
+        }
         Ok(())
     }
 
@@ -172,9 +194,9 @@ impl World {
     fn restored(&mut self, number: MemberNumber, order: RestoreOrder, done: Applied) -> Happened {
         self.coverage.hit(Happening::Restored);
         self.say(|_| format!("m{number} restored an archive at {}", done.entry.index.0));
-        check(self.watch.applies(&done, &mut self.coverage))?;
+        self.note_applied(number, &done)?;
         if let Some(Outcome::Written { modify_index }) = &done.outcome {
-            self.learn_restored(order, *modify_index)?;
+            self.look_at_restored(number, order, *modify_index)?;
         }
         if let Some(ticket) = done.ticket {
             self.applied(number, ticket, done.outcome);

@@ -14,11 +14,12 @@ use rand::Rng;
 
 use super::coverage::Happening;
 use super::event::Event;
+use super::hello::Hello;
 use super::member::Committed;
 use super::network::MemberNumber;
-use super::process::Process;
+use super::process::{Applied, Process};
 use super::requests::Waiting;
-use super::world::{Happened, World, check, of_disk};
+use super::world::{Happened, World, check, checked, of_disk};
 
 /// A flush begins within this time once it is due.
 const FLUSH_WITHIN_MS: u64 = 200;
@@ -28,8 +29,10 @@ const FLUSH_RETRY_PAUSE: Duration = Duration::from_millis(5);
 const BROKEN_CONNECTION_NOTICED: f64 = 0.1;
 
 impl World {
-    pub(super) fn deliver(&mut self, to: MemberNumber, message: Message) -> Happened {
-        if self.fleet[to].process.is_none() {
+    pub(super) fn deliver(&mut self, to: MemberNumber, hello: Hello, message: Message) -> Happened {
+        let Some(process) = &self.fleet[to].process else { return Ok(()) };
+        if let Err(refusal) = process.admits(hello) {
+            self.refused(refusal);
             return Ok(());
         }
         self.coverage.hit(Happening::Message);
@@ -55,6 +58,11 @@ impl World {
     pub(super) fn unreachable(&mut self, member: MemberNumber, peer: ServerId) -> Happened {
         self.coverage.hit(Happening::Unreachable);
         self.say(|_| format!("m{member} cannot reach {}", peer.raft_id));
+        if let Some(process) = &mut self.fleet[member].process
+            && process.connections.remove(&peer).is_some()
+        {
+            self.step(member, Input::PeerVersions { id: peer.clone(), versions: None })?;
+        }
         self.step(member, Input::PeerUnreachable(peer))
     }
 
@@ -161,7 +169,12 @@ impl World {
                     inputs.push_back(Input::Compacted { first });
                 }
             }
-            Output::Event(event) => self.core_event(number, &event)?,
+            Output::Event(event) => {
+                self.core_event(number, &event)?;
+                if matches!(event, CoreEvent::ConfigurationChanged { .. }) {
+                    inputs.extend(self.dial_anew(number));
+                }
+            }
         }
         Ok(())
     }
@@ -191,13 +204,25 @@ impl World {
     fn send(&mut self, from: MemberNumber, message: &Message) -> Happened {
         check(self.watch.sends(message, &self.fleet[from].mirror))?;
         let Some(to) = self.fleet.place_of(&message.to) else { return Ok(()) };
+        let Some(hello) = self.fleet[from].process.as_ref().map(|process| process.hello) else {
+            return Ok(());
+        };
         let boot = self.fleet.boot(from);
-        let is_lost_for_sure = self.network.is_cut((from, to)) || self.fleet[to].process.is_none();
+        let refusal = self.refusal((from, to));
+        let is_lost_for_sure =
+            self.network.is_cut((from, to)) || self.fleet[to].process.is_none() || refusal.is_some();
         if is_lost_for_sure && self.rng.random_bool(BROKEN_CONNECTION_NOTICED) {
             self.schedule.after(Duration::ZERO, Event::Unreachable(boot, message.to.clone()));
         }
+        if let Some(refusal) = refusal {
+            self.refused(refusal);
+            return Ok(());
+        }
         for delay in self.arrivals((from, to)) {
-            self.schedule.after(delay, Event::Deliver(to, message.clone()));
+            self.schedule.after(delay, Event::Deliver(to, hello, message.clone()));
+        }
+        if !is_lost_for_sure {
+            self.connect(from, &message.to);
         }
         Ok(())
     }
@@ -225,7 +250,7 @@ impl World {
             return Ok(None);
         }
         for one in &applied {
-            check(self.watch.applies(one, &mut self.coverage))?;
+            self.note_applied(number, one)?;
         }
         for one in applied {
             if let Some(ticket) = one.ticket {
@@ -239,6 +264,16 @@ impl World {
             self.schedule.after(delay, Event::Flush(boot));
         }
         Ok(Some(Input::Applied { upto }))
+    }
+
+    /// A machine applied an entry.
+    pub(super) fn note_applied(&mut self, number: MemberNumber, applied: &Applied) -> Happened {
+        let epoch = self.fleet[number].epoch;
+        let is_new = checked(self.watch.applies(epoch, applied, &mut self.coverage))?;
+        if is_new {
+            self.effects.applied(applied, &self.archives);
+        }
+        Ok(())
     }
 
     /// A core answered somebody.
@@ -287,6 +322,7 @@ impl World {
             CoreEvent::ConfigurationChanged { .. } if member.is_joint() => {
                 self.coverage.hit(Happening::JointEntered);
             }
+            CoreEvent::VersionTooNew { .. } => self.coverage.hit(Happening::TooNewTold),
             CoreEvent::SteppedDown { .. } => self.coverage.hit(Happening::StepDown),
             CoreEvent::SnapshotInstalled { .. } => self.coverage.hit(Happening::SnapshotInstalled),
             CoreEvent::Removed { .. } => self.coverage.hit(Happening::Removed),

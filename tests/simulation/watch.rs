@@ -1,14 +1,15 @@
 //! All invariants of the group, and where each looks. They stand outside the members and see every disk.
 
 use quorate_raft::{
-    Configuration, Index, IndexedConfiguration, LogId, Message, Payload, Persist, Role, ServerId, Term,
+    Configuration, Entry, Index, IndexedConfiguration, LogId, Message, Payload, Persist, RecoveryEpoch, Role,
+    ServerId, Term,
 };
 
 use super::coverage::Coverage;
 use super::fleet::Fleet;
 use super::invariants::{
-    AtMostOnce, Commitment, Configurations, ElectionSafety, HardStates, LogMatching, MachineSafety,
-    OneChange, Promises, ReadIndexes, Verdict, Voters,
+    Alone, AtMostOnce, Commitment, Configurations, ElectionSafety, Formats, HardStates, LogMatching, Lost,
+    MachineSafety, OneChange, OneEpoch, Promises, ReadIndexes, Verdict, Voters,
 };
 use super::member::Member;
 use super::mirror::Mirror;
@@ -25,11 +26,17 @@ pub struct Watch {
     machines: MachineSafety,
     at_most_once: AtMostOnce,
     promises: Promises,
+    /// That of the cluster; what members of an earlier one do is over.
+    epoch: RecoveryEpoch,
 }
 
 impl Watch {
     /// A core wants this written.
     pub fn writes(&mut self, member: &Member, write: &Persist) -> Verdict {
+        if member.epoch < self.epoch {
+            return Ok(());
+        }
+        self.formats(member, write)?;
         self.changes(member, write)?;
         for entry in &write.entries {
             let previous = member.term_before(write, entry.index).unwrap_or_default();
@@ -42,6 +49,27 @@ impl Watch {
         self.commitment.stays(member, write)
     }
 
+    /// What is written may be of a newer version.
+    fn formats(&self, member: &Member, write: &Persist) -> Verdict {
+        let Some(process) = &member.process else { return Ok(()) };
+        let is_leader = process.raft.role() == Role::Leader;
+        let before = process.configuration_seen.as_ref().map(|seen| seen.configuration.version());
+        for entry in &write.entries {
+            Formats::are_read(&member.id, process.hello.versions, entry)?;
+            let Some(before) = before.filter(|_| is_leader) else { continue };
+            if let Payload::Configuration(configuration) = &entry.payload {
+                Formats::are_spoken(&member.id, configuration, before, |id| {
+                    let connection = || process.connections.get(id).and_then(|one| one.versions);
+                    if *id == member.id { Some(process.hello.versions) } else { connection() }
+                })?;
+            } else {
+                let newest = self.configurations.newest_committed(&self.commitment);
+                Formats::are_agreed(&member.id, entry, newest.map(Configuration::version))?;
+            }
+        }
+        Ok(())
+    }
+
     /// What is written may be a change of membership.
     fn changes(&self, member: &Member, write: &Persist) -> Verdict {
         let Some(process) = &member.process else { return Ok(()) };
@@ -50,6 +78,7 @@ impl Watch {
             Voters::count(configuration)?;
             let status = process.raft.status();
             if status.role == Role::Leader && status.term == entry.term {
+                OneEpoch::stays(&member.id, member.epoch, configuration)?;
                 let pending = self.configurations.between(status.commit, entry.index, &member.accepted);
                 let committed_in = member.accepted.term_at(status.commit);
                 OneChange::appended(&member.id, entry, (status.commit, committed_in), pending)?;
@@ -63,8 +92,17 @@ impl Watch {
         self.promises.sent(message, disk)
     }
 
-    /// A machine applied an entry.
-    pub fn applies(&mut self, applied: &Applied, coverage: &mut Coverage) -> Verdict {
+    /// A machine of an epoch applied an entry. Whether that is to count as its effect: not if the entry repeats an earlier
+    /// one, nor on a machine of an epoch that is over.
+    pub fn applies(
+        &mut self,
+        epoch: RecoveryEpoch,
+        applied: &Applied,
+        coverage: &mut Coverage,
+    ) -> Result<bool, String> {
+        if epoch < self.epoch {
+            return Ok(false);
+        }
         let outcome = applied.outcome.as_ref().map(|outcome| format!("{outcome:?}"));
         self.machines.applied(applied.before, &applied.entry, outcome)?;
         self.at_most_once.applied(&applied.entry, applied.outcome.as_ref(), coverage)
@@ -72,6 +110,13 @@ impl Watch {
 
     /// A member says that it leads a term.
     pub fn leads(&mut self, member: &Member, term: Term) -> Verdict {
+        if member.epoch < self.epoch {
+            let id = &member.id.raft_id;
+            return Err(format!(
+                "recovery: {id} leads in the recovery epoch {}, which is over",
+                member.epoch.0
+            ));
+        }
         self.elections.leads(&member.id, term)?;
         self.commitment.leader_is_complete(&member.id, term, &member.accepted)
     }
@@ -91,8 +136,42 @@ impl Watch {
         self.configurations.in_force(&self.commitment, &fleet.accepted_logs())
     }
 
+    /// The configurations that a log goes by: the newest committed one that it holds, and those after it.
+    pub fn configurations_known_to(&self, log: &Mirror) -> Vec<Configuration> {
+        self.configurations.known_to(&self.commitment, log)
+    }
+
+    /// The cluster goes on in `epoch` from one volume, by the last entry there. `survivors`: the logs that could have been
+    /// chosen. What is lost.
+    pub fn recovered<'a>(
+        &mut self,
+        epoch: RecoveryEpoch,
+        member: &Member,
+        entry: &Entry,
+        survivors: impl Iterator<Item = &'a Mirror>,
+    ) -> Result<Lost, String> {
+        let log = &member.mirror;
+        Alone::is(&member.id, epoch, entry, log)?;
+        let Payload::Configuration(alone) = &entry.payload else {
+            return Err("recovery: by no configuration".into());
+        };
+        let (agreed, committed) = self.commitment.recovered(log, entry.id(), alone, survivors)?;
+        let after = agreed.min(self.machines.last());
+        self.machines.lose_after(after);
+        let commands = self.at_most_once.lose_after(after);
+        self.elections.recovered();
+        self.matching.recovered(log, entry.index);
+        self.matching.written(entry, log.term_at(entry.index.previous()).unwrap_or_default())?;
+        self.configurations.written(entry);
+        self.epoch = epoch;
+        Ok(Lost { after, committed, commands })
+    }
+
     /// Looks at one member after its core stepped.
     pub fn look(&mut self, number: MemberNumber, fleet: &mut Fleet) -> Verdict {
+        if fleet[number].epoch < self.epoch {
+            return Ok(());
+        }
         let Some(process) = &mut fleet[number].process else { return Ok(()) };
         let status = process.raft.status();
         process.order.seen(&status)?;

@@ -16,6 +16,7 @@ use rand::rngs::SmallRng;
 use super::changes::Administrator;
 use super::client::Clients;
 use super::coverage::{Coverage, Happening};
+use super::effects::Effects;
 use super::event::Event;
 use super::faults::Phase;
 use super::fleet::Fleet;
@@ -23,6 +24,7 @@ use super::invariants::Verdict;
 use super::member::{DiskError, Member};
 use super::network::{MemberNumber, Network};
 use super::options::Options;
+use super::recovery::Disaster;
 use super::restores::Archives;
 use super::schedule::Schedule;
 use super::trace::Trace;
@@ -45,6 +47,9 @@ pub struct World {
     pub(super) clients: Clients,
     pub(super) administrator: Administrator,
     pub(super) archives: Archives,
+    pub(super) effects: Effects,
+    /// A majority is lost, and nobody has recovered the cluster yet.
+    pub(super) disaster: Option<Disaster>,
     pub(super) watch: Watch,
     pub(super) coverage: Coverage,
     trace: Trace,
@@ -66,7 +71,12 @@ impl std::error::Error for Broken {}
 
 /// Makes a broken invariant the end of the run.
 pub(super) fn check(verdict: Verdict) -> Happened {
-    verdict.map_err(|broken| Broken(broken).into())
+    checked(verdict)
+}
+
+/// The same for a check that has found something out.
+pub(super) fn checked<T>(found: Result<T, String>) -> Result<T> {
+    found.map_err(|broken| Broken(broken).into())
 }
 
 impl World {
@@ -83,6 +93,8 @@ impl World {
             clients,
             administrator: Administrator::default(),
             archives: Archives::default(),
+            effects: Effects::default(),
+            disaster: None,
             watch: Watch::default(),
             coverage: Coverage::default(),
             trace,
@@ -94,7 +106,7 @@ impl World {
     fn begin(&mut self) -> Happened {
         // One more than the first configuration: somebody to add.
         for _ in 0..=self.options.members {
-            let number = self.fleet.add(&mut self.rng)?;
+            let number = self.fleet.add(self.options.releases.old, &mut self.rng)?;
             self.schedule.after(Duration::ZERO, Event::Start(number));
         }
         for client in 0..self.options.clients {
@@ -134,8 +146,12 @@ impl World {
             | Event::SpreadEnds(boot, _)
             | Event::Unreachable(boot, _)
             | Event::PeerGone(boot, _)
+            | Event::Connected(boot, ..)
+            | Event::Disconnected(boot, ..)
                 if !self.fleet.lives(boot) => {}
-            Event::Deliver(to, message) => self.deliver(to, message)?,
+            Event::Deliver(to, hello, message) => self.deliver(to, hello, message)?,
+            Event::Connected(boot, id, peer) => self.connected(boot.member, id, peer)?,
+            Event::Disconnected(boot, id, peer) => self.disconnected(boot.member, id, peer)?,
             Event::Wake(boot) => self.wake(boot.member)?,
             Event::Commit(boot) => self.commit(boot.member)?,
             Event::Flush(boot) => self.flush(boot.member),
@@ -157,6 +173,9 @@ impl World {
             Event::Resend(attempt) => self.resend(attempt),
             Event::Fault => self.fault()?,
             Event::Change => self.change()?,
+            Event::Update => self.update()?,
+            Event::Disaster => self.disaster(),
+            Event::Recover => self.recover()?,
             Event::Start(member) => self.start(member)?,
             Event::Stop(boot) => self.stop(boot),
             Event::DiskHeals(member) => self.disk_heals(member),

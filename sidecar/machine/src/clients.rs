@@ -93,6 +93,7 @@ impl Clients {
     pub(crate) fn register(
         &mut self,
         at: u64,
+        id: ClientId,
         owner: Option<Owner>,
         present: &[Owner],
     ) -> Result<ClientId, Refusal> {
@@ -100,7 +101,6 @@ impl Clients {
             let oldest = self.oldest(&self.by_age, present, owner.as_ref());
             self.evict(oldest.ok_or(Refusal::TooManyClients { limit: CLIENTS_MAX })?);
         }
-        let id = ClientId(at);
         let client =
             Client { acked_below: 0, last_entry: at, owner, results: BTreeMap::new(), result_bytes: 0 };
         self.insert(id, client);

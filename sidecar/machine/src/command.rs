@@ -26,7 +26,7 @@ impl std::fmt::Display for ApiIndex {
     }
 }
 
-/// A registered client: the log index of its registration (K20), so no two ever share one.
+/// A registered client: the API index of its registration (K20), so no two ever share one, after a recovery either (K18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
 

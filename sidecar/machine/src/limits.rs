@@ -12,6 +12,10 @@ pub const KEY_BYTES_MAX: usize = 4 * 1024;
 /// Longest value. Longer is refused. Consul's limit; clients chunk at exactly this size.
 pub const VALUE_BYTES_MAX: usize = 512 * 1024;
 
+/// What a recovery adds to every later API index (K18): more than the lost end of any log was long (35 years at 1,000 a
+/// second), little enough that 8,000 recoveries stay below 2^53, which is as far as JSON's readers count.
+pub const RECOVERY_INDEX_GAP: u64 = 1 << 40;
+
 /// Operations in one transaction. More are refused. Consul's limit.
 pub const TXN_OPS_MAX: usize = 128;
 

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
+use quorate_mutants::{Mutant, broken};
 
 use crate::base::{Base, Table};
 use crate::clients::{Admission, Clients};
 use crate::codec::DecodeError;
-use crate::command::{ApiIndex, Command, Owner, SettingsMode, Tagged};
+use crate::command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tagged};
 use crate::edit::Edit;
 use crate::entry::KvEntry;
 use crate::flush::Flush;
 use crate::layer::Layer;
-use crate::limits::{MEMTABLE_BYTES_MAX, SESSION_KEYS_MAX, SESSIONS_MAX};
+use crate::limits::{MEMTABLE_BYTES_MAX, RECOVERY_INDEX_GAP, SESSION_KEYS_MAX, SESSIONS_MAX};
 use crate::locks::Unacquired;
 use crate::meta::{AppliedConfiguration, Era, Meta, Position, StateError};
 use crate::outcome::{Obstacle, Outcome, Refusal};
@@ -109,8 +110,16 @@ impl<B: Base> Machine<B> {
     }
 
     /// Remember a configuration entry (K4): at the next start it is the latest one at or below the applied index.
+    ///
+    /// After a recovery indexes go on far above the old ones: what stood in the lost end of the log had been given out, and
+    /// the same index must not stand for another write, nor for another client (K18).
     pub fn apply_configuration(&mut self, at: Position, era: Era, owners: Vec<Owner>, encoded: Bytes) {
         self.advance(at);
+        let is_recovered =
+            self.meta.configuration.is_some() && era.recovery_epoch > self.meta.era.recovery_epoch;
+        if is_recovered && !broken(Mutant::K18Index) {
+            self.meta.index_base += RECOVERY_INDEX_GAP;
+        }
         self.meta.era = era;
         self.meta.configuration = Some(AppliedConfiguration { index: at.index, owners, encoded });
     }
@@ -248,7 +257,8 @@ impl<B: Base> Machine<B> {
             }
             Command::Txn(ops) => txn::run(&mut edit, &ops)?,
             Command::RegisterClient { owner } => {
-                match self.clients.register(at.index, owner, self.meta.owners()) {
+                let id = ClientId(index.0);
+                match self.clients.register(at.index, id, owner, self.meta.owners()) {
                     Ok(client) => Outcome::Registered { client },
                     Err(refusal) => Outcome::Refused(refusal),
                 }

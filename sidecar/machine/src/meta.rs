@@ -103,7 +103,8 @@ pub struct Meta {
     pub applied: Position,
     /// The last configuration entry at or below it, if there was one.
     pub configuration: Option<AppliedConfiguration>,
-    /// API index = log index + this (K17). Raised by a restore, so that API indexes never fall.
+    /// API index = log index + this (K17). Raised by a restore, so that API indexes never fall, and by a recovery, so that
+    /// none is given out twice (K18).
     pub index_base: u64,
     /// The numbers of the keys as a whole.
     pub keys: KeysMeta,

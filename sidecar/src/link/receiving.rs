@@ -30,15 +30,9 @@ pub(crate) struct Receiving {
     /// Set when the member stops: a transfer ends, so that its connection can.
     stopping: watch::Receiver<bool>,
     /// A transfer that broke off.
-    kept: Arc<Mutex<Option<Kept>>>,
+    kept: Arc<Mutex<Option<SnapshotReceiver>>>,
     /// Held while one comes in.
     busy: Arc<tokio::sync::Semaphore>,
-}
-
-struct Kept {
-    last: LogId,
-    bytes: u64,
-    receiver: SnapshotReceiver,
 }
 
 /// What a leader offers.
@@ -99,7 +93,7 @@ impl Receiving {
         let receiver = self.begin(offer).await?;
         info!(peer = %offer.from, index = %offer.last.index, bytes = offer.bytes, offset = receiver.offset(), "receiving a snapshot");
         reply(replies, Reply::Wanted(receiver.offset())).await?;
-        let receiver = self.take(offer, receiver, frames, replies).await?;
+        let receiver = self.take(receiver, frames, replies).await?;
         let meta = self.finish(offer, receiver, replies).await?;
         let received =
             FromPeer::Snapshot { from: offer.from.clone(), term: offer.term, epoch: offer.epoch, meta };
@@ -110,9 +104,10 @@ impl Receiving {
     /// Where an earlier transfer of the same snapshot broke off, or from the beginning.
     async fn begin(&self, offer: &Offer) -> Result<SnapshotReceiver, Status> {
         let (directory, last, bytes) = (Arc::clone(&self.directory), offer.last, offer.bytes);
-        let kept = self.lock().take().filter(|kept| kept.last == last && kept.bytes == bytes);
+        // Another one goes here, with its file, before the new one is begun.
+        let kept = self.lock().take().filter(|kept| kept.is_of(last, bytes));
         if let Some(kept) = kept {
-            return Ok(kept.receiver);
+            return Ok(kept);
         }
         self.off_thread(move || SnapshotReceiver::begin(&directory, last, bytes)).await
     }
@@ -120,7 +115,6 @@ impl Receiving {
     /// Writes chunks as they come; what came before a break is kept.
     async fn take(
         &self,
-        offer: &Offer,
         mut receiver: SnapshotReceiver,
         mut frames: Streaming<proto::SnapshotFrame>,
         replies: &Replies,
@@ -167,7 +161,7 @@ impl Receiving {
         if receiver.is_complete() {
             return Ok(receiver);
         }
-        *self.lock() = Some(Kept { last: offer.last, bytes: offer.bytes, receiver });
+        *self.lock() = Some(receiver);
         Err(broken.unwrap_or_else(|| Status::aborted("the stream ended before the snapshot did")))
     }
 
@@ -211,7 +205,7 @@ impl Receiving {
     }
 
     /// Held for moments only, and whole even if a holder panicked.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<SnapshotReceiver>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

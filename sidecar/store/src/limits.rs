@@ -50,6 +50,9 @@ pub const COMPACT_ROWS_MAX: usize = 256;
 /// Entries handed to the core at start for its cache of the log's tail.
 pub const TAIL_ENTRIES_MAX: usize = 1_024;
 
+/// A recovery looks through the log in pieces of this many bytes (K18).
+pub const RECOVERY_READ_BYTES: u64 = 1024 * 1024;
+
 /// Bytes of entries handed to the core at start for its cache of the log's tail.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -7,8 +7,15 @@
 
 use std::collections::BTreeSet;
 
+use quorate_machine::Tagged;
 use quorate_mutants::{Mutant, broken};
-use quorate_raft::{Configuration, LogId, Persist, RaftId, RecoveryEpoch, ServerId, Stored};
+use quorate_raft::{Configuration, Index, LogId, Payload, Persist, RaftId, RecoveryEpoch, ServerId, Stored};
+
+use crate::directory::Opened;
+use crate::error::StoreError;
+use crate::limits::RECOVERY_READ_BYTES;
+use crate::names::hex;
+use crate::stage::Stages;
 
 /// What a person asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +65,18 @@ pub enum Unrecoverable {
         /// Who would have to be named.
         others: BTreeSet<RaftId>,
     },
+    /// All of its log would be applied, and cannot be (K17).
+    #[error(
+        "its log restores an archive at index {at}, which is not applied here, and that archive is not in this directory: \
+         copy {file} from the directory of another survivor, or choose one that has it; without it nothing could be read \
+         or written again"
+    )]
+    ArchiveMissing {
+        /// The restore.
+        at: Index,
+        /// What the file is called there.
+        file: String,
+    },
     /// It belongs to a later recovery.
     #[error("it is at recovery epoch {}, past {}: name a later epoch, or none", found.0, asked.0)]
     EpochPassed {
@@ -66,6 +85,30 @@ pub enum Unrecoverable {
         /// The one asked for.
         asked: RecoveryEpoch,
     },
+}
+
+impl Opened {
+    /// Whether all of the log can be applied with what is in this directory: after a recovery there is nobody else to have
+    /// an archive from (K17, K18). Reads the log from the state on, and every staged archive.
+    pub fn check_archives(&self) -> Result<Result<(), Unrecoverable>, StoreError> {
+        let stages = Stages::open(&self.directory, self.stored.last.term)?;
+        let reader = self.log.reader();
+        let (mut from, end) = (self.stored.applied.index.next(), self.stored.last.index.next());
+        while from < end {
+            let entries = reader.read(from..end, RECOVERY_READ_BYTES)?;
+            let Some(last) = entries.last() else { break };
+            from = last.index.next();
+            for entry in &entries {
+                let Payload::Command(command) = &entry.payload else { continue };
+                let Some(order) = Tagged::restore_order(command) else { continue };
+                if stages.get(order, entry.term).is_none() && !broken(Mutant::K18Archive) {
+                    let (at, file) = (entry.index, format!("staged-{}*.snap", hex(&order.sha256)));
+                    return Ok(Err(Unrecoverable::ArchiveMissing { at, file }));
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
 }
 
 impl RecoveryRequest {
@@ -122,9 +165,7 @@ fn list(ids: &BTreeSet<RaftId>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use quorate_raft::{
-        Address, Incarnation, Index, IndexedConfiguration, Intent, Payload, Server, Suffrage, Term,
-    };
+    use quorate_raft::{Address, Incarnation, IndexedConfiguration, Intent, Server, Suffrage, Term};
 
     use super::*;
 

@@ -10,7 +10,8 @@ use quorate_raft::{
     Stored, Suffrage, Term,
 };
 use quorate_store::{
-    EXIT_WRONG_IDENTITY, Opened, Recovery, RecoveryRequest, StoreError, encode_configuration,
+    EXIT_WRONG_IDENTITY, Opened, Recovery, RecoveryRequest, Snapshots, Stages, StoreError,
+    encode_configuration,
 };
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
@@ -227,4 +228,50 @@ fn the_recovered_configuration_is_the_one_found_at_start() {
     let servers: Vec<_> =
         latest.configuration.servers().iter().map(|each| (&each.id, each.suffrage)).collect();
     assert_eq!(servers, [(&own_id(), Suffrage::Voter)]);
+}
+
+/// The bytes of an archive's state.
+fn archived() -> bytes::Bytes {
+    let sender = Member::new();
+    let mut opened = sender.open();
+    opened.log.commit(&[append(1, vec![founding()]), append(2, commands(1, 2, 4))]).unwrap();
+    let mut machine = Machine::open(opened.state.clone()).unwrap();
+    replay(&mut machine, &[founding()]);
+    (2..=4).for_each(|index| put(&mut machine, 1, index));
+    opened.state.flush(&frozen(&mut machine)).unwrap();
+    let file = Snapshots::new(&opened.directory).get(&opened.state, ClusterId(77), log_id(1, 4)).unwrap();
+    file.unwrap().read(0, usize::MAX).unwrap()
+}
+
+/// K17, K18: all of the log will be applied, and nobody else is left to have the archive from: without it the cluster would
+/// stand still for ever. With the file of another survivor it goes on.
+#[test]
+fn a_survivor_without_the_archive_that_its_log_restores_is_refused() {
+    let bytes = archived();
+    let staged_elsewhere = Member::new();
+    let elsewhere = staged_elsewhere.open();
+    let stages = Stages::open(&elsewhere.directory, Term(3)).unwrap();
+    let mut incoming = stages.begin(bytes.len() as u64).unwrap();
+    incoming.write(&bytes).unwrap();
+    let order = incoming.finish(None, Term(3)).unwrap().order();
+
+    let member = survivor();
+    let mut opened = member.open();
+    assert_eq!(opened.check_archives().unwrap(), Ok(()), "nothing is restored");
+    let restore = Tagged { tag: None, command: Command::Restore(order) }.encode();
+    let entry = Entry { term: Term(3), index: Index(10), payload: Payload::Command(restore) };
+    opened.log.commit(&[append(5, vec![entry, command(3, 11, "later")])]).unwrap();
+    drop(opened);
+    let opened = member.open();
+    let refused = opened.check_archives().unwrap().unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("restores an archive at index 10"), "{said}");
+    assert!(said.contains("copy staged-") && said.contains("*.snap"), "{said}");
+
+    let stages = Stages::open(&opened.directory, Term(3)).unwrap();
+    let mut incoming = stages.begin(bytes.len() as u64).unwrap();
+    incoming.write(&bytes).unwrap();
+    incoming.finish(Some(order), Term(3)).unwrap();
+    drop(stages);
+    assert_eq!(opened.check_archives().unwrap(), Ok(()));
 }

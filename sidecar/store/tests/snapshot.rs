@@ -138,6 +138,23 @@ fn a_transfer_resumes_where_it_stopped() {
     receiver.finish(&opened.directory).unwrap();
 }
 
+/// K7: what came of one snapshot is no beginning of another, be it only of another length.
+#[test]
+fn an_interrupted_transfer_goes_on_only_for_the_same_snapshot() {
+    let last = log_id(2, 400);
+    let bytes = snapshot(last);
+    let length = bytes.len() as u64;
+    let opened = Member::new().open();
+    let mut receiver = SnapshotReceiver::begin(&opened.directory, last, length).unwrap();
+    receiver.write(0, &bytes[..5_000]).unwrap();
+    assert!(receiver.is_of(last, length));
+    for (other, length) in
+        [(last, length + 1), (log_id(2, 401), length), (log_id(3, 400), length), (log_id(1, 400), length)]
+    {
+        assert!(!receiver.is_of(other, length), "{other} of {length} bytes");
+    }
+}
+
 /// K5: whatever bit is wrong on the way, the snapshot is refused, nothing is left, and the member is unharmed.
 #[test]
 fn a_damaged_snapshot_is_refused_and_leaves_nothing() {

@@ -157,6 +157,8 @@ table! {
         killed by "raft" "replication::a_commit_index_is_stored_within_a_second";
     K5Shared ["K5"] "a snapshot that is unwanted the second time is removed, though the first may be wanted"
         killed by "snapshot" "a_snapshot_that_came_twice_is_kept_while_one_of_them_may_be_wanted";
+    K7Resume ["K7"] "an interrupted transfer is gone on with for another snapshot"
+        killed by "snapshot" "an_interrupted_transfer_goes_on_only_for_the_same_snapshot";
     K7 ["K7"] "the log forgets what a live follower still needs"
         killed by "raft" "snapshots::the_log_waits_for_a_live_follower_within_the_greater_limit";
     K8 ["K8"] "the floor of free space is a percentage only"
@@ -197,6 +199,10 @@ table! {
         killed by "quorate_store" "recovery::tests::the_lost_must_be_exactly_the_other_voters";
     K18Epoch ["K18"] "changes of membership forget the recovery epoch"
         killed by "raft" "recovery::changes_after_a_recovery_keep_its_epoch";
+    K18Archive ["K18", "K17"] "a survivor is recovered that lacks the archive of a restore in its log"
+        killed by "recovery" "a_survivor_without_the_archive_that_its_log_restores_is_refused";
+    K18Index ["K18", "K20"] "after a recovery indexes of the lost end of the log are given out again"
+        killed by "quorate_machine" "tests::dedup::what_was_given_out_in_the_lost_end_of_a_log_is_not_given_out_again";
     K18Directory ["K18"] "the directory of a recovered member stays in its old epoch"
         killed by "recovery" "a_crash_at_any_call_of_a_recovery_leaves_the_old_directory_or_the_recovered_one";
     S28 ["S28", "K18"] "a recovery counts only what the survivor knew to be committed"

@@ -1,7 +1,7 @@
 //! What is committed stays: its leader counted right, a quorum's disks hold it (crashed ones count), it never
 //! changes, and every later leader has it (Raft paper: leader completeness; K9, K13).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_raft::{Configuration, Index, LogId, Persist, ServerId, Term};
 
@@ -16,6 +16,8 @@ pub struct Commitment {
     /// The last one that a leader counted, and under which configurations. The newest of them may be lost with all power
     /// before it is on any disk; a majority of it still meets every majority of the one before.
     counted: (LogId, Vec<Configuration>),
+    /// All that leaders counted.
+    all_counted: BTreeSet<LogId>,
 }
 
 impl Commitment {
@@ -32,6 +34,7 @@ impl Commitment {
 
     /// A leader counted this entry under one of these.
     pub fn counted(&mut self, entry: LogId, configurations: Vec<Configuration>) {
+        self.all_counted.insert(entry);
         if entry >= self.counted.0 {
             self.counted = (entry, configurations);
         }
@@ -116,6 +119,39 @@ impl Commitment {
         lost.map_or(Ok(()), |entry| {
             Err(format!("leader completeness: {} leads term {} without {entry:?}", leader.raft_id, term.0))
         })
+    }
+
+    /// A cluster goes on from one log, all of which counts as committed from now on; `at` is its last entry, by which it
+    /// was recovered. What was committed and is not in it is lost, and only that: of the survivors it is the one that holds
+    /// everything that a leader counted and any of them holds. The last entry that is not lost, and how many are.
+    pub fn recovered<'a>(
+        &mut self,
+        log: &Mirror,
+        at: LogId,
+        configuration: &Configuration,
+        survivors: impl Iterator<Item = &'a Mirror>,
+    ) -> Result<(Index, usize), String> {
+        for other in survivors {
+            let is_held = |entry: &&LogId| entry.index <= other.last().index && other.holds(**entry);
+            if let Some(entry) = self.all_counted.iter().filter(is_held).find(|entry| !log.holds(**entry)) {
+                return Err(format!(
+                    "recovery: entry {entry} was committed, a survivor holds it, and the log up to {at} was chosen"
+                ));
+            }
+        }
+        let before = self.committed.len();
+        let stays =
+            |(index, term): &(&Index, &Term)| **index < at.index && log.holds(LogId::new(**term, **index));
+        let kept: BTreeMap<Index, Term> =
+            self.committed.iter().take_while(stays).map(|(index, term)| (*index, *term)).collect();
+        let last = kept.last_key_value().map_or(Index(0), |(index, _)| *index);
+        let lost = before - kept.len();
+        self.committed = kept;
+        self.committed.extend(log.terms.iter().map(|(index, term)| (*index, *term)));
+        self.all_counted.retain(|entry| entry.index <= last && log.holds(*entry));
+        self.all_counted.insert(at);
+        self.counted = (at, vec![configuration.clone()]);
+        Ok((last, lost))
     }
 
     /// Whether exactly this entry was committed.

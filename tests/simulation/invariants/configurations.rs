@@ -29,6 +29,21 @@ impl Configurations {
         self.written.keys().find(is_there).copied()
     }
 
+    /// The newest committed one.
+    pub fn newest_committed(&self, commitment: &Commitment) -> Option<&Configuration> {
+        let committed = self.written.iter().rev().find(|(id, _)| commitment.has(**id));
+        committed.map(|(_, configuration)| configuration)
+    }
+
+    /// The newest committed one that a log holds, and those that stand after it there, in their order.
+    pub fn known_to(&self, commitment: &Commitment, log: &Mirror) -> Vec<Configuration> {
+        let is_held = |id: &LogId| id.index <= log.last().index && log.holds(*id) && commitment.has(*id);
+        let committed = self.written.iter().rev().find(|(id, _)| is_held(id));
+        let last = committed.map_or(Index(0), |(id, _)| id.index);
+        let pending = self.written.iter().filter(|(id, _)| id.index > last && log.holds_itself(**id));
+        committed.into_iter().chain(pending).map(|(_, configuration)| configuration.clone()).collect()
+    }
+
     /// Those in force while this is committed and these are the logs; the newest committed one first.
     pub fn in_force<'a>(
         &self,

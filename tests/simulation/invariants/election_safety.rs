@@ -13,6 +13,11 @@ pub struct ElectionSafety {
 }
 
 impl ElectionSafety {
+    /// A recovered cluster begins: terms of the one before, which it may not know, are led again.
+    pub fn recovered(&mut self) {
+        self.leaders.clear();
+    }
+
     /// A member says that it leads a term.
     pub fn leads(&mut self, leader: &ServerId, term: Term) -> Verdict {
         match self.leaders.insert(term, leader.clone()) {

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use quorate_raft::{Entry, LogId, Payload, Term};
+use quorate_raft::{Entry, Index, LogId, Payload, Term};
 
 use super::Verdict;
+use crate::simulation::mirror::Mirror;
 
 /// Every entry that was ever written anywhere.
 #[derive(Default)]
@@ -18,6 +19,11 @@ pub struct LogMatching {
 }
 
 impl LogMatching {
+    /// A cluster goes on from one log, whose entry `by` it was recovered with, and may give names anew that are not in it.
+    pub fn recovered(&mut self, log: &Mirror, by: Index) {
+        self.entries.retain(|id, _| id.index < by && log.holds(*id));
+    }
+
     /// A member writes `entry` after an entry of `previous` term.
     pub fn written(&mut self, entry: &Entry, previous: Term) -> Verdict {
         let facts = (fingerprint(entry), previous);

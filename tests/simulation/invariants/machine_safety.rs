@@ -15,6 +15,16 @@ pub struct MachineSafety {
 }
 
 impl MachineSafety {
+    /// The last entry that any machine applied.
+    pub fn last(&self) -> Index {
+        self.applied.last_key_value().map_or(Index(0), |(index, _)| *index)
+    }
+
+    /// What was applied after the entry `upto` is lost.
+    pub fn lose_after(&mut self, upto: Index) {
+        self.applied.split_off(&upto.next());
+    }
+
     /// A machine whose last applied index was `before` applied `entry`, and a command of it gave `outcome`.
     pub fn applied(&mut self, before: Index, entry: &Entry, outcome: Option<String>) -> Verdict {
         if entry.index != before.next() {

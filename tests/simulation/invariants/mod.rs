@@ -7,6 +7,7 @@ pub mod at_most_once;
 pub mod commitment;
 pub mod configurations;
 pub mod election_safety;
+pub mod formats;
 pub mod hard_states;
 pub mod log_matching;
 pub mod machine_safety;
@@ -14,12 +15,15 @@ pub mod one_change;
 pub mod order;
 pub mod promises;
 pub mod read_indexes;
+pub mod recovered;
+pub mod restored_keys;
 pub mod voters;
 
 pub use at_most_once::AtMostOnce;
 pub use commitment::Commitment;
 pub use configurations::Configurations;
 pub use election_safety::ElectionSafety;
+pub use formats::Formats;
 pub use hard_states::HardStates;
 pub use log_matching::LogMatching;
 pub use machine_safety::MachineSafety;
@@ -27,6 +31,8 @@ pub use one_change::OneChange;
 pub use order::Order;
 pub use promises::Promises;
 pub use read_indexes::ReadIndexes;
+pub use recovered::{Alone, Lost, OneEpoch};
+pub use restored_keys::{KeysHeld, RestoredKeys};
 pub use voters::Voters;
 
 /// What is wrong, in words.

@@ -279,3 +279,35 @@ proptest! {
         }
     }
 }
+
+/// K18, K20: the end of the log is lost with a majority, and a client that registered there, or read there, goes on. What was
+/// given out to it is given to nobody else: a conditional write on it fails, and its numbers are not taken for another
+/// client's.
+#[test]
+fn what_was_given_out_in_the_lost_end_of_a_log_is_not_given_out_again() {
+    let kept = |machine: &mut Machine<Memory>| {
+        members(machine, &["db-0", "db-1", "db-2"]);
+        apply(machine, put("key", "kept"));
+    };
+    let mut lost = machine();
+    kept(&mut lost);
+    let client = register(&mut lost, None);
+    let Outcome::Written { modify_index: seen } = apply(&mut lost, put("key", "lost")) else { panic!() };
+
+    let mut survivor = machine();
+    kept(&mut survivor);
+    let era = crate::meta::Era { recovery_epoch: 1, ..crate::meta::Era::default() };
+    survivor.apply_configuration(next(&survivor), era, vec![Owner("db-0".to_owned())], Bytes::new());
+    for _ in 0..4 {
+        assert_ne!(register(&mut survivor, None), client);
+        let Outcome::Written { modify_index } = apply(&mut survivor, put("key", "later")) else { panic!() };
+        assert!(modify_index > seen, "{modify_index} after {seen}");
+        let stale = Command::CompareAndSet { key: "key".into(), value: "v".into(), flags: 0, expected: seen };
+        assert!(matches!(apply(&mut survivor, stale), Outcome::Mismatch { .. }));
+        assert!(is_expired(&send(&mut survivor, tag(client, 1, 0), put("key", "retry"))));
+        apply(&mut survivor, put("key", "other"));
+    }
+    members(&mut survivor, &["db-0"]);
+    let after = register(&mut survivor, None);
+    assert!(after.0 < 2 * crate::limits::RECOVERY_INDEX_GAP, "once for each recovery: {after}");
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quorate_mutants::{Mutant, broken};
 use quorate_raft::{LogId, SnapshotMeta};
 
 use super::build::build;
@@ -48,6 +49,12 @@ impl SnapshotReceiver {
         let file = disk.create(&site.file).map_err(|error| site.io("receiving a snapshot", error))?;
         let watermarks = Arc::clone(directory.watermarks());
         Ok(Self { site, file, last, bytes, offset: 0, watermarks })
+    }
+
+    /// Whether this is the reception of the snapshot that ends at `last` and is `bytes` long: only such a one goes on
+    /// with an interrupted transfer (K7).
+    pub fn is_of(&self, last: LogId, bytes: u64) -> bool {
+        (self.last, self.bytes) == (last, bytes) || broken(Mutant::K7Resume)
     }
 
     /// Where the next bytes belong: an interrupted transfer goes on from here (K7).
