@@ -30,8 +30,8 @@ pub struct Api {
     minted: u64,
     /// Writes since the beginning.
     pub writes: u64,
-    /// A Pod, a claim or the resource changed: whoever watches is woken.
-    pub is_news: bool,
+    /// Rises when a Pod, a claim or the resource changes: whoever watches is woken.
+    pub news: u64,
     /// Nobody is answered before.
     pub down_until: Duration,
     /// Pods are refused until then.
@@ -65,7 +65,7 @@ impl Api {
             now: Duration::ZERO,
             minted: 0,
             writes: 0,
-            is_news: true,
+            news: 0,
             down_until: Duration::ZERO,
             refuses_pods_until: Duration::ZERO,
         }
@@ -99,7 +99,7 @@ impl Api {
     pub fn edit<T>(&mut self, change: impl FnOnce(&mut Objects, &str) -> T) -> T {
         self.history.push_back((self.now, Rc::clone(&self.current)));
         self.writes += 1;
-        self.is_news = true;
+        self.news += 1;
         let objects = Rc::make_mut(&mut self.current);
         objects.version += 1;
         let version = objects.version.to_string();
@@ -166,10 +166,9 @@ impl Api {
     /// The leader renews its Lease.
     pub fn renew(&mut self) {
         let time = self.time().0;
-        let was_news = self.is_news;
         self.edit(|objects, _| objects.renewed = Some(time));
         // Nobody watches Leases.
-        self.is_news = was_news;
+        self.news -= 1;
     }
 
     /// A POST.

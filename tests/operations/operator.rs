@@ -42,6 +42,8 @@ pub struct Operator {
     pub number: u64,
     /// Nothing older than this is read again: caches lag, and never go back.
     pub read_upto: Duration,
+    /// How much news it has been woken by.
+    pub news: u64,
 }
 
 /// What an operator does.
@@ -112,7 +114,7 @@ pub enum Call {
 impl Operator {
     /// One that has just started.
     pub fn new() -> Self {
-        Self { memory: Memory::default(), stage: Stage::Resting, number: 0, read_upto: Duration::ZERO }
+        Self { memory: Memory::default(), stage: Stage::Resting, number: 0, read_upto: Duration::ZERO, news: 0 }
     }
 }
 
@@ -138,11 +140,10 @@ impl World {
 
     /// Whoever watches is woken by a change.
     pub(super) fn wake_operators(&mut self) {
-        if !std::mem::take(&mut self.api.is_news) {
-            return;
-        }
         for operator in 0..self.operators.len() {
-            if matches!(self.operators[operator].stage, Stage::Resting) {
+            let found = &mut self.operators[operator];
+            if matches!(found.stage, Stage::Resting) && found.news < self.api.news {
+                found.news = self.api.news;
                 let pause = DEBOUNCE + self.call_time();
                 self.operator_after(operator, pause);
             }
@@ -170,6 +171,8 @@ impl World {
     }
 
     fn begin_round(&mut self, number: usize) {
+        // What changes from here on wakes it for another round.
+        self.operators[number].news = self.api.news;
         if self.api_fails() {
             return self.round_failed(number, "the API server does not answer", false);
         }
@@ -333,8 +336,6 @@ impl World {
     fn rest(&mut self, number: usize, pause: Duration) {
         self.operators[number].stage = Stage::Resting;
         self.operator_after(number, pause);
-        // What changed meanwhile wakes it at once.
-        self.api.is_news = true;
     }
 
     pub(super) fn round_failed(&mut self, number: usize, why: &str, is_change: bool) {

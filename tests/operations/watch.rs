@@ -47,7 +47,9 @@ impl Watch {
     /// Who is up and reached now, of the cluster's epoch.
     pub fn sees(&mut self, now: Duration, up: &[(ServerId, u64)]) {
         let up: Vec<&ServerId> = up.iter().filter(|(_, epoch)| *epoch == self.epoch).map(|(id, _)| id).collect();
-        self.up_since.retain(|id, _| up.contains(&id));
+        // A pause that no leader notices breaks nobody's health.
+        let last_up = &self.last_up;
+        self.up_since.retain(|id, _| last_up.get(id).is_some_and(|last| *last + NOTICED_WITHIN >= now));
         for id in up {
             self.up_since.entry(id.clone()).or_insert(now);
             self.last_up.insert(id.clone(), now);

@@ -162,9 +162,15 @@ impl<'a> Round<'a> {
     }
 
     /// A healthy voter to lead in another's place: one that stays and is fit for it, with the longest log.
-    pub(crate) fn successor(&self, leaving: &str, is_fit: impl Fn(&Slot) -> bool) -> Option<&'a ServerView> {
+    pub(crate) fn successor(
+        &self,
+        leaving: &str,
+        is_fit: impl Fn(Ordinal, &Slot, &Claim) -> bool,
+    ) -> Option<&'a ServerView> {
         let stays = |id: &str| {
-            self.wanted().any(|(ordinal, slot, claim)| self.raft_id(ordinal, claim) == id && is_fit(slot))
+            self.wanted().any(|(ordinal, slot, claim)| {
+                self.raft_id(ordinal, claim) == id && is_fit(ordinal, slot, claim)
+            })
         };
         let servers = self.view()?.servers.iter();
         servers

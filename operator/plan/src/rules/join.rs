@@ -126,10 +126,14 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
     let Some(view) = round.view() else { return Verdict::Next };
     for (ordinal, slot, claim) in round.slots_in(&[MemberState::Joining]).collect::<Vec<_>>() {
         let raft_id = round.raft_id(ordinal, claim);
-        if view.holds(&raft_id) || claim.deleting {
+        if view.holds(&raft_id) {
             continue;
         }
         let member = round.pod_name(ordinal);
+        if claim.deleting {
+            give_up(round, slot, claim, &member);
+            continue;
+        }
         let Some(answer) = slot.answer.as_ref().filter(|answer| answer.raft_id == raft_id) else {
             round.wait(
                 "17",
@@ -175,6 +179,15 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
         }
     }
     Verdict::Next
+}
+
+/// Its claim is being deleted before it was added. While its Pod runs the claim stays, so the Pod goes by rule 12.
+fn give_up(round: &mut Round<'_>, slot: &Slot, claim: &Claim, member: &str) {
+    if slot.pod.as_ref().is_some_and(|pod| !pod.deleting) {
+        let text = format!("the volume claim of {member} is being deleted before it was added; it starts over");
+        round.wait("9", Reason::VolumeBeingDeleted, member, text);
+        note_leaving(round, claim, LeavesBecause::VolumeLost);
+    }
 }
 
 /// A member that is to be added.

@@ -106,7 +106,7 @@ fn remove(
     }
     let checks = vec![configuration_check(view)];
     if view.leader == server.raft_id {
-        let successor = round.successor(&server.raft_id, |_| true);
+        let successor = round.successor(&server.raft_id, |_, _, _| true);
         return hand_over(round, "12", server, successor, "leave", checks);
     }
     let reason = match claim.record.leaves_because {

@@ -78,7 +78,7 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
     }
     if view.leader == server.raft_id {
         // Only its claim object is gone; the process has the volume mounted and leads.
-        let successor = round.successor(&server.raft_id, |_| true);
+        let successor = round.successor(&server.raft_id, |_, _, _| true);
         return hand_over(round, "10", server, successor, "leave", vec![configuration_check(view)]);
     }
     if server.last_contact.is_some_and(|age| age < HEARD_RECENTLY) {

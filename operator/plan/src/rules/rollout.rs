@@ -18,6 +18,7 @@ use crate::raft_view::{RaftView, ServerView, quorum};
 use crate::reason::Reason;
 use crate::round::{Round, Verdict, configuration_check, pod_check, why};
 use crate::rules::leave::hand_over;
+use crate::rules::replace::is_to_be_replaced;
 use crate::rules::shrink::members_counted;
 use crate::words::{age, unhealthy};
 
@@ -168,10 +169,11 @@ fn take_down(round: &mut Round<'_>, view: &RaftView, rule: &'static str, member:
         member.server.filter(|server| server.raft_id == view.leader && view.voter_count() > 1)
     {
         // To one that is through with it, or from an ill Pod to a well one: leadership never goes back and forth.
-        let is_fit = |slot: &Slot| {
+        // Nor to one that rule 15 would take it from again.
+        let is_fit = |ordinal: Ordinal, slot: &Slot, claim: &Claim| {
             let is_better =
                 |other: &Pod| other.template_hash.as_deref() == Some(current) || !pod.ready && other.ready;
-            slot.pod.as_ref().is_some_and(is_better)
+            slot.pod.as_ref().is_some_and(is_better) && !is_to_be_replaced(round, ordinal, slot, claim)
         };
         let successor = round.successor(&leader.raft_id, is_fit);
         return hand_over(round, rule, leader, successor, "restart", checks);

@@ -8,6 +8,7 @@ mod convergence;
 mod exhaustive;
 mod glossary;
 mod properties;
+mod replacing;
 mod status_table;
 mod stories;
 mod world;

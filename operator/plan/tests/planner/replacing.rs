@@ -1,0 +1,99 @@
+//! Rules 9 and 15 where they meet others: what the simulation of the operator found (I8).
+
+use quorate_plan::{Ordinal, Plan, Step};
+
+use crate::world::World;
+
+const REPLACE: &str = "quorate.dev/replace";
+
+fn ask(world: &mut World, ordinal: u32) -> String {
+    let id = world.raft_id(ordinal);
+    let annotations = world.cluster.metadata.annotations.get_or_insert_default();
+    annotations.insert(REPLACE.to_owned(), format!("db-{ordinal}@{id}"));
+    id
+}
+
+fn take_back(world: &mut World) {
+    world.cluster.metadata.annotations = None;
+}
+
+/// Rounds until this holds.
+fn until(world: &mut World, holds: impl Fn(&World, &Plan) -> bool) {
+    for _ in 0..400 {
+        let plan = world.round();
+        if holds(world, &plan) {
+            return;
+        }
+    }
+    panic!("never came to be; the last plan:\n{}", world.plan());
+}
+
+/// K49: the only voter leads, and nobody could take over from it before its replacement has joined.
+#[test]
+fn the_only_voter_is_replaced_when_a_person_asks() {
+    let mut world = World::settled("db", 1);
+    let old = ask(&mut world, 0);
+    until(&mut world, |world, _| world.is_ready() && !world.group.servers.contains_key(&old));
+    assert_eq!(world.group.servers.len(), 1);
+}
+
+/// K41: the same for one whose claim is being deleted.
+#[test]
+fn the_only_voter_is_replaced_when_its_claim_is_being_deleted() {
+    let mut world = World::settled("db", 1);
+    let old = world.raft_id(0);
+    world.delete_claim_only(0);
+    until(&mut world, |world, _| world.is_ready() && !world.group.servers.contains_key(&old));
+    assert_eq!(world.group.servers.len(), 1);
+}
+
+/// P9, rules 15 and 19: leadership does not go back and forth between the one whose template is old and the one that is
+/// to be replaced.
+#[test]
+fn a_rollout_hands_leadership_to_nobody_that_is_to_be_replaced() {
+    let mut world = World::settled("db", 2);
+    world.cluster.spec.sidecar.image = Some("quorate/sidecar:0.2.0".to_owned());
+    world.edited();
+    // The follower is through; the leader is next.
+    let is_half_way = |world: &World, _: &Plan| {
+        let pending = world.status().rollout.map(|rollout| rollout.pending).unwrap_or_default();
+        pending.len() == 1 && world.pods.values().all(|pod| pod.ready && !pod.deleting)
+    };
+    until(&mut world, is_half_way);
+    let leader = world.group.leader.clone().expect("somebody leads");
+    let follower = u32::from(leader == world.raft_id(0));
+    let old = ask(&mut world, follower);
+    until(&mut world, |world, plan| {
+        if let Some(Step::TransferLeadership { to, .. }) = plan.step.as_ref().map(|planned| &planned.step) {
+            assert_ne!(*to, old, "leadership goes to the one that is to be replaced");
+        }
+        world.is_ready() && !world.group.servers.contains_key(&old)
+    });
+}
+
+/// K15: a replacement whose old one stays never gets a vote. With more replicas asked for meanwhile it is no member too
+/// many, and would wait for ever.
+#[test]
+fn a_replacement_that_nobody_needs_any_more_leaves_and_another_member_joins() {
+    let mut world = World::settled("db", 2);
+    ask(&mut world, 1);
+    until(&mut world, |world, _| world.group.servers.len() == 3);
+    take_back(&mut world);
+    world.scale(3);
+    world.run_until_ready();
+    assert!(world.group.servers.values().all(|member| member.is_voter));
+    assert_eq!(world.group.servers.len(), 3);
+}
+
+/// K41, I10: a claim that is deleted before its member was added stays while its Pod runs; both go, and another joins.
+#[test]
+fn a_claim_deleted_before_its_member_was_added_goes_with_its_pod() {
+    let mut world = World::settled("db", 1);
+    world.scale(3);
+    until(&mut world, |world, _| world.pods.contains_key(&Ordinal(1)));
+    let id = world.raft_id(1);
+    world.delete_claim_only(1);
+    world.run_until_ready();
+    assert!(!world.group.servers.contains_key(&id));
+    assert_eq!(world.group.servers.len(), 3);
+}
