@@ -198,7 +198,7 @@ impl World {
 
     fn core_event(&mut self, ordinal: Ordinal, event: &CoreEvent) -> Happened {
         let Some(process) = self.processes.get(&ordinal) else { return Ok(()) };
-        let (id, epoch, now) = (process.id.clone(), process.epoch, self.schedule.now());
+        let (id, epoch) = (process.id.clone(), process.epoch);
         match event {
             CoreEvent::BecameLeader { term } => {
                 self.coverage.hit(Happening::Election);
@@ -210,9 +210,7 @@ impl World {
                 let status = process.raft.status();
                 let committed = status.committed.filter(|committed| committed.index == *index);
                 let committed = committed.context("a committed configuration that nobody knows")?;
-                let stabilization = process.settings().server_stabilization_time;
-                let term = status.term;
-                check(self.watch.commits(now, epoch, term, &committed, stabilization, &mut self.coverage))?;
+                self.watch.commits(epoch, &committed, &mut self.coverage);
             }
             CoreEvent::SteppedDown { reason, .. } => {
                 self.say(|_| format!("{} leads no more: {reason:?}", id.raft_id));
@@ -222,7 +220,7 @@ impl World {
         Ok(())
     }
 
-    /// I3: a leader never has two changes that are not committed.
+    /// I3: a leader never has two changes that are not committed. P5: nobody gets a vote too early.
     fn configuration_changed(&mut self, ordinal: Ordinal, index: Index) -> Happened {
         let Some(process) = self.processes.get(&ordinal) else { return Ok(()) };
         let status = process.raft.status();
@@ -230,6 +228,10 @@ impl World {
             return Ok(());
         }
         let (leader, commit, last) = (process.id.raft_id.clone(), status.commit, status.last.index);
+        if let Some(latest) = &status.latest {
+            let (now, stabilization) = (self.schedule.now(), process.settings().server_stabilization_time);
+            check(self.watch.gives_votes(now, status.term, &latest.configuration, stabilization))?;
+        }
         let servers = status.latest.map(|latest| latest.configuration.servers().to_vec()).unwrap_or_default();
         let shown: Vec<String> = servers
             .iter()

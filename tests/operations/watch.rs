@@ -12,7 +12,7 @@ use quorate_plan::plan::{Check, PlannedStep};
 use quorate_plan::raft_view::quorum;
 use quorate_plan::record::LeavesBecause;
 use quorate_plan::{Plan, Step};
-use quorate_raft::{Entry, IndexedConfiguration, Payload, ServerId, Suffrage, Term};
+use quorate_raft::{Configuration, Entry, IndexedConfiguration, Payload, ServerId, Suffrage, Term};
 
 use super::coverage::{Coverage, Happening};
 use super::objects::Objects;
@@ -98,43 +98,47 @@ impl Watch {
         self.configuration = configurations.last();
     }
 
-    /// A member knows a configuration to be committed. Who got a vote was up for the whole stabilization time (P5).
-    pub fn commits(
-        &mut self,
+    /// A leader gives a vote: whoever gets it was up for the whole stabilization time (P5). Under the first leader members
+    /// need no history (K55).
+    pub fn gives_votes(
+        &self,
         now: Duration,
-        epoch: u64,
         term: Term,
-        committed: &IndexedConfiguration,
+        latest: &Configuration,
         stabilization: Duration,
-        coverage: &mut Coverage,
     ) -> Verdict {
+        let Some(before) = self.configuration.as_ref().filter(|_| term != FIRST_LEADERSHIP) else { return Ok(()) };
+        let had_vote = |id: &ServerId| before.configuration.is_voter(id);
+        for server in latest.voters().filter(|server| !had_vote(&server.id)) {
+            let up_for = self.up_since.get(&server.id).map_or(Duration::ZERO, |since| now - *since);
+            if up_for + SEEN_WITHIN < stabilization {
+                return Err(format!("P5: {} votes after {up_for:?} of health, not {stabilization:?}", server.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// A member knows a configuration to be committed.
+    pub fn commits(&mut self, epoch: u64, committed: &IndexedConfiguration, coverage: &mut Coverage) {
         let is_newer = self.configuration.as_ref().is_none_or(|known| known.index < committed.index);
         if epoch < self.epoch || !is_newer {
-            return Ok(());
+            return;
         }
         let before = self.configuration.replace(committed.clone());
-        let Some(before) = before.map(|before| before.configuration) else { return Ok(()) };
+        let Some(before) = before.map(|before| before.configuration) else { return };
         let after = &committed.configuration;
         for server in after.servers() {
             let Some(old) = before.get(&server.id) else {
                 coverage.hit(Happening::Added);
                 continue;
             };
-            let is_promoted = server.suffrage.has_vote() && !old.suffrage.has_vote();
-            if !is_promoted {
-                continue;
-            }
-            let is_replacement = server.suffrage == Suffrage::Incoming;
-            coverage.hit(if is_replacement { Happening::Replaced } else { Happening::Promoted });
-            let up_for = self.up_since.get(&server.id).map_or(Duration::ZERO, |since| now - *since);
-            if term != FIRST_LEADERSHIP && up_for + SEEN_WITHIN < stabilization {
-                return Err(format!("P5: {} votes after {up_for:?} of health, not {stabilization:?}", server.id));
+            if server.suffrage.has_vote() && !old.suffrage.has_vote() {
+                let is_replacement = server.suffrage == Suffrage::Incoming;
+                coverage.hit(if is_replacement { Happening::Replaced } else { Happening::Promoted });
             }
         }
-        for server in before.servers().iter().filter(|server| !after.contains(&server.id)) {
-            coverage.add(Happening::Removed, usize::from(server.suffrage != Suffrage::Outgoing));
-        }
-        Ok(())
+        let left = before.servers().iter().filter(|server| !after.contains(&server.id));
+        coverage.add(Happening::Removed, left.filter(|server| server.suffrage != Suffrage::Outgoing).count());
     }
 
     /// I6: one member begins the cluster, the recorded one.

@@ -4,8 +4,8 @@
 //! stop waiting: a member that makes no progress at all starts over on a new volume.
 
 use crate::children::names;
-use crate::limits::{CATCH_UP_DEADLINE, PROGRESS_NOTE_EVERY};
-use crate::observed::{Claim, ContainerState, Ordinal, Slot};
+use crate::limits::{CATCH_UP_DEADLINE, NO_NODE_AFTER, PROGRESS_NOTE_EVERY};
+use crate::observed::{Claim, ContainerState, ObstacleKind, Ordinal, Slot};
 use crate::plan::{Ensure, Step};
 use crate::raft_view::{Intent, RaftView, ServerView};
 use crate::reason::Reason;
@@ -134,6 +134,13 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
             give_up(round, slot, claim, &member);
             continue;
         }
+        if is_stranded(round, slot, claim) {
+            // Nothing is on its volume yet, and no node can ever mount it (K49).
+            note_leaving(round, claim, LeavesBecause::VolumeLost);
+            let text = format!("no node is left that could mount the volume of {member}; it starts over");
+            round.wait("17", Reason::VolumeLost, &member, text);
+            continue;
+        }
         let Some(answer) = slot.answer.as_ref().filter(|answer| answer.raft_id == raft_id) else {
             round.wait(
                 "17",
@@ -179,6 +186,13 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
         }
     }
     Verdict::Next
+}
+
+/// For so long has no node had room for it, and none of those that could mount its volume exists.
+fn is_stranded(round: &Round<'_>, slot: &Slot, claim: &Claim) -> bool {
+    let obstacle = slot.pod.as_ref().and_then(|pod| pod.obstacle.as_ref());
+    let unplaced = obstacle.filter(|obstacle| obstacle.kind == ObstacleKind::Unschedulable);
+    claim.is_stranded && unplaced.is_some_and(|obstacle| round.now.since(obstacle.since) >= NO_NODE_AFTER)
 }
 
 /// Its claim is being deleted before it was added. While its Pod runs the claim stays, so the Pod goes by rule 12.

@@ -207,7 +207,8 @@ fn carry_on(round: &mut Round<'_>, recovery: &Recovery, order: Option<&Order<'_>
     let epoch = u64::try_from(recovery.epoch).unwrap_or(0);
     let member = member_of(&recovery.raft_id).to_owned();
     let Some(survivor) = survivor(round, &member).filter(|it| it.answer.raft_id == recovery.raft_id) else {
-        return is_begun(round, epoch)
+        // It may leave as any other member once the cluster lives on in that epoch.
+        return (is_begun(round, epoch) && !lives_on(round, epoch))
             .then(|| wait(round, &member, format!("{member} is to be the cluster, and does not answer")));
     };
     if survivor.answer.recovery_epoch >= epoch {
@@ -253,6 +254,12 @@ fn absence(round: &Round<'_>, raft_id: &str) -> Option<Check> {
 fn wait(round: &mut Round<'_>, member: &str, text: String) -> Verdict {
     round.wait("3", Reason::RecoveringQuorum, member, text.clone());
     round.stop("3", Reason::RecoveringQuorum, text)
+}
+
+/// Whether the recovered cluster has a leader, or had one that others joined.
+fn lives_on(round: &Round<'_>, epoch: u64) -> bool {
+    round.view().is_some_and(|view| view.recovery_epoch >= epoch)
+        || round.live().any(|(_, _, claim)| claim.record.recovery_epoch >= epoch)
 }
 
 /// Whether a member was given up for this recovery.

@@ -1,5 +1,7 @@
-//! Rules 9 and 15 where they meet others: what the simulation of the operator found (I8).
+//! Members that have to go, where one rule meets another: what the simulation of the operator found (I8).
 
+use quorate_crds::{RaftClusterStatus, RaftStatus};
+use quorate_plan::observed::{Now, Obstacle, ObstacleKind};
 use quorate_plan::{Ordinal, Plan, Step};
 
 use crate::world::World;
@@ -95,5 +97,46 @@ fn a_claim_deleted_before_its_member_was_added_goes_with_its_pod() {
     world.delete_claim_only(1);
     world.run_until_ready();
     assert!(!world.group.servers.contains_key(&id));
+    assert_eq!(world.group.servers.len(), 3);
+}
+
+/// K49: a newcomer whose volume no node can ever mount is no member yet; it starts over.
+#[test]
+fn a_newcomer_whose_volume_no_node_can_mount_starts_over() {
+    let mut world = World::settled("db", 1);
+    world.scale(3);
+    until(&mut world, |world, _| world.claims.contains_key(&Ordinal(1)));
+    let id = world.raft_id(1);
+    let since = Now(world.now);
+    let obstacle = Obstacle { kind: ObstacleKind::Unschedulable, message: "0 nodes are available".to_owned(), since };
+    world.obstacles.insert(Ordinal(1), obstacle);
+    world.claims.get_mut(&Ordinal(1)).expect("just made").is_stranded = true;
+    let begun = world.now;
+    until(&mut world, |world, _| world.claims.len() == 3);
+    assert!(world.now - begun >= 300, "a volume is given up after {} s", world.now - begun);
+    world.run_until_ready();
+    assert!(!world.group.servers.contains_key(&id));
+    assert_eq!(world.group.servers.len(), 3);
+}
+
+/// K18: once the cluster lives on, the survivor of a recovery is a member like any other, and may be lost as one.
+#[test]
+fn the_survivor_of_a_recovery_may_be_lost_later() {
+    let mut world = World::settled("db", 3);
+    let raft = RaftStatus { term: i64::try_from(world.group.term).ok(), ..RaftStatus::default() };
+    world.cluster.status = Some(RaftClusterStatus { raft: Some(raft), ..world.status() });
+    let (survivor, lost) = (world.raft_id(1), [world.raft_id(0), world.raft_id(2)]);
+    world.cut.extend([Ordinal(0), Ordinal(2)]);
+    for _ in 0..5 {
+        world.round();
+    }
+    let text = format!("db-1@{} lost={}", world.group.term, lost.join(","));
+    world.cluster.metadata.annotations = Some([("quorate.dev/recover".to_owned(), text)].into());
+    until(&mut world, |world, _| world.group.recovery_epoch == 1 && world.group.leader.is_some());
+    take_back(&mut world);
+    world.cut.clear();
+    until(&mut world, |world, _| world.is_ready() && world.group.servers.len() == 3);
+    world.delete_claim_and_pod(1);
+    until(&mut world, |world, _| world.is_ready() && !world.group.servers.contains_key(&survivor));
     assert_eq!(world.group.servers.len(), 3);
 }
