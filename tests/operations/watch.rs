@@ -249,7 +249,11 @@ impl Watch {
         if !is_same || is_exempt || !self.holds(raft_id) {
             return Ok(());
         }
-        let stays = |claim: &Claim| claim.record.is_wanted() && !claim.deleting;
+        // One that leaves is started as long as its ID is there, and so may have to be replaced for that.
+        let is_for_start = planned.why.rule == "E2";
+        let stays = |claim: &Claim| {
+            !claim.deleting && (claim.record.is_wanted() || is_for_start && claim.record.is_live())
+        };
         if !slot.claim.as_ref().is_some_and(stays) {
             return Err(format!("I4: {name} is taken down before {raft_id} has left"));
         }

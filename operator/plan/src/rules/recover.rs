@@ -10,7 +10,7 @@
 //! Invariant: no member of the old configuration can start below the new epoch while the survivor is recovered; its
 //! Pod is gone, or the person said that it is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_crds::Recovery;
 
@@ -84,8 +84,8 @@ fn survivor<'a>(round: &Round<'a>, member: &str) -> Option<Survivor<'a>> {
     let ordinal = names::ordinal_of_pod(round.observed.name(), member)?;
     let slot = round.observed.slots.get(&ordinal)?;
     let (claim, answer) = (slot.claim.as_ref()?, slot.answer.as_ref()?);
-    let is_it =
-        claim.record.is_wanted() && !claim.deleting && answer.raft_id == round.raft_id(ordinal, claim);
+    // One that was leaving may hold what nobody else does.
+    let is_it = claim.record.is_live() && !claim.deleting && answer.raft_id == round.raft_id(ordinal, claim);
     is_it.then_some(Survivor { ordinal, slot, claim, answer })
 }
 
@@ -314,11 +314,17 @@ fn is_on_a_lost_node(round: &Round<'_>, pod: &str) -> bool {
     node.is_some_and(|node| node.out_of_service)
 }
 
+/// A survivor that was leaving stays: the person's word is newer, and the cluster cannot grow while it waits to leave (the
+/// one exception to K34).
 fn note_epoch(round: &mut Round<'_>, claim: &Claim, epoch: u64) {
+    let mut set: BTreeMap<String, String> = [(keys::RECOVERY_EPOCH.to_owned(), epoch.to_string())].into();
+    if claim.record.state == Some(MemberState::Leaving) {
+        set.insert(keys::MEMBER_STATE.to_owned(), MemberState::Member.as_str().to_owned());
+    }
     round.ensures.push(Ensure::NoteOnClaim {
         claim: claim.name.clone(),
         uid: claim.uid.clone(),
         resource_version: claim.resource_version.clone(),
-        set: [(keys::RECOVERY_EPOCH.to_owned(), epoch.to_string())].into(),
+        set,
     });
 }

@@ -2,6 +2,7 @@
 
 use quorate_crds::{RaftClusterStatus, RaftStatus};
 use quorate_plan::observed::{Now, Obstacle, ObstacleKind};
+use quorate_plan::record::MemberState;
 use quorate_plan::{Ordinal, Plan, Step};
 
 use crate::world::World;
@@ -119,24 +120,52 @@ fn a_newcomer_whose_volume_no_node_can_mount_starts_over() {
     assert_eq!(world.group.servers.len(), 3);
 }
 
+/// Two of three are lost for good, and a person says that this one is the cluster (K18).
+fn recover(world: &mut World, survivor: u32, lost: [u32; 2]) {
+    let raft = RaftStatus { term: i64::try_from(world.group.term).ok(), ..RaftStatus::default() };
+    world.cluster.status = Some(RaftClusterStatus { raft: Some(raft), ..world.status() });
+    let ids = lost.map(|ordinal| world.raft_id(ordinal));
+    world.cut.extend(lost.map(Ordinal));
+    for _ in 0..5 {
+        world.round();
+    }
+    let text = format!("db-{survivor}@{} lost={}", world.group.term, ids.join(","));
+    world.cluster.metadata.annotations = Some([("quorate.dev/recover".to_owned(), text)].into());
+    until(world, |world, _| world.group.recovery_epoch == 1 && world.group.leader.is_some());
+}
+
 /// K18: once the cluster lives on, the survivor of a recovery is a member like any other, and may be lost as one.
 #[test]
 fn the_survivor_of_a_recovery_may_be_lost_later() {
     let mut world = World::settled("db", 3);
-    let raft = RaftStatus { term: i64::try_from(world.group.term).ok(), ..RaftStatus::default() };
-    world.cluster.status = Some(RaftClusterStatus { raft: Some(raft), ..world.status() });
-    let (survivor, lost) = (world.raft_id(1), [world.raft_id(0), world.raft_id(2)]);
-    world.cut.extend([Ordinal(0), Ordinal(2)]);
-    for _ in 0..5 {
-        world.round();
-    }
-    let text = format!("db-1@{} lost={}", world.group.term, lost.join(","));
-    world.cluster.metadata.annotations = Some([("quorate.dev/recover".to_owned(), text)].into());
-    until(&mut world, |world, _| world.group.recovery_epoch == 1 && world.group.leader.is_some());
+    let survivor = world.raft_id(1);
+    recover(&mut world, 1, [0, 2]);
     take_back(&mut world);
     world.cut.clear();
     until(&mut world, |world, _| world.is_ready() && world.group.servers.len() == 3);
     world.delete_claim_and_pod(1);
     until(&mut world, |world, _| world.is_ready() && !world.group.servers.contains_key(&survivor));
+    assert_eq!(world.group.servers.len(), 3);
+}
+
+/// K18: the one that holds the most may be one that was to leave. It is the cluster then, and stays.
+#[test]
+fn a_member_that_was_leaving_may_be_the_survivor() {
+    let mut world = World::settled("db", 3);
+    world.scale(1);
+    let leaving = |world: &World| {
+        let mut claims = world.claims.iter();
+        claims.find(|(_, claim)| claim.record.state == Some(MemberState::Leaving)).map(|(ordinal, _)| ordinal.0)
+    };
+    until(&mut world, |world, _| leaving(world).is_some());
+    let survivor = leaving(&world).expect("just seen");
+    let others: Vec<u32> = (0..3).filter(|ordinal| *ordinal != survivor).collect();
+    world.scale(3);
+    recover(&mut world, survivor, [others[0], others[1]]);
+    take_back(&mut world);
+    world.cut.clear();
+    let id = world.raft_id(survivor);
+    world.run_until_ready();
+    assert!(world.group.servers.contains_key(&id), "{:?}", world.group.servers.keys());
     assert_eq!(world.group.servers.len(), 3);
 }
