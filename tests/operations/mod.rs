@@ -98,6 +98,16 @@ mod tests {
         (coverage, trace.lines())
     }
 
+    /// I1-I10 over whole lives: `make sim-operator` searches more.
+    #[test]
+    fn seeds_hold() {
+        for seed in 1..=40 {
+            if let Err(failure) = run::<Operations>(seed, None, Trace::Off) {
+                panic!("{failure:?}: make replay-operator SEED={seed} TRACE=1");
+            }
+        }
+    }
+
     /// Without this, a failure's replay command would show another run.
     #[test]
     fn a_seed_gives_the_same_trace_twice_byte_for_byte() {

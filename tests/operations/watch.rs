@@ -282,7 +282,10 @@ impl Watch {
         };
         let raft_id = claim.record.raft_id.as_deref().unwrap_or_default();
         let policy = acting.observed.cluster.spec.storage.retention.when_scaled;
-        if self.holds(raft_id) {
+        // Another operator may have added it since: that one had not heard yet that it leaves.
+        let seen = acting.observed.raft.as_ref().map_or(0, |view| view.configuration_index);
+        let is_news = self.configuration.as_ref().is_some_and(|known| known.index.0 > seen);
+        if self.holds(raft_id) && !is_news {
             return Err(format!("I4: claim {name} is deleted before {raft_id} has left"));
         }
         let is_asked = claim.record.leaves_because == Some(LeavesBecause::ScaleIn) && policy == ClaimPolicy::Delete;

@@ -2,6 +2,8 @@
 //!
 //! One unfinished member at a time: two fresh members that join together could outvote one that was there before.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::children::claim::claim;
 use crate::limits::ORDINALS_MAX;
 use crate::observed::Ordinal;
@@ -25,7 +27,7 @@ pub(crate) fn make_slot(round: &mut Round<'_>) -> Verdict {
         return Verdict::Next;
     };
     let member = round.pod_name(ordinal);
-    if let Some(other) = unfinished(round) {
+    if let Some(other) = unfinished(round).filter(|_| !broken(Mutant::R18)) {
         round.wait("18", Reason::ScalingUp, &member, format!("{text}: {member} follows once {other}"));
         return Verdict::Next;
     }

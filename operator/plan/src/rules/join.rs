@@ -3,6 +3,8 @@
 //! The planner never gives votes (I5): autopilot does, after unbroken health. What is decided here is only when to
 //! stop waiting: a member that makes no progress at all starts over on a new volume.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::children::names;
 use crate::limits::{CATCH_UP_DEADLINE, NO_NODE_AFTER, PROGRESS_NOTE_EVERY};
 use crate::observed::{Claim, ContainerState, ObstacleKind, Ordinal, Slot};
@@ -102,7 +104,7 @@ fn start_over(round: &mut Round<'_>, claim: &Claim, member: &str) {
         .filter(|(_, _, claim)| claim.record.leaves_because == Some(LeavesBecause::Lagging))
         .map(|(_, _, claim)| claim.name.as_str())
         .collect();
-    if laggards.len() >= LAGGARDS_MAX {
+    if laggards.len() >= LAGGARDS_MAX && !broken(Mutant::R16) {
         let text = format!(
             "{member} has made no progress for 10 min, as {} before: find out why (`kubectl logs {member} -c quorate-sidecar`), then delete those claims to let it start over",
             laggards.join(" and ")
@@ -126,11 +128,11 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
     let Some(view) = round.view() else { return Verdict::Next };
     for (ordinal, slot, claim) in round.slots_in(&[MemberState::Joining]).collect::<Vec<_>>() {
         let raft_id = round.raft_id(ordinal, claim);
-        if view.holds(&raft_id) {
+        if view.holds(&raft_id) || round.is_marked(claim) && !broken(Mutant::R17Marked) {
             continue;
         }
         let member = round.pod_name(ordinal);
-        if claim.deleting {
+        if claim.deleting && !broken(Mutant::R17Deleted) {
             give_up(round, slot, claim, &member);
             continue;
         }
@@ -163,7 +165,7 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
         }
         match claim.record.incarnation.as_ref() {
             // Written before the irreversible call (K34).
-            None => {
+            None if !broken(Mutant::K34) => {
                 note_incarnation(round, claim, &answer.incarnation);
                 round.wait(
                     "17",
@@ -177,9 +179,9 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
                 let text = format!("{member}'s volume was emptied before it was added; it starts over");
                 round.wait("17", Reason::VolumeLost, &member, text);
             }
-            Some(incarnation) => {
+            recorded => {
                 let intent = intent(view, claim);
-                let incarnation = incarnation.clone();
+                let incarnation = recorded.unwrap_or(&answer.incarnation).clone();
                 let joiner = Joiner { ordinal, raft_id, incarnation, versions: answer.versions, intent };
                 return add_non_voter(round, view, joiner, "its Pod runs and it is not in the configuration");
             }
@@ -192,7 +194,8 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
 fn is_stranded(round: &Round<'_>, slot: &Slot, claim: &Claim) -> bool {
     let obstacle = slot.pod.as_ref().and_then(|pod| pod.obstacle.as_ref());
     let unplaced = obstacle.filter(|obstacle| obstacle.kind == ObstacleKind::Unschedulable);
-    claim.is_stranded && unplaced.is_some_and(|obstacle| round.now.since(obstacle.since) >= NO_NODE_AFTER)
+    let is_stranded = claim.is_stranded && !broken(Mutant::R17Stranded);
+    is_stranded && unplaced.is_some_and(|obstacle| round.now.since(obstacle.since) >= NO_NODE_AFTER)
 }
 
 /// Its claim is being deleted before it was added. While its Pod runs the claim stays, so the Pod goes by rule 12.

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quorate_mutants::{Mutant, broken};
 use quorate_crds::Recovery;
 
 use crate::children::{label_keys, names};
@@ -85,7 +86,8 @@ fn survivor<'a>(round: &Round<'a>, member: &str) -> Option<Survivor<'a>> {
     let slot = round.observed.slots.get(&ordinal)?;
     let (claim, answer) = (slot.claim.as_ref()?, slot.answer.as_ref()?);
     // One that was leaving may hold what nobody else does.
-    let is_it = claim.record.is_live() && !claim.deleting && answer.raft_id == round.raft_id(ordinal, claim);
+    let may_be = claim.record.is_live() && (claim.record.is_wanted() || !broken(Mutant::R3Leaving));
+    let is_it = may_be && !claim.deleting && answer.raft_id == round.raft_id(ordinal, claim);
     is_it.then_some(Survivor { ordinal, slot, claim, answer })
 }
 
@@ -125,7 +127,9 @@ fn begin(round: &mut Round<'_>, order: &Order<'_>) -> Verdict {
             ),
         );
     };
-    if let Err(text) = judge(round, order, &survivor) {
+    if let Err(text) = judge(round, order, &survivor)
+        && !broken(Mutant::R3)
+    {
         return refused(round, text);
     }
     let epoch = survivor.answer.recovery_epoch.max(recorded(round)) + 1;
@@ -208,7 +212,8 @@ fn carry_on(round: &mut Round<'_>, recovery: &Recovery, order: Option<&Order<'_>
     let member = member_of(&recovery.raft_id).to_owned();
     let Some(survivor) = survivor(round, &member).filter(|it| it.answer.raft_id == recovery.raft_id) else {
         // It may leave as any other member once the cluster lives on in that epoch.
-        return (is_begun(round, epoch) && !lives_on(round, epoch))
+        let lives_on = lives_on(round, epoch) && !broken(Mutant::R3Over);
+        return (is_begun(round, epoch) && !lives_on)
             .then(|| wait(round, &member, format!("{member} is to be the cluster, and does not answer")));
     };
     if survivor.answer.recovery_epoch >= epoch {

@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::children::claim::claim;
 use crate::children::label_keys;
 use crate::limits::{HEARD_RECENTLY, NO_NODE_AFTER, REPLACEMENT_EVERY, UNPLACED_AFTER};
@@ -105,7 +107,7 @@ pub(crate) fn voters(round: &mut Round<'_>) -> Verdict {
             let member = round.pod_name(old.ordinal);
             let text = format!("{member} leaves and another joins: {}", old.cause.text());
             round.wait(old.cause.rule(), old.cause.reason(), &member, text);
-        } else if old.cause == Cause::ClaimDeleted && dying > 1 {
+        } else if old.cause == Cause::ClaimDeleted && dying > 1 && !broken(Mutant::K41) {
             several_claims(round, &old);
         } else {
             replace(round, view, &old);
@@ -118,7 +120,7 @@ pub(crate) fn voters(round: &mut Round<'_>) -> Verdict {
 /// A replacement whose old one is well again, or whose word was taken back, never gets a vote (K15). Where it is one more
 /// than asked for rule 13 takes it; where it is not, it leaves all the same, and the member that is missing is made anew.
 fn give_up_needless(round: &mut Round<'_>) {
-    if members_counted(round) > round.replicas() {
+    if members_counted(round) > round.replicas() || broken(Mutant::R15Needless) {
         return;
     }
     let needless = round.wanted().find(|(ordinal, _, claim)| {
@@ -221,7 +223,8 @@ fn replace(round: &mut Round<'_>, view: &RaftView, old: &Old<'_>) {
         });
     }
     // The only voter hands its vote over itself: its successor is the one that joins.
-    if view.leader == old.server.raft_id && view.voter_count() > 1 && round.step.is_none() {
+    let is_alone = view.voter_count() == 1 && !broken(Mutant::R15Alone);
+    if view.leader == old.server.raft_id && !is_alone && round.step.is_none() {
         // Whoever makes the swap is not one of the two.
         let stays = |_: Ordinal, _: &Slot, claim: &Claim| !claim.deleting;
         // With every claim going any other will do: they go one after the other, by a person's word.
@@ -273,7 +276,7 @@ fn begin(round: &mut Round<'_>, old: &Old<'_>) {
     let (rule, cause) = (old.cause.rule(), old.cause);
     let member = round.pod_name(old.ordinal);
     let what = format!("{member} is to be replaced, because {}", cause.text());
-    if let Some(other) = unfinished(round, old) {
+    if let Some(other) = unfinished(round, old).filter(|_| !broken(Mutant::R15One)) {
         return round.wait(rule, cause.reason(), &member, format!("{what}: it follows once {other}"));
     }
     if cause.is_automatic()

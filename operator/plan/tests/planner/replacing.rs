@@ -169,3 +169,23 @@ fn a_member_that_was_leaving_may_be_the_survivor() {
     assert!(world.group.servers.contains_key(&id), "{:?}", world.group.servers.keys());
     assert_eq!(world.group.servers.len(), 3);
 }
+
+/// I10, rules 13 and 17: who is marked to leave is not added in the same round: another operator, or the next round, would
+/// delete its claim under its ID.
+#[test]
+fn a_member_that_is_marked_to_leave_is_not_added() {
+    let mut world = World::settled("db", 1);
+    world.scale(3);
+    let adds = |plan: &Plan| {
+        plan.step.as_ref().is_some_and(|planned| matches!(planned.step, Step::AddNonVoter { .. }))
+    };
+    for _ in 0..400 {
+        if adds(&world.plan()) {
+            break;
+        }
+        world.round();
+    }
+    assert!(adds(&world.plan()), "{}", world.plan());
+    world.scale(1);
+    assert!(!adds(&world.plan()), "{}", world.plan());
+}
