@@ -220,7 +220,7 @@ table! {
     I2Remove ["I2", "P3"] "a voter is removed, or marked to leave, whatever would be left"
         killed by "planner" "properties::no_step_takes_the_majority_away";
     I2Restart ["I2", "P3"] "a voter is restarted though the others are no majority"
-        killed by "planner" "properties::no_step_takes_the_majority_away";
+        killed by "planner" "guards::nobody_is_restarted_while_another_voter_is_away";
     I3Change ["I3", "K13"] "a change is decided on while another is in flight"
         killed by "planner" "properties::no_step_takes_the_majority_away";
     I3Index ["I3", "K13"] "a change carries another index than the one it was decided on"
@@ -238,13 +238,13 @@ table! {
     I10 ["I10", "K34"] "the Pod of a claim that was set aside stays"
         killed by "planner" "stories::stories_read_as_written";
     R0 ["K35", "I8"] "a Pod that was made for another claim and never ran stays"
-        killed by "planner" "stories::stories_read_as_written";
+        killed by "planner" "guards::a_pod_that_was_made_for_another_claim_goes";
     E1 ["I8"] "a Pod that has ended is not made anew"
-        killed by "planner" "stories::stories_read_as_written";
+        killed by "planner" "guards::a_pod_that_has_ended_is_made_anew";
     E2Both ["I8"] "a Pod that does not start is replaced though the current template fails as well"
-        killed by "planner" "stories::stories_read_as_written";
+        killed by "planner" "guards::a_pod_is_not_replaced_by_a_template_that_fails_elsewhere";
     E2Heard ["I2"] "a Pod that does not run is replaced though a leader has just heard it"
-        killed by "planner" "stories::stories_read_as_written";
+        killed by "planner" "guards::a_pod_that_a_leader_hears_is_not_taken_for_one_that_does_not_start";
     R2 ["K48"] "a pause stops nothing"
         killed by "planner" "stories::stories_read_as_written";
     R3 ["K18", "P7"] "a quorum is recovered on a word that does not hold"
@@ -264,15 +264,15 @@ table! {
     K33 ["K33"] "the absence of a claim is taken from a list"
         killed by "planner" "stories::stories_read_as_written";
     R11 ["K39"] "more than one member an hour is replaced"
-        killed by "planner" "stories::stories_read_as_written";
+        killed by "planner" "guards::a_second_broken_member_waits_for_an_hour";
     K39 ["K39", "K18"] "a directory from before a recovery counts as damaged"
         killed by "planner" "stories::stories_read_as_written";
     R12 ["P9"] "a leader is removed without handing over"
         killed by "planner" "properties::no_step_takes_the_majority_away";
     K37Unlabel ["K37"] "a voter is removed that the budget still counts"
-        killed by "planner" "properties::no_step_takes_the_majority_away";
+        killed by "planner" "guards::the_budget_counts_a_voter_before_it_votes_and_until_it_leaves";
     K37Raise ["K37"] "a newcomer is counted before the budget is raised"
-        killed by "planner" "stories::stories_read_as_written";
+        killed by "planner" "guards::the_budget_counts_a_voter_before_it_votes_and_until_it_leaves";
     R13 ["I2", "K34"] "several members leave at once"
         killed by "planner" "stories::stories_read_as_written";
     R15Alone ["I8"] "the only voter waits for another to hand over to before it is replaced"
@@ -280,7 +280,7 @@ table! {
     R15Needless ["I8", "K15"] "a replacement whose old one stays waits for ever"
         killed by "planner" "replacing::a_replacement_that_nobody_needs_any_more_leaves_and_another_member_joins";
     R15One ["K15"] "a replacement is begun before another has ended"
-        killed by "planner" "properties::no_step_takes_the_majority_away";
+        killed by "planner" "guards::one_replacement_joins_at_a_time";
     K41 ["K41", "P7"] "of several claims that are being deleted one member after the other is replaced"
         killed by "planner" "stories::stories_read_as_written";
     R16 ["I8"] "members that never catch up are started over for ever"
@@ -296,13 +296,13 @@ table! {
     R18 ["I2"] "several members join at once"
         killed by "planner" "properties::no_step_takes_the_majority_away";
     R19 ["I2", "K38"] "a rollout goes on before the last member is back"
-        killed by "planner" "convergence::a_rollout_by_old_reads_takes_one_voter_at_a_time";
+        killed by "planner" "guards::a_rollout_waits_for_the_application_of_the_last_member";
     R19Successor ["I8", "P9"] "leadership goes back and forth between rollout and replacement"
         killed by "planner" "replacing::a_rollout_hands_leadership_to_nobody_that_is_to_be_replaced";
     K36 ["K36"] "a Pod is evicted though the budget says that none may go"
         killed by "planner" "stories::stories_read_as_written";
     K45 ["K45"] "what something else made is taken for ours"
-        killed by "planner" "stories::stories_read_as_written";
+        killed by "planner" "guards::what_something_else_made_is_left_alone";
 }
 
 /// Rules without a switch, and why.

@@ -89,6 +89,7 @@ fn replace(round: &mut Round<'_>, rule: &'static str, is_ours: fn(Option<&Server
         if let Some(text) = absence(round, view, member, &current)
             && (!is_candidate || member.is_well())
             && !broken(Mutant::R19)
+            && !broken(Mutant::I2Restart)
         {
             wait_for(round, rule, member, &text, &current);
             return Verdict::Next;

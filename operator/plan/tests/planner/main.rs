@@ -7,6 +7,7 @@ mod children;
 mod convergence;
 mod exhaustive;
 mod glossary;
+mod guards;
 mod properties;
 mod replacing;
 mod status_table;
