@@ -28,7 +28,12 @@ pub trait Simulation {
     /// What a seed draws, in words.
     fn options(seed: u64) -> String;
     /// Runs a seed, up to `steps_max` events if given, and says in `step` how far it is.
-    fn go(seed: u64, steps_max: Option<u64>, trace: Trace, step: &Cell<u64>) -> anyhow::Result<Self::Coverage>;
+    fn go(
+        seed: u64,
+        steps_max: Option<u64>,
+        trace: Trace,
+        step: &Cell<u64>,
+    ) -> anyhow::Result<Self::Coverage>;
     /// Adds the counts of one run to those of others.
     fn add(sum: &mut Self::Coverage, run: &Self::Coverage);
     /// How many events those were.

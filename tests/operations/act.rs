@@ -12,8 +12,8 @@ use quorate_plan::plan::{Check, FactKind, PlannedStep, RemoveReason as PlannedRe
 use quorate_plan::raft_view::{AutopilotSettings, Intent};
 use quorate_plan::{Ensure, Ordinal, Step};
 use quorate_raft::{
-    Address, Change, Incarnation, Index, Input, Intent as CoreIntent, RaftId, RecoveryEpoch, RemoveReason, Role,
-    ServerId, Versions,
+    Address, Change, Incarnation, Index, Input, Intent as CoreIntent, RaftId, RecoveryEpoch, RemoveReason,
+    Role, ServerId, Versions,
 };
 use quorate_store::RecoveryRequest;
 use rand::Rng;
@@ -279,7 +279,8 @@ impl World {
     }
 
     fn tell_settings(&mut self, number: usize, acting: &Acting, at: usize) -> anyhow::Result<Done> {
-        let (Some(view), Ensure::SetAutopilot(settings)) = (&acting.observed.raft, &acting.plan.ensures[at]) else {
+        let (Some(view), Ensure::SetAutopilot(settings)) = (&acting.observed.raft, &acting.plan.ensures[at])
+        else {
             return Ok(Done::Yes);
         };
         let leader = match self.dial(&view.leader) {
@@ -310,7 +311,8 @@ impl World {
             return Done::Failed(format!("{} leads no more", view.leader));
         }
         let slots = &acting.observed.slots;
-        let is_pending = acting.plan.status.rollout.as_ref().is_none_or(|rollout| !rollout.pending.is_empty());
+        let is_pending =
+            acting.plan.status.rollout.as_ref().is_none_or(|rollout| !rollout.pending.is_empty());
         let is_going = slots.values().any(|slot| slot.pod.as_ref().is_some_and(|pod| pod.deleting));
         let left = view.servers.iter().filter_map(|server| {
             let has_left = acting.plan.facts.iter().any(|fact| {
@@ -417,7 +419,12 @@ impl World {
                 if is_new {
                     self.coverage.hit(Happening::Bootstrapped);
                 }
-                Input::Bootstrap { ticket, cluster_id: CLUSTER_ID, server, address: Address::new("db-0:7400")? }
+                Input::Bootstrap {
+                    ticket,
+                    cluster_id: CLUSTER_ID,
+                    server,
+                    address: Address::new("db-0:7400")?,
+                }
             }
             Step::TransferLeadership { to, .. } => {
                 self.coverage.hit(Happening::Transferred);
@@ -440,7 +447,10 @@ impl World {
                 let change = Change::Remove { id: server_id(raft_id, incarnation)?, reason };
                 Input::ChangeMembership { ticket, expected, change }
             }
-            Step::EvictPod { .. } | Step::DeletePod { .. } | Step::DeleteClaim { .. } | Step::Recover { .. } => {
+            Step::EvictPod { .. }
+            | Step::DeletePod { .. }
+            | Step::DeleteClaim { .. }
+            | Step::Recover { .. } => {
                 return Ok(Done::Yes);
             }
         };

@@ -34,7 +34,8 @@ impl World {
         });
         let mut silent = false;
         for (ordinal, pod_uid, raft_id) in pods.collect::<Vec<_>>() {
-            let Some(process) = self.processes.get(&ordinal).filter(|process| process.pod_uid == pod_uid) else {
+            let Some(process) = self.processes.get(&ordinal).filter(|process| process.pod_uid == pod_uid)
+            else {
                 continue;
             };
             if self.cuts.contains_key(&process.node) {

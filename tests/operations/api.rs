@@ -330,7 +330,8 @@ impl Api {
         if pod.uid != uid {
             return Err(Refusal::Conflict);
         }
-        let (voter, role) = (labels.contains_key("quorate.dev/voter"), labels.get("quorate.dev/role").cloned());
+        let (voter, role) =
+            (labels.contains_key("quorate.dev/voter"), labels.get("quorate.dev/role").cloned());
         if pod.voter_label != voter || pod.role_label != role {
             self.change_pod(ordinal, |pod| (pod.voter_label, pod.role_label) = (voter, role));
         }

@@ -167,7 +167,8 @@ impl World {
             .nodes
             .values()
             .filter(|node| node.ready && !node.unschedulable && !node.out_of_service && fits(&node.name));
-        let crowd = |name: &str| objects.pods.values().filter(|pod| pod.node.as_deref() == Some(name)).count();
+        let crowd =
+            |name: &str| objects.pods.values().filter(|pod| pod.node.as_deref() == Some(name)).count();
         let chosen = takes_pods.min_by_key(|node| (crowd(&node.name), node.name.clone()));
         chosen.map(|node| node.name.clone()).ok_or_else(|| "0 nodes are available".to_owned())
     }

@@ -46,7 +46,10 @@ impl World {
         if now < since + LAST_WRITES {
             self.settled = Some((since, self.operator_writes));
         } else if writes != self.operator_writes {
-            check(Err(format!("I7: the operator wrote {} times to a settled cluster", self.operator_writes - writes)))?;
+            check(Err(format!(
+                "I7: the operator wrote {} times to a settled cluster",
+                self.operator_writes - writes
+            )))?;
         } else if now >= since + LAST_WRITES + QUIET {
             self.coverage.hit(Happening::Converged);
             self.say(|_| "converged".to_owned());
@@ -115,12 +118,14 @@ impl World {
 
     /// Operator.md, "What must be true", 21: while only the size changes, clients notice at most an election.
     pub(super) fn check_gap(&self) -> Result<()> {
-        let gap = self.options.settings.election_timeout * GAP_ELECTION_TIMEOUTS + super::world::WRITE_EVERY * 2;
+        let gap =
+            self.options.settings.election_timeout * GAP_ELECTION_TIMEOUTS + super::world::WRITE_EVERY * 2;
         let now = self.schedule.now();
         match self.written {
-            Some(written) if self.options.is_scaling_only() && now > written + gap => {
-                check(Err(format!("P9: no write was committed for {:?} while the size changed", now - written)))
-            }
+            Some(written) if self.options.is_scaling_only() && now > written + gap => check(Err(format!(
+                "P9: no write was committed for {:?} while the size changed",
+                now - written
+            ))),
             _ => Ok(()),
         }
     }

@@ -127,7 +127,9 @@ impl World {
     /// The others are all there, hold everything, and are not about to change.
     fn others_bear_it(&self, ordinal: Ordinal) -> bool {
         let Some(leader) = self.leader() else { return false };
-        let Some(status) = self.processes.get(&leader).map(|process| process.raft.status()) else { return false };
+        let Some(status) = self.processes.get(&leader).map(|process| process.raft.status()) else {
+            return false;
+        };
         let Some(latest) = status.latest.as_ref().filter(|_| !status.is_changing()) else { return false };
         if self.watch.configuration.as_ref().is_none_or(|known| known.index != latest.index) {
             return false;
@@ -136,7 +138,8 @@ impl World {
         let voters: Vec<_> = latest.configuration.voters().collect();
         let is_voter = voters.iter().any(|voter| is_it(voter.id.raft_id.as_str()));
         let holds = |id: &quorate_raft::ServerId| {
-            *id == status.id || status.peers.iter().any(|peer| peer.id == *id && peer.matched >= status.commit)
+            *id == status.id
+                || status.peers.iter().any(|peer| peer.id == *id && peer.matched >= status.commit)
         };
         let is_there = |id: &quorate_raft::ServerId| {
             let process = self.processes.values().find(|process| process.id == *id);
@@ -153,8 +156,10 @@ impl World {
         let all: Vec<Ordinal> = self.processes.keys().copied().collect();
         let Some(ordinal) = all.choose(&mut self.rng).copied() else { return };
         let Some(process) = self.processes.get(&ordinal) else { return };
-        let (pod_uid, claim_uid, node) = (process.pod_uid.clone(), process.claim_uid.clone(), process.node.clone());
-        let is_alone = how != Loss::Node || self.api.objects().nodes.len() > NODES_MIN && self.is_alone_on(&node, ordinal);
+        let (pod_uid, claim_uid, node) =
+            (process.pod_uid.clone(), process.claim_uid.clone(), process.node.clone());
+        let is_alone = how != Loss::Node
+            || self.api.objects().nodes.len() > NODES_MIN && self.is_alone_on(&node, ordinal);
         if !self.others_bear_it(ordinal) || !is_alone || self.cuts.contains_key(&node) {
             return;
         }
@@ -237,7 +242,8 @@ impl World {
         }
         let survivor = self.rng.random_range(0..voters.len());
         let survivor = voters.remove(survivor);
-        if !self.others_bear_it(survivor) || !self.processes.contains_key(&survivor) || !self.cuts.is_empty() {
+        if !self.others_bear_it(survivor) || !self.processes.contains_key(&survivor) || !self.cuts.is_empty()
+        {
             return;
         }
         self.coverage.hit(Happening::MajorityLost);

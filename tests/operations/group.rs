@@ -111,7 +111,9 @@ impl World {
         let node = sender.node.clone();
         let receiver = self.processes.values().find(|process| process.id.raft_id == message.to.raft_id);
         let is_reached = receiver.is_some_and(|receiver| self.is_linked(&node, &receiver.node));
-        if is_reached && !(self.options.loss > 0.0 && !self.is_calm() && self.rng.random_bool(self.options.loss)) {
+        if is_reached
+            && !(self.options.loss > 0.0 && !self.is_calm() && self.rng.random_bool(self.options.loss))
+        {
             let delay = Duration::from_millis(self.rng.random_range(DELAY_MS));
             self.schedule.after(delay, Event::Deliver(Box::new(message), epoch));
         }
@@ -119,9 +121,10 @@ impl World {
 
     /// A message arrives at whoever answers under that Raft ID now; hello compares recovery epochs (K18).
     pub(super) fn deliver(&mut self, message: Message, epoch: RecoveryEpoch) -> Happened {
-        let found = self.processes.iter().find(|(_, process)| {
-            process.id.raft_id == message.to.raft_id && process.epoch == epoch.0
-        });
+        let found = self
+            .processes
+            .iter()
+            .find(|(_, process)| process.id.raft_id == message.to.raft_id && process.epoch == epoch.0);
         let Some((&ordinal, _)) = found else { return Ok(()) };
         self.step(ordinal, Input::Receive(message))
     }
@@ -242,9 +245,12 @@ impl World {
             .collect();
         self.say(|_| format!("{leader}: configuration {index:?}: {}", shown.join(", ")));
         let entries = self.directory_of(ordinal)?.read(commit.next(), last);
-        let changes = entries.iter().filter(|entry| matches!(entry.payload, Payload::Configuration(_))).count();
+        let changes =
+            entries.iter().filter(|entry| matches!(entry.payload, Payload::Configuration(_))).count();
         if changes > 1 {
-            return check(Err(format!("I3: {leader} has {changes} membership changes that are not committed")));
+            return check(Err(format!(
+                "I3: {leader} has {changes} membership changes that are not committed"
+            )));
         }
         Ok(())
     }
@@ -313,7 +319,8 @@ impl World {
             let status = process.raft.status();
             (status.role == Role::Leader && status.is_ready).then_some((process.epoch, status.term))
         };
-        let leaders = self.processes.iter().filter_map(|(ordinal, process)| Some((leads(process)?, *ordinal)));
+        let leaders =
+            self.processes.iter().filter_map(|(ordinal, process)| Some((leads(process)?, *ordinal)));
         leaders.max().map(|(_, ordinal)| ordinal)
     }
 }

@@ -54,7 +54,8 @@ impl Run {
     /// A Pod that was just made.
     pub fn new(made: &KubePod, due: Duration) -> Self {
         let spec = made.spec.as_ref();
-        let containers = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+        let containers =
+            spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
         let sidecar = containers.into_iter().find(|container| container.name == SIDECAR);
         let env = sidecar.into_iter().flat_map(|sidecar| sidecar.env.iter().flatten());
         let epoch = env.into_iter().find(|var| var.name == "QUORATE_RECOVERY_EPOCH");
@@ -243,7 +244,8 @@ impl World {
     /// A member was asked to become the cluster (K18): it is stopped, recovered, and started.
     pub(super) fn recover_directory(&mut self, ordinal: Ordinal, request: &RecoveryRequest) -> Happened {
         let Some(process) = self.processes.get(&ordinal) else { return Ok(()) };
-        let (pod_uid, claim_uid, node) = (process.pod_uid.clone(), process.claim_uid.clone(), process.node.clone());
+        let (pod_uid, claim_uid, node) =
+            (process.pod_uid.clone(), process.claim_uid.clone(), process.node.clone());
         self.end_process(ordinal, "is stopped to be recovered");
         let volume = self.volumes.get_mut(&claim_uid).context("a volume that is mounted")?;
         let directory = volume.directory.as_mut().context("a directory that was open")?;
@@ -257,7 +259,8 @@ impl World {
             self.watch.recovered(epoch.0, &log);
             self.say(|_| format!("{} is the cluster now, at recovery epoch {}", id.raft_id, epoch.0));
         }
-        let Some(pod) = self.api.objects().pods.get(&ordinal).filter(|pod| pod.uid == pod_uid).cloned() else {
+        let Some(pod) = self.api.objects().pods.get(&ordinal).filter(|pod| pod.uid == pod_uid).cloned()
+        else {
             return Ok(());
         };
         self.start_sidecar(ordinal, &pod, &node)

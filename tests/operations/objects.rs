@@ -59,7 +59,10 @@ impl Objects {
         cluster.metadata.resource_version = Some("1".to_owned());
         let node = |number: usize| {
             let name = format!("node-{number}");
-            (name.clone(), Node { name, ready: true, zone: Some(format!("z{}", number % 3)), ..Node::default() })
+            (
+                name.clone(),
+                Node { name, ready: true, zone: Some(format!("z{}", number % 3)), ..Node::default() },
+            )
         };
         Self { version: 1, cluster, nodes: (0..options.nodes).map(node).collect(), ..Self::default() }
     }

@@ -114,7 +114,13 @@ pub enum Call {
 impl Operator {
     /// One that has just started.
     pub fn new() -> Self {
-        Self { memory: Memory::default(), stage: Stage::Resting, number: 0, read_upto: Duration::ZERO, news: 0 }
+        Self {
+            memory: Memory::default(),
+            stage: Stage::Resting,
+            number: 0,
+            read_upto: Duration::ZERO,
+            news: 0,
+        }
     }
 }
 
@@ -219,14 +225,22 @@ impl World {
     /// Whether a call fails without effect.
     pub(super) fn api_fails(&mut self) -> bool {
         let fails = self.schedule.now() < self.api.down_until
-            || !self.is_calm() && self.options.api.fails > 0.0 && self.rng.random_bool(self.options.api.fails);
+            || !self.is_calm()
+                && self.options.api.fails > 0.0
+                && self.rng.random_bool(self.options.api.fails);
         if fails {
             self.coverage.hit(Happening::CallFailed);
         }
         fails
     }
 
-    fn observe(&mut self, number: usize, cluster: RaftCluster, members: &Objects, rest: &Objects) -> Observed {
+    fn observe(
+        &mut self,
+        number: usize,
+        cluster: RaftCluster,
+        members: &Objects,
+        rest: &Objects,
+    ) -> Observed {
         let now = self.schedule.now();
         let mut slots: BTreeMap<Ordinal, Slot> = BTreeMap::new();
         for (ordinal, claim) in &members.claims {

@@ -141,10 +141,8 @@ impl World {
         let (Some(process), Some(term)) = (self.processes.get(&survivor), term) else { return };
         let latest = process.raft.status().latest;
         let voters = latest.iter().flat_map(|latest| latest.configuration.voters());
-        let lost: Vec<String> = voters
-            .filter(|voter| voter.id != process.id)
-            .map(|voter| voter.id.raft_id.to_string())
-            .collect();
+        let lost: Vec<String> =
+            voters.filter(|voter| voter.id != process.id).map(|voter| voter.id.raft_id.to_string()).collect();
         let text = format!("{CLUSTER}-{survivor}@{term} lost={}", lost.join(","));
         if self.annotation(label_keys::RECOVER) != Some(&text) {
             self.coverage.hit(Happening::RecoverAsked);

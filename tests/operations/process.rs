@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_autopilot::{Action, Defaults, Fact, Input, Observer, PodFact, Settings, SettingsChange, State, round};
+use quorate_autopilot::{
+    Action, Defaults, Fact, Input, Observer, PodFact, Settings, SettingsChange, State, round,
+};
 use quorate_plan::observed::Now as PlannersNow;
 use quorate_raft::{Change, Index, Now, Raft, ServerId};
 
@@ -55,7 +57,14 @@ pub struct Facts {
 
 impl Process {
     /// One that has just started.
-    pub fn new(boot: Boot, id: ServerId, epoch: u64, raft: Raft, place: (String, String, String), since: PlannersNow) -> Self {
+    pub fn new(
+        boot: Boot,
+        id: ServerId,
+        epoch: u64,
+        raft: Raft,
+        place: (String, String, String),
+        since: PlannersNow,
+    ) -> Self {
         let (claim_uid, pod_uid, node) = place;
         Self {
             boot,

@@ -46,7 +46,8 @@ pub struct Watch {
 impl Watch {
     /// Who is up and reached now, of the cluster's epoch.
     pub fn sees(&mut self, now: Duration, up: &[(ServerId, u64)]) {
-        let up: Vec<&ServerId> = up.iter().filter(|(_, epoch)| *epoch == self.epoch).map(|(id, _)| id).collect();
+        let up: Vec<&ServerId> =
+            up.iter().filter(|(_, epoch)| *epoch == self.epoch).map(|(id, _)| id).collect();
         // A pause that no leader notices breaks nobody's health.
         let last_up = &self.last_up;
         self.up_since.retain(|id, _| last_up.get(id).is_some_and(|last| *last + NOTICED_WITHIN >= now));
@@ -107,12 +108,17 @@ impl Watch {
         latest: &Configuration,
         stabilization: Duration,
     ) -> Verdict {
-        let Some(before) = self.configuration.as_ref().filter(|_| term != FIRST_LEADERSHIP) else { return Ok(()) };
+        let Some(before) = self.configuration.as_ref().filter(|_| term != FIRST_LEADERSHIP) else {
+            return Ok(());
+        };
         let had_vote = |id: &ServerId| before.configuration.is_voter(id);
         for server in latest.voters().filter(|server| !had_vote(&server.id)) {
             let up_for = self.up_since.get(&server.id).map_or(Duration::ZERO, |since| now - *since);
             if up_for + SEEN_WITHIN < stabilization {
-                return Err(format!("P5: {} votes after {up_for:?} of health, not {stabilization:?}", server.id));
+                return Err(format!(
+                    "P5: {} votes after {up_for:?} of health, not {stabilization:?}",
+                    server.id
+                ));
             }
         }
         Ok(())
@@ -152,7 +158,9 @@ impl Watch {
             return Err(format!("I6: {server} was to begin the cluster, and {recorded:?} is on record"));
         }
         match self.founder.replace(server.clone()) {
-            Some(other) if other != *server => Err(format!("I6: {server} was to begin a cluster that {other} began")),
+            Some(other) if other != *server => {
+                Err(format!("I6: {server} was to begin a cluster that {other} began"))
+            }
             _ => Ok(()),
         }
     }
@@ -221,7 +229,9 @@ impl Watch {
     /// What every step must keep at the moment it is taken: I2, I4.
     pub fn steps(&self, planned: &PlannedStep, acting: &Acting, objects: &Objects) -> Verdict {
         match &planned.step {
-            Step::EvictPod { pod } | Step::DeletePod { pod } => self.takes_down(pod, planned, acting, objects),
+            Step::EvictPod { pod } | Step::DeletePod { pod } => {
+                self.takes_down(pod, planned, acting, objects)
+            }
             Step::Remove { raft_id, .. } => self.removes(raft_id, acting),
             Step::DeleteClaim { claim } => self.deletes_claim(claim, acting),
             Step::Bootstrap { .. }
@@ -238,7 +248,8 @@ impl Watch {
             return Err(format!("I4: {name} was not read, and is to be taken down"));
         };
         let raft_id = pod.raft_id.as_deref().unwrap_or_default();
-        let is_same = objects.pods.values().any(|it| it.uid == pod.uid && it.resource_version == pod.resource_version);
+        let is_same =
+            objects.pods.values().any(|it| it.uid == pod.uid && it.resource_version == pod.resource_version);
         let is_exempt = match planned.why.rule {
             "0" => !pod.sidecar_ran,
             "3" => acting.observed.cluster.status.as_ref().is_some_and(|status| status.recovery.is_some()),
@@ -262,7 +273,10 @@ impl Watch {
         let is_outage = voters <= WITHOUT_TOLERANCE && replicas <= WITHOUT_TOLERANCE;
         let is_down_already = !self.was_up(raft_id, acting.asked);
         if is_voter && !is_outage && !is_down_already && up < quorum(voters) {
-            return Err(format!("I2: {name} is taken down, and {up} of the other {} voters are up", voters - 1));
+            return Err(format!(
+                "I2: {name} is taken down, and {up} of the other {} voters are up",
+                voters - 1
+            ));
         }
         Ok(())
     }
@@ -270,7 +284,10 @@ impl Watch {
     fn removes(&self, raft_id: &str, acting: &Acting) -> Verdict {
         let (is_voter, voters, up) = self.others(raft_id, acting.asked);
         if is_voter && up < quorum(voters - 1) {
-            return Err(format!("I2: {raft_id} is removed, and {up} of the other {} voters are up", voters - 1));
+            return Err(format!(
+                "I2: {raft_id} is removed, and {up} of the other {} voters are up",
+                voters - 1
+            ));
         }
         Ok(())
     }
@@ -288,7 +305,8 @@ impl Watch {
         if self.holds(raft_id) && !is_news {
             return Err(format!("I4: claim {name} is deleted before {raft_id} has left"));
         }
-        let is_asked = claim.record.leaves_because == Some(LeavesBecause::ScaleIn) && policy == ClaimPolicy::Delete;
+        let is_asked =
+            claim.record.leaves_because == Some(LeavesBecause::ScaleIn) && policy == ClaimPolicy::Delete;
         if is_asked { Ok(()) } else { Err(format!("I4: claim {name} is deleted, and nobody asked for that")) }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Invariant: `step` is set at most once (I1); whoever sets it has checked I2 and names its preconditions.
 
-use quorate_mutants::{Mutant, broken};
 use quorate_crds::{Blocked, Founder, RaftClusterSpec, Recovery};
+use quorate_mutants::{Mutant, broken};
 
 use crate::children::names;
 use crate::limits::BLOCKED_MAX;

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use quorate_mutants::{Mutant, broken};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use quorate_mutants::{Mutant, broken};
 
 use crate::children::{access, budget, claim, label_keys, names, services};
 use crate::limits::START_TROUBLE;
@@ -180,7 +180,9 @@ fn keep_budget(round: &mut Round<'_>, needed: Option<i32>) {
 /// Labels say what the view says; the budget selects by them (K37).
 fn labels(round: &mut Round<'_>, view: &RaftView, needed: Option<i32>) {
     // Raise, then label: until the budget has the higher number, nobody new is counted by it.
-    let is_raised = needed.is_none() || broken(Mutant::K37Raise) || round.observed.children.budget_min_available >= needed;
+    let is_raised = needed.is_none()
+        || broken(Mutant::K37Raise)
+        || round.observed.children.budget_min_available >= needed;
     for (ordinal, slot, found) in round.live().collect::<Vec<_>>() {
         let Some(pod) = slot.pod.as_ref().filter(|pod| !pod.deleting) else { continue };
         let Some(server) = round.server(ordinal, found) else {

@@ -54,12 +54,8 @@ impl Input {
             configuration_index: latest.index,
             is_changing: status.is_changing(),
         };
-        let version = VersionInput {
-            cluster: status.version,
-            common: common_version(status),
-            outdated,
-            has_operator,
-        };
+        let version =
+            VersionInput { cluster: status.version, common: common_version(status), outdated, has_operator };
         Some(Self {
             now,
             own_id: status.id.clone(),

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quorate_autopilot::{
-    Action, Input, Observer, Settings, SettingsChange, limits::ROUND_INTERVAL, round,
-};
+use quorate_autopilot::{Action, Input, Observer, Settings, SettingsChange, limits::ROUND_INTERVAL, round};
 use quorate_raft::{Change, Index, Now, Status, Version};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};

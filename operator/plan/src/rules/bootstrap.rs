@@ -9,8 +9,8 @@
 //! Invariant (I6): `Bootstrap` is called only for the (Raft ID, incarnation) in status, which is written once and
 //! with the resource version. A lost volume before the end stops everything: a second start could split the cluster.
 
-use quorate_mutants::{Mutant, broken};
 use quorate_crds::Founder;
+use quorate_mutants::{Mutant, broken};
 
 use crate::children;
 use crate::observed::{Claim, Ordinal, Slot};

@@ -69,7 +69,7 @@ fn useless(pod: &Pod) -> Option<&Exit> {
         ContainerState::Terminated(exit) => exit,
         ContainerState::Waiting { .. } | ContainerState::NotStarted => pod.last_exit.as_ref()?,
     };
-    let is_told =
-        matches!(exit.code, CORRUPT_DATA | WRONG_IDENTITY) && (!exit.message.contains(BEFORE_RECOVERY) || broken(Mutant::K39));
+    let is_told = matches!(exit.code, CORRUPT_DATA | WRONG_IDENTITY)
+        && (!exit.message.contains(BEFORE_RECOVERY) || broken(Mutant::K39));
     is_told.then_some(exit)
 }

@@ -201,7 +201,8 @@ fn is_stranded(round: &Round<'_>, slot: &Slot, claim: &Claim) -> bool {
 /// Its claim is being deleted before it was added. While its Pod runs the claim stays, so the Pod goes by rule 12.
 fn give_up(round: &mut Round<'_>, slot: &Slot, claim: &Claim, member: &str) {
     if slot.pod.as_ref().is_some_and(|pod| !pod.deleting) && !broken(Mutant::R17Deleted) {
-        let text = format!("the volume claim of {member} is being deleted before it was added; it starts over");
+        let text =
+            format!("the volume claim of {member} is being deleted before it was added; it starts over");
         round.wait("9", Reason::VolumeBeingDeleted, member, text);
         note_leaving(round, claim, LeavesBecause::VolumeLost);
     }

@@ -12,8 +12,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_mutants::{Mutant, broken};
 use quorate_crds::Recovery;
+use quorate_mutants::{Mutant, broken};
 
 use crate::children::{label_keys, names};
 use crate::observed::{Claim, Ordinal, Slot};
@@ -85,9 +85,9 @@ fn survivor<'a>(round: &Round<'a>, member: &str) -> Option<Survivor<'a>> {
     let ordinal = names::ordinal_of_pod(round.observed.name(), member)?;
     let slot = round.observed.slots.get(&ordinal)?;
     let (claim, answer) = (slot.claim.as_ref()?, slot.answer.as_ref()?);
-    // One that was leaving may hold what nobody else does.
+    // One that was leaving, or whose claim is being deleted, may hold what nobody else does.
     let may_be = claim.record.is_live() && (claim.record.is_wanted() || !broken(Mutant::R3Leaving));
-    let is_it = may_be && !claim.deleting && answer.raft_id == round.raft_id(ordinal, claim);
+    let is_it = may_be && answer.raft_id == round.raft_id(ordinal, claim);
     is_it.then_some(Survivor { ordinal, slot, claim, answer })
 }
 

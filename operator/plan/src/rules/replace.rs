@@ -127,13 +127,15 @@ fn give_up_needless(round: &mut Round<'_>) {
         let Intent::ReplacementFor { raft_id, .. } = &claim.record.intent else { return false };
         let stays = round.wanted().any(|(ordinal, slot, old)| {
             let server = round.server(ordinal, old).filter(|server| server.raft_id == *raft_id);
-            server.is_some_and(|server| server.is_healthy && cause(round, ordinal, slot, old, server).is_none())
+            server
+                .is_some_and(|server| server.is_healthy && cause(round, ordinal, slot, old, server).is_none())
         });
         stays && round.server(*ordinal, claim).is_none_or(|server| !server.is_voter)
     });
     if let Some((ordinal, _, claim)) = needless {
         let member = round.pod_name(ordinal);
-        let text = format!("{member} was to take the place of a member that stays: it leaves, and another joins");
+        let text =
+            format!("{member} was to take the place of a member that stays: it leaves, and another joins");
         round.wait("15", Reason::ReplacingMember, &member, text);
         note_leaving(round, claim, LeavesBecause::ScaleIn);
     }

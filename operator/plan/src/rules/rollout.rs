@@ -8,8 +8,8 @@
 //! second edit supersedes the first by itself: what is outdated is asked anew each round.
 //! Not here: a Pod that its own template keeps from starting (E2), which needs no leader.
 
-use quorate_mutants::{Mutant, broken};
 use quorate_crds::UpdateStrategy;
+use quorate_mutants::{Mutant, broken};
 
 use crate::children::Rendering;
 use crate::limits::DEGRADED_AFTER;
@@ -176,7 +176,8 @@ fn take_down(round: &mut Round<'_>, view: &RaftView, rule: &'static str, member:
         let is_fit = |ordinal: Ordinal, slot: &Slot, claim: &Claim| {
             let is_better =
                 |other: &Pod| other.template_hash.as_deref() == Some(current) || !pod.ready && other.ready;
-            slot.pod.as_ref().is_some_and(is_better) && (!is_to_be_replaced(round, ordinal, slot, claim) || broken(Mutant::R19Successor))
+            slot.pod.as_ref().is_some_and(is_better)
+                && (!is_to_be_replaced(round, ordinal, slot, claim) || broken(Mutant::R19Successor))
         };
         let successor = round.successor(&leader.raft_id, is_fit);
         return hand_over(round, rule, leader, successor, "restart", checks);

@@ -20,7 +20,12 @@ pub(crate) fn stale_volume(round: &mut Round<'_>) -> Verdict {
     for (&ordinal, slot) in &round.observed.slots {
         let (Some(claim), Some(pod)) = (&slot.claim, &slot.pod) else { continue };
         let is_ours = pod.controller_uid.as_deref() == Some(round.observed.uid());
-        if !is_ours || pod.deleting || pod.sidecar_ran || broken(Mutant::R0) || pod.claim_uid.as_deref() == Some(&claim.uid) {
+        if !is_ours
+            || pod.deleting
+            || pod.sidecar_ran
+            || broken(Mutant::R0)
+            || pod.claim_uid.as_deref() == Some(&claim.uid)
+        {
             continue;
         }
         let member = round.pod_name(ordinal);
@@ -43,7 +48,11 @@ pub(crate) fn members(round: &mut Round<'_>) -> Verdict {
             continue;
         }
         match &slot.pod {
-            Some(pod) if !pod.deleting && !broken(Mutant::E1) && matches!(pod.phase, PodPhase::Failed | PodPhase::Succeeded) => {
+            Some(pod)
+                if !pod.deleting
+                    && !broken(Mutant::E1)
+                    && matches!(pod.phase, PodPhase::Failed | PodPhase::Succeeded) =>
+            {
                 round.wait(
                     "E1",
                     Reason::StartingMember,

@@ -109,7 +109,8 @@ fn a_newcomer_whose_volume_no_node_can_mount_starts_over() {
     until(&mut world, |world, _| world.claims.contains_key(&Ordinal(1)));
     let id = world.raft_id(1);
     let since = Now(world.now);
-    let obstacle = Obstacle { kind: ObstacleKind::Unschedulable, message: "0 nodes are available".to_owned(), since };
+    let obstacle =
+        Obstacle { kind: ObstacleKind::Unschedulable, message: "0 nodes are available".to_owned(), since };
     world.obstacles.insert(Ordinal(1), obstacle);
     world.claims.get_mut(&Ordinal(1)).expect("just made").is_stranded = true;
     let begun = world.now;
@@ -155,7 +156,9 @@ fn a_member_that_was_leaving_may_be_the_survivor() {
     world.scale(1);
     let leaving = |world: &World| {
         let mut claims = world.claims.iter();
-        claims.find(|(_, claim)| claim.record.state == Some(MemberState::Leaving)).map(|(ordinal, _)| ordinal.0)
+        claims
+            .find(|(_, claim)| claim.record.state == Some(MemberState::Leaving))
+            .map(|(ordinal, _)| ordinal.0)
     };
     until(&mut world, |world, _| leaving(world).is_some());
     let survivor = leaving(&world).expect("just seen");
@@ -188,4 +191,17 @@ fn a_member_that_is_marked_to_leave_is_not_added() {
     assert!(adds(&world.plan()), "{}", world.plan());
     world.scale(1);
     assert!(!adds(&world.plan()), "{}", world.plan());
+}
+
+/// K18, K41: so may one whose claim is being deleted; it is replaced once the cluster lives on.
+#[test]
+fn a_member_whose_claim_is_being_deleted_may_be_the_survivor() {
+    let mut world = World::settled("db", 3);
+    world.delete_claim_only(1);
+    let id = world.raft_id(1);
+    recover(&mut world, 1, [0, 2]);
+    take_back(&mut world);
+    world.cut.clear();
+    until(&mut world, |world, _| world.is_ready() && !world.group.servers.contains_key(&id));
+    assert_eq!(world.group.servers.len(), 3);
 }
