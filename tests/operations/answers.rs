@@ -80,7 +80,7 @@ impl World {
     /// A member confirmed that it leads, or says that it does not.
     pub(super) fn view_confirmed(&mut self, turn: Turn, boot: Boot, is_confirmed: bool) {
         let process = self.processes.get(&boot.ordinal).filter(|process| process.boot == boot);
-        let view = process.filter(|_| is_confirmed).map(|process| view(process));
+        let view = process.filter(|_| is_confirmed).map(view);
         let Stage::Asking(asking) = &mut self.operators[turn.operator].stage else { return };
         if turn.number < asking.first {
             // Asked in an earlier round.

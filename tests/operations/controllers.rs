@@ -78,7 +78,7 @@ impl World {
         }
         let time = self.api.time();
         for (name, node) in self.api.objects().nodes.clone() {
-            let silence = self.cuts.get(&name).map(|cut| now - cut.since);
+            let silence = self.cuts.get(&name).map(|cut| now.saturating_sub(cut.since));
             let is_ready = silence.is_none_or(|silence| silence < NOT_READY_AFTER);
             if node.ready != is_ready {
                 self.say(|_| format!("{name} is {}", if is_ready { "ready" } else { "not ready" }));

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_hours(4);
 /// When nothing is missing, writes already on their way may still come.
 const LAST_WRITES: Duration = Duration::from_secs(30);
 /// Then the operator writes nothing for so long.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 /// While only the size changes, clients are never without a leader for longer (operator.md, "What must be true", 21).
 const GAP_ELECTION_TIMEOUTS: u32 = 3;
 
@@ -124,7 +124,7 @@ impl World {
         match self.written {
             Some(written) if self.options.is_scaling_only() && now > written + gap => check(Err(format!(
                 "P9: no write was committed for {:?} while the size changed",
-                now - written
+                now.saturating_sub(written)
             ))),
             _ => Ok(()),
         }

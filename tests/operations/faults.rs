@@ -9,6 +9,7 @@ use std::time::Duration;
 use quorate_plan::Ordinal;
 use quorate_plan::children::names;
 use quorate_plan::observed::Child;
+use quorate_plan::raft_view::quorum;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
@@ -219,7 +220,7 @@ impl World {
     fn delete_claim(&mut self) {
         let objects = self.api.objects();
         let is_one_going = objects.claims.values().any(|claim| claim.deleting);
-        let all: Vec<Ordinal> = objects.claims.iter().map(|(ordinal, _)| *ordinal).collect();
+        let all: Vec<Ordinal> = objects.claims.keys().copied().collect();
         let Some(ordinal) = all.choose(&mut self.rng).copied() else { return };
         if is_one_going || !self.cuts.is_empty() || !self.others_bear_it(ordinal) {
             return;
@@ -249,7 +250,7 @@ impl World {
         self.coverage.hit(Happening::MajorityLost);
         self.person.is_recovering = true;
         self.say(|_| format!("the claims of all but {CLUSTER}-{survivor} are deleted"));
-        let lost = voters.len().min((voters.len() + 1) / 2 + 1);
+        let lost = voters.len().min(quorum(voters.len() + 1));
         for ordinal in voters.into_iter().take(lost) {
             self.end_process(ordinal, "goes with its volume");
             self.api.mark_claim(ordinal);

@@ -71,7 +71,7 @@ impl World {
                 let entries = self.directory_of(ordinal)?.read(from, upto);
                 inputs.push_back(Input::LogRead { reader, entries });
             }
-            Output::Answer { ticket, result } => self.answered(ticket, result)?,
+            Output::Answer { ticket, result } => self.answered(ticket, result),
             Output::Event(event) => self.core_event(ordinal, &event)?,
             Output::SendSnapshot { .. } | Output::DiscardSnapshot { .. } | Output::Compact { .. } => {
                 bail!("no log is ever compacted here, so nobody needs a snapshot");
@@ -175,7 +175,7 @@ impl World {
         std::iter::once(SETTINGS).chain(number.to_be_bytes()).collect()
     }
 
-    fn answered(&mut self, ticket: Ticket, result: Result<Answer, Refusal>) -> Happened {
+    fn answered(&mut self, ticket: Ticket, result: Result<Answer, Refusal>) {
         match self.waiting.remove(&ticket) {
             Some(Waiting::View(turn, boot)) => self.view_confirmed(turn, boot, result.is_ok()),
             Some(Waiting::Call(turn)) => {
@@ -189,7 +189,6 @@ impl World {
             }
             Some(Waiting::Write) | None => {}
         }
-        Ok(())
     }
 
     /// A caller who waits.
@@ -295,7 +294,7 @@ impl World {
             term: i64::try_from(state.term.0).ok(),
             ..RaftStatus::default()
         };
-        let is_due = process.renewed.is_none_or(|renewed| now - renewed >= RENEW_EVERY);
+        let is_due = process.renewed.is_none_or(|renewed| now.saturating_sub(renewed) >= RENEW_EVERY);
         if is_due {
             process.renewed = Some(now);
             self.api.renew();

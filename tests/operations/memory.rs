@@ -29,7 +29,7 @@ pub struct Memory {
 impl Memory {
     /// K32: found missing by another look at least 3 s ago.
     pub fn quorum_was_missing(&self, now: Duration) -> bool {
-        self.quorum_missing_since.is_some_and(|since| now - since >= QUORUM_MISSING_TWICE_AFTER)
+        self.quorum_missing_since.is_some_and(|since| now.saturating_sub(since) >= QUORUM_MISSING_TWICE_AFTER)
     }
 
     /// What this round found.
@@ -41,7 +41,7 @@ impl Memory {
     pub fn leader_heard(&mut self, renewed: Option<u64>, now: Duration) -> Option<Duration> {
         let renewed = renewed?;
         match self.renewal {
-            Some((known, seen)) if known == renewed => Some(now - seen),
+            Some((known, seen)) if known == renewed => Some(now.saturating_sub(seen)),
             _ => {
                 self.renewal = Some((renewed, now));
                 Some(Duration::ZERO)
@@ -53,7 +53,7 @@ impl Memory {
     pub fn unpublished(&mut self, renewed: Option<u64>, is_led: bool, now: Duration) -> Duration {
         let same = self.unpublished.filter(|(known, _)| *known == renewed);
         self.unpublished = is_led.then(|| same.unwrap_or((renewed, now)));
-        self.unpublished.map_or(Duration::ZERO, |(_, since)| now - since)
+        self.unpublished.map_or(Duration::ZERO, |(_, since)| now.saturating_sub(since))
     }
 
     /// The API server would not create an object of this slot.
@@ -68,7 +68,7 @@ impl Memory {
 
     /// What was refused lately.
     pub fn refusals(&self, now: Duration) -> impl Iterator<Item = (Ordinal, String)> {
-        let recent = self.refusals.iter().filter(move |(_, (at, _))| now - *at < REFUSAL_KEPT);
+        let recent = self.refusals.iter().filter(move |(_, (at, _))| now.saturating_sub(*at) < REFUSAL_KEPT);
         recent.map(|(ordinal, (_, words))| (*ordinal, words.clone()))
     }
 

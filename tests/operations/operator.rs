@@ -377,15 +377,11 @@ impl World {
 
 /// What a plan does, on one line.
 fn shown(plan: &Plan) -> String {
-    let mut line = String::new();
-    for ensure in &plan.ensures {
-        line.push_str(&format!("; {ensure}"));
-    }
-    if let Some(step) = &plan.step {
-        line.push_str(&format!("; STEP {} (rule {}): {}", step.step, step.why.rule, step.why.text));
-    }
-    for entry in &plan.blocked {
-        line.push_str(&format!("; blocked by {}: {}", entry.rule, entry.message));
-    }
-    line
+    let ensures = plan.ensures.iter().map(|ensure| format!("; {ensure}"));
+    let step = plan
+        .step
+        .iter()
+        .map(|planned| format!("; STEP {} (rule {}): {}", planned.step, planned.why.rule, planned.why.text));
+    let blocked = plan.blocked.iter().map(|entry| format!("; blocked by {}: {}", entry.rule, entry.message));
+    ensures.chain(step).chain(blocked).collect::<Vec<_>>().concat()
 }

@@ -113,7 +113,8 @@ impl Watch {
         };
         let had_vote = |id: &ServerId| before.configuration.is_voter(id);
         for server in latest.voters().filter(|server| !had_vote(&server.id)) {
-            let up_for = self.up_since.get(&server.id).map_or(Duration::ZERO, |since| now - *since);
+            let up_for =
+                self.up_since.get(&server.id).map_or(Duration::ZERO, |since| now.saturating_sub(*since));
             if up_for + SEEN_WITHIN < stabilization {
                 return Err(format!(
                     "P5: {} votes after {up_for:?} of health, not {stabilization:?}",
