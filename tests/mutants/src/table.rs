@@ -295,6 +295,8 @@ table! {
         killed by "planner" "stories::stories_read_as_written";
     R18 ["I2"] "several members join at once"
         killed by "planner" "properties::no_step_takes_the_majority_away";
+    R18Leaving ["I8"] "the only voter is to leave, and waits for another that waits for it to leave"
+        killed by "planner" "replacing::the_only_voter_that_is_to_leave_waits_for_another_to_join";
     R19 ["I2", "K38"] "a rollout goes on before the last member is back"
         killed by "planner" "guards::a_rollout_waits_for_the_application_of_the_last_member";
     R19Successor ["I8", "P9"] "leadership goes back and forth between rollout and replacement"

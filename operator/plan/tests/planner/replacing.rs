@@ -5,7 +5,7 @@ use quorate_plan::observed::{Now, Obstacle, ObstacleKind};
 use quorate_plan::record::MemberState;
 use quorate_plan::{Ordinal, Plan, Step};
 
-use crate::world::World;
+use crate::world::{Member, World};
 
 const REPLACE: &str = "quorate.dev/replace";
 
@@ -204,4 +204,23 @@ fn a_member_whose_claim_is_being_deleted_may_be_the_survivor() {
     world.cut.clear();
     until(&mut world, |world, _| world.is_ready() && !world.group.servers.contains_key(&id));
     assert_eq!(world.group.servers.len(), 3);
+}
+
+/// K15, K34: a replacement was marked to leave because the word was taken back, and autopilot swapped the two on the word of
+/// a moment before. The only voter is one that leaves: another has to join first.
+#[test]
+fn the_only_voter_that_is_to_leave_waits_for_another_to_join() {
+    let mut world = World::settled("db", 1);
+    let old = ask(&mut world, 0);
+    until(&mut world, |world, _| world.group.servers.len() == 2);
+    let newcomer = world.raft_id(1);
+    take_back(&mut world);
+    until(&mut world, |world, _| world.claims[&Ordinal(1)].record.state == Some(MemberState::Leaving));
+    let server = world.group.servers.get(&newcomer).expect("not removed yet").clone();
+    world.group.servers = [(newcomer.clone(), Member { is_voter: true, ..server })].into();
+    world.group.leader = None;
+    world.group.index += 1;
+    until(&mut world, |world, _| world.is_ready() && !world.group.servers.contains_key(&newcomer));
+    assert_eq!(world.group.servers.len(), 1);
+    assert!(!world.group.servers.contains_key(&old));
 }
