@@ -15,7 +15,7 @@ SUITE = cargo run --quiet --profile bed -p quorate-suite --bin suite --
 
 .PHONY: help
 help: ## list the verbs
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: prerequisites bed ## the main job on a real Kubernetes, from nothing, narrated (root)
@@ -38,7 +38,7 @@ fix: ## format, and apply the lints' own suggestions
 	cargo clippy --profile bed --workspace --all-targets --fix --allow-dirty --allow-staged
 
 .PHONY: test
-test: prerequisites bed ## everything: checks, all crates, simulation, a real Kubernetes
+test: prerequisites bed ## everything: checks, all crates, simulations, a real Kubernetes
 	$(SUITE) all
 
 .PHONY: mutants
@@ -67,6 +67,16 @@ sim: ## search N simulation seeds (default 200)
 replay: ## replay one simulation: SEED= [STEPS=] [TRACE=1]
 	@$(BUILD) --quiet
 	$(CARGO_TARGET_DIR)/bed/sim --seed $(SEED) $(if $(STEPS),--steps $(STEPS)) $(if $(TRACE),--trace)
+
+.PHONY: sim-operator
+sim-operator: ## search N seeds of whole lives under the operator (default 200)
+	$(BUILD)
+	$(CARGO_TARGET_DIR)/bed/sim-operator --seeds $(or $(N),200)
+
+.PHONY: replay-operator
+replay-operator: ## replay one of those: SEED= [STEPS=] [TRACE=1]
+	@$(BUILD) --quiet
+	$(CARGO_TARGET_DIR)/bed/sim-operator --seed $(SEED) $(if $(STEPS),--steps $(STEPS)) $(if $(TRACE),--trace)
 
 .PHONY: crds
 crds: ## regenerate the CRD and the chart's copy

@@ -1,21 +1,11 @@
-//! What happened in the runs, counted: a search that never crashed anybody has shown nothing about crashes.
+//! What happens in the runs.
 
-use std::fmt;
-
-/// Declares the happenings once, with their words.
-macro_rules! happenings {
-    ($($(#[$doc:meta])* $name:ident => $words:literal,)*) => {
-        /// Something worth counting.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Happening {
-            $($(#[$doc])* $name,)*
-        }
-
-        const WORDS: &[&str] = &[$($words),*];
-    };
-}
+use crate::happenings::happenings;
 
 happenings! {
+    // That the checker never gave up is no gap.
+    may_be_missing: [GaveUp];
+
     /// An event of the simulation.
     Event => "events",
     /// A message reached a core.
@@ -200,61 +190,4 @@ happenings! {
     GaveUp => "keys the checker gave up on",
     /// A run converged.
     Converged => "runs converged",
-}
-
-/// How often each happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coverage {
-    counts: Vec<u64>,
-}
-
-impl Default for Coverage {
-    fn default() -> Self {
-        Self { counts: vec![0; WORDS.len()] }
-    }
-}
-
-impl Coverage {
-    /// One more.
-    pub fn hit(&mut self, happening: Happening) {
-        self.add(happening, 1);
-    }
-
-    /// Some more.
-    pub fn add(&mut self, happening: Happening, count: usize) {
-        self.counts[happening as usize] += count as u64;
-    }
-
-    /// How often.
-    pub fn count(&self, happening: Happening) -> u64 {
-        self.counts[happening as usize]
-    }
-
-    /// Adds those of another run.
-    pub fn take(&mut self, other: &Self) {
-        for (sum, count) in self.counts.iter_mut().zip(&other.counts) {
-            *sum += count;
-        }
-    }
-}
-
-impl fmt::Display for Coverage {
-    /// A table, then what never happened: whatever is named there was not tested.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (words, count) in WORDS.iter().zip(&self.counts) {
-            writeln!(f, "  {count:>12} {words}")?;
-        }
-        // That the checker never gave up is no gap.
-        let counts = WORDS.iter().zip(&self.counts).enumerate();
-        let is_missing = |at: usize, count: u64| count == 0 && at != Happening::GaveUp as usize;
-        let never: Vec<_> = counts
-            .filter(|(at, (_, count))| is_missing(*at, **count))
-            .map(|(_, (words, _))| *words)
-            .collect();
-        if never.is_empty() {
-            write!(f, "  everything above happened at least once")
-        } else {
-            write!(f, "  never happened: {}", never.join(", "))
-        }
-    }
 }

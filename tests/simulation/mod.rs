@@ -52,71 +52,60 @@ pub mod watch;
 pub mod world;
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use coverage::{Coverage, Happening};
 pub use options::Options;
 pub use trace::Trace;
 use world::World;
 
-/// How many lines before a failure are told.
-const LINES_TOLD: usize = 60;
+use crate::search::Simulation;
 
-/// A run that broke an invariant.
-#[derive(Debug)]
-pub struct Failure {
-    /// The run.
-    pub seed: u64,
-    /// The event at which it broke.
-    pub step: u64,
-    /// What broke.
-    pub what: String,
-}
+/// The simulation, for a search.
+pub struct Clusters;
 
-/// Runs one seed, up to `steps_max` events if given.
-pub fn run(seed: u64, steps_max: Option<u64>, trace: Trace) -> Result<Coverage, Failure> {
-    let step = Cell::new(0);
-    let result = catch_unwind(AssertUnwindSafe(|| go(seed, steps_max, trace, &step)));
-    let what = match result {
-        Ok(Ok(coverage)) => return Ok(coverage),
-        Ok(Err(error)) => format!("{error:#}"),
-        Err(panic) => format!("assertion: {}", words_of(&*panic)),
-    };
-    // One line: it is the last but one that is printed.
-    let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
-    Err(Failure { seed, step: step.get(), what })
-}
+impl Simulation for Clusters {
+    type Coverage = Coverage;
+    const KNOWN: &'static str = include_str!("seeds.txt");
+    const REPLAY: &'static str = "replay";
 
-fn go(seed: u64, steps_max: Option<u64>, trace: Trace, step: &Cell<u64>) -> anyhow::Result<Coverage> {
-    let (options, rng) = Options::draw(seed);
-    let mut world = World::new(options, rng, trace)?;
-    loop {
-        step.set(world.steps() + 1);
-        let goes_on = world.advance()?;
-        if !goes_on || steps_max.is_some_and(|max| world.steps() >= max) {
-            return Ok(world.into_coverage());
+    fn options(seed: u64) -> String {
+        Options::draw(seed).0.to_string()
+    }
+
+    fn go(seed: u64, steps_max: Option<u64>, trace: Trace, step: &Cell<u64>) -> anyhow::Result<Coverage> {
+        let (options, rng) = Options::draw(seed);
+        let mut world = World::new(options, rng, trace)?;
+        loop {
+            step.set(world.steps() + 1);
+            let goes_on = world.advance()?;
+            if !goes_on || steps_max.is_some_and(|max| world.steps() >= max) {
+                return Ok(world.into_coverage());
+            }
         }
     }
-}
 
-fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
-}
+    fn add(sum: &mut Coverage, run: &Coverage) {
+        sum.take(run);
+    }
 
-impl Failure {
-    /// The newest lines of the trace up to the failure, from running it again.
-    pub fn newest_lines(&self) -> Vec<String> {
-        let trace = Trace::Kept(std::rc::Rc::default());
-        drop(run(self.seed, Some(self.step), trace.clone()));
-        let lines = trace.lines();
-        lines[lines.len().saturating_sub(LINES_TOLD)..].to_vec()
+    fn events(coverage: &Coverage) -> u64 {
+        coverage.count(Happening::Event)
+    }
+
+    fn doubt(coverage: &Coverage) -> Option<String> {
+        let gave_up = coverage.count(Happening::GaveUp) > 0;
+        gave_up.then(|| "linearizability: the checker gave up on a key".to_owned())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Coverage, Happening, Trace, run};
+    use super::{Clusters, Coverage, Happening, Trace};
+    use crate::search::{Failure, run as run_simulation};
+
+    fn run(seed: u64, steps: Option<u64>, trace: Trace) -> Result<Coverage, Failure> {
+        run_simulation::<Clusters>(seed, steps, trace)
+    }
 
     fn traced(seed: u64) -> (Coverage, Vec<String>) {
         let trace = Trace::Kept(std::rc::Rc::default());

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::limits::{LOOK_AGAIN_BLOCKED, LOOK_AGAIN_SETTLED, LOOK_AGAIN_SOON};
 use crate::observed::{Now, Observed};
 use crate::plan::Plan;
@@ -61,7 +63,8 @@ pub fn plan(observed: &Observed, now: Now) -> Plan {
     if !ended {
         for rule in STEPS {
             // Rule 0 may have taken the step already.
-            if round.step.is_some() || rule(&mut round) == Verdict::End {
+            let is_over = round.step.is_some() || rule(&mut round) == Verdict::End;
+            if is_over && !broken(Mutant::I1) {
                 break;
             }
         }

@@ -3,6 +3,7 @@
 //! Invariant: `step` is set at most once (I1); whoever sets it has checked I2 and names its preconditions.
 
 use quorate_crds::{Blocked, Founder, RaftClusterSpec, Recovery};
+use quorate_mutants::{Mutant, broken};
 
 use crate::children::names;
 use crate::limits::BLOCKED_MAX;
@@ -10,7 +11,7 @@ use crate::observed::{Claim, Now, Observed, Ordinal, Pod, Slot};
 use crate::plan::{Check, Ensure, Event, Fact, PlannedStep, Step, Why};
 use crate::raft_view::{RaftView, ServerView, quorum};
 use crate::reason::Reason;
-use crate::record::{MemberState, raft_id};
+use crate::record::{MemberState, keys, raft_id};
 
 /// Whether the rules after this one are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,14 @@ impl<'a> Round<'a> {
         self.slots_in(&[MemberState::Joining, MemberState::Member, MemberState::Leaving])
     }
 
+    /// This round marks it as leaving.
+    pub(crate) fn is_marked(&self, claim: &Claim) -> bool {
+        self.ensures.iter().any(|ensure| {
+            matches!(ensure, Ensure::NoteOnClaim { uid, set, .. }
+                if *uid == claim.uid && set.contains_key(keys::MEMBER_STATE))
+        })
+    }
+
     /// A new member was begun in this round: one unfinished at a time.
     pub(crate) fn is_creating(&self) -> bool {
         self.ensures.iter().any(|ensure| matches!(ensure, Ensure::CreateClaim(_)))
@@ -129,7 +138,7 @@ impl<'a> Round<'a> {
         text: impl Into<String>,
     ) {
         let entry = Blocked {
-            member: member.to_owned(),
+            member: if broken(Mutant::I9) { String::new() } else { member.to_owned() },
             message: text.into(),
             reason: reason.as_str().to_owned(),
             rule: rule.to_owned(),
@@ -162,9 +171,15 @@ impl<'a> Round<'a> {
     }
 
     /// A healthy voter to lead in another's place: one that stays and is fit for it, with the longest log.
-    pub(crate) fn successor(&self, leaving: &str, is_fit: impl Fn(&Slot) -> bool) -> Option<&'a ServerView> {
+    pub(crate) fn successor(
+        &self,
+        leaving: &str,
+        is_fit: impl Fn(Ordinal, &Slot, &Claim) -> bool,
+    ) -> Option<&'a ServerView> {
         let stays = |id: &str| {
-            self.wanted().any(|(ordinal, slot, claim)| self.raft_id(ordinal, claim) == id && is_fit(slot))
+            self.wanted().any(|(ordinal, slot, claim)| {
+                self.raft_id(ordinal, claim) == id && is_fit(ordinal, slot, claim)
+            })
         };
         let servers = self.view()?.servers.iter();
         servers
@@ -195,7 +210,7 @@ impl Majority {
     }
 
     pub(crate) fn holds(self) -> bool {
-        self.voters > 0 && self.healthy >= self.needed
+        self.voters > 0 && self.healthy >= self.needed || broken(Mutant::I2Remove)
     }
 }
 
@@ -220,7 +235,8 @@ pub(crate) fn why(rule: &'static str, reason: Reason, member: &str, text: impl I
 
 /// The precondition of every membership step (I3).
 pub(crate) fn configuration_check(view: &RaftView) -> Check {
-    Check::Configuration { index: view.configuration_index, leader: view.leader.clone(), term: view.term }
+    let index = if broken(Mutant::I3Index) { view.configuration_index + 1 } else { view.configuration_index };
+    Check::Configuration { index, leader: view.leader.clone(), term: view.term }
 }
 
 /// Both go into the preconditions of a delete.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use quorate_mutants::{Mutant, broken};
 
 use crate::authority;
 use crate::children::{access, budget, claim, label_keys, names, services};
@@ -181,7 +182,9 @@ fn keep_budget(round: &mut Round<'_>, needed: Option<i32>) {
 /// Labels say what the view says; the budget selects by them (K37).
 fn labels(round: &mut Round<'_>, view: &RaftView, needed: Option<i32>) {
     // Raise, then label: until the budget has the higher number, nobody new is counted by it.
-    let is_raised = needed.is_none() || round.observed.children.budget_min_available >= needed;
+    let is_raised = needed.is_none()
+        || broken(Mutant::K37Raise)
+        || round.observed.children.budget_min_available >= needed;
     for (ordinal, slot, found) in round.live().collect::<Vec<_>>() {
         let Some(pod) = slot.pod.as_ref().filter(|pod| !pod.deleting) else { continue };
         let Some(server) = round.server(ordinal, found) else {
@@ -194,7 +197,7 @@ fn labels(round: &mut Round<'_>, view: &RaftView, needed: Option<i32>) {
         let counts = is_wanted
             && (server.is_voter || (counts_soon(view, server, Some(pod)) && (pod.voter_label || is_raised)));
         let role = role(view, server);
-        if pod.voter_label != counts || pod.role_label.as_deref() != Some(role) {
+        if pod.voter_label != counts || pod.role_label.as_deref() != Some(role) || broken(Mutant::I7) {
             round.ensures.push(label(pod, counts, role));
             promotion_event(round, ordinal, pod, server, found);
         }

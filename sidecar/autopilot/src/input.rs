@@ -7,9 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_raft::{Configuration, Index, LogId, Now, ServerId, Term};
+use quorate_raft::{
+    Configuration, Index, LogId, Now, PeerStatus, ReplicationState, ServerId, Status, Term, Version,
+};
 
 use crate::version::VersionInput;
+
+/// Bootstrap writes term 1, so the bootstrapped server's first leadership is in term 2, and no other is (K55).
+const FIRST_LEADERSHIP: Term = Term(2);
 
 /// Everything one round needs; nothing else is read.
 #[derive(Clone, Debug)]
@@ -28,6 +33,60 @@ pub struct Input {
     pub facts: BTreeMap<ServerId, Fact>,
     /// What is known of versions.
     pub version: VersionInput,
+}
+
+impl Input {
+    /// What a round of the member with this status is given; none before its first configuration. `outdated` and
+    /// `has_operator` are as in [`VersionInput`].
+    pub fn of(
+        status: &Status,
+        now: Now,
+        facts: BTreeMap<ServerId, Fact>,
+        outdated: Option<bool>,
+        has_operator: bool,
+    ) -> Option<Self> {
+        let latest = status.latest.as_ref()?;
+        let membership = Membership {
+            term: status.term,
+            leader: status.leader.as_ref().map(|leader| leader.id.clone()),
+            is_first_leadership: status.term == FIRST_LEADERSHIP,
+            configuration: latest.configuration.clone(),
+            configuration_index: latest.index,
+            is_changing: status.is_changing(),
+        };
+        let version =
+            VersionInput { cluster: status.version, common: common_version(status), outdated, has_operator };
+        Some(Self {
+            now,
+            own_id: status.id.clone(),
+            own_last: status.last,
+            membership,
+            stats: stats(status),
+            facts,
+            version,
+        })
+    }
+}
+
+/// The newest version that everybody speaks; none while a member is not connected.
+fn common_version(status: &Status) -> Option<Version> {
+    let spoken = status.peers.iter().map(|peer| peer.versions.map(|versions| versions.max));
+    spoken.chain([Some(status.versions.max)]).min().flatten()
+}
+
+fn stats(status: &Status) -> BTreeMap<ServerId, Stats> {
+    let own = Stats { last_contact: Some(Duration::ZERO), last: status.last, snapshot: None };
+    let peers = status.peers.iter().map(|peer| (peer.id.clone(), peer_stats(peer)));
+    peers.chain([(status.id.clone(), own)]).collect()
+}
+
+fn peer_stats(peer: &PeerStatus) -> Stats {
+    let snapshot = match peer.replication {
+        // How many bytes it has is known to the transfer alone.
+        ReplicationState::Snapshot(_) => Some(SnapshotProgress { sent_bytes: 0, total_bytes: 0 }),
+        ReplicationState::Probe | ReplicationState::Replicate => None,
+    };
+    Stats { last_contact: peer.last_ack, last: LogId::new(peer.matched_term, peer.matched), snapshot }
 }
 
 /// The group, from one status of the core, so that all of it belongs together.

@@ -1,16 +1,10 @@
 //! The task behind autopilot: a round a second while this member leads, then what the round wants done.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use quorate_autopilot::{
-    Action, Input, Membership, Observer, Settings, SettingsChange, SnapshotProgress, Stats, VersionInput,
-    limits::ROUND_INTERVAL, round,
-};
-use quorate_raft::{
-    Change, Index, LogId, Now, PeerStatus, ReplicationState, ServerId, Status, Term, Version,
-};
+use quorate_autopilot::{Action, Input, Observer, Settings, SettingsChange, limits::ROUND_INTERVAL, round};
+use quorate_raft::{Change, Index, Now, Status, Version};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info};
@@ -90,29 +84,9 @@ impl Runner {
     }
 
     fn input(&self, status: &Status, facts: &Facts) -> Option<Input> {
-        let latest = status.latest.as_ref()?;
-        let membership = Membership {
-            term: status.term,
-            leader: status.leader.as_ref().map(|leader| leader.id.clone()),
-            is_first_leadership: status.term == FIRST_LEADERSHIP,
-            configuration: latest.configuration.clone(),
-            configuration_index: latest.index,
-            is_changing: status.is_changing(),
-        };
-        Some(Input {
-            now: Now(self.started.elapsed()),
-            own_id: status.id.clone(),
-            own_last: status.last,
-            membership,
-            stats: stats(status),
-            facts: facts.for_round(self.started),
-            version: VersionInput {
-                cluster: status.version,
-                common: common_version(status),
-                outdated: facts.has_outdated_members(),
-                has_operator: self.defaults == DefaultSettings::Kubernetes,
-            },
-        })
+        let has_operator = self.defaults == DefaultSettings::Kubernetes;
+        let (now, known) = (Now(self.started.elapsed()), facts.for_round(self.started));
+        Input::of(status, now, known, facts.has_outdated_members(), has_operator)
     }
 
     async fn act(&self, action: Action) {
@@ -146,15 +120,6 @@ impl Runner {
     }
 }
 
-/// The newest version that everybody speaks; none while a member is not connected.
-fn common_version(status: &Status) -> Option<Version> {
-    let spoken = status.peers.iter().map(|peer| peer.versions.map(|versions| versions.max));
-    spoken.chain([Some(status.versions.max)]).min().flatten()
-}
-
-/// Bootstrap writes term 1, so the bootstrapped server's first leadership is in term 2, and no other is (K55).
-const FIRST_LEADERSHIP: Term = Term(2);
-
 /// The declared number of members; where nobody declares one, those there are.
 fn declared(facts: &Facts, status: &Status) -> u32 {
     if facts.declared_replicas > 0 {
@@ -162,19 +127,4 @@ fn declared(facts: &Facts, status: &Status) -> u32 {
     }
     let servers = status.latest.as_ref().map_or(1, |latest| latest.configuration.servers().len());
     u32::try_from(servers).unwrap_or(u32::MAX)
-}
-
-fn stats(status: &Status) -> BTreeMap<ServerId, Stats> {
-    let own = Stats { last_contact: Some(Duration::ZERO), last: status.last, snapshot: None };
-    let peers = status.peers.iter().map(|peer| (peer.id.clone(), peer_stats(peer)));
-    peers.chain([(status.id.clone(), own)]).collect()
-}
-
-fn peer_stats(peer: &PeerStatus) -> Stats {
-    let snapshot = match peer.replication {
-        // How many bytes it has is known to the transfer alone.
-        ReplicationState::Snapshot(_) => Some(SnapshotProgress { sent_bytes: 0, total_bytes: 0 }),
-        ReplicationState::Probe | ReplicationState::Replicate => None,
-    };
-    Stats { last_contact: peer.last_ack, last: LogId::new(peer.matched_term, peer.matched), snapshot }
 }

@@ -231,10 +231,101 @@ table! {
         killed by "raft" "version::entries_of_a_version_beyond_ours_are_not_taken_and_people_are_told";
     K25 ["K25"] "what is written and not committed has no bound"
         killed by "raft" "replication::a_leader_refuses_more_than_the_uncommitted_limit";
+    I1 ["I1"] "rules after the one that decided a step are tried, too"
+        killed by "planner" "properties::no_step_takes_the_majority_away";
+    I2Remove ["I2", "P3"] "a voter is removed, or marked to leave, whatever would be left"
+        killed by "planner" "properties::no_step_takes_the_majority_away";
+    I2Restart ["I2", "P3"] "a voter is restarted though the others are no majority"
+        killed by "planner" "guards::nobody_is_restarted_while_another_voter_is_away";
+    I3Change ["I3", "K13"] "a change is decided on while another is in flight"
+        killed by "planner" "properties::no_step_takes_the_majority_away";
+    I3Index ["I3", "K13"] "a change carries another index than the one it was decided on"
+        killed by "planner" "convergence::one_three_five_three_one_arrives_at_each_size";
+    I4Early ["I4"] "a claim and its Pod go before their ID has left"
+        killed by "planner" "properties::no_step_takes_the_majority_away";
+    I4Policy ["I4", "K34"] "claims of members that left for any reason are deleted"
+        killed by "planner" "stories::stories_read_as_written";
+    I6 ["I6", "K2"] "another directory than the recorded one begins the cluster"
+        killed by "planner" "stories::stories_read_as_written";
+    I7 ["I7"] "labels are written that are there"
+        killed by "planner" "properties::a_settled_cluster_gives_no_writes";
+    I9 ["I9", "P6"] "what is held back does not say whom it is about"
+        killed by "planner" "stories::stories_read_as_written";
+    I10 ["I10", "K34"] "the Pod of a claim that was set aside stays"
+        killed by "planner" "stories::stories_read_as_written";
+    R0 ["K35", "I8"] "a Pod that was made for another claim and never ran stays"
+        killed by "planner" "guards::a_pod_that_was_made_for_another_claim_goes";
+    E1 ["I8"] "a Pod that has ended is not made anew"
+        killed by "planner" "guards::a_pod_that_has_ended_is_made_anew";
+    E2Both ["I8"] "a Pod that does not start is replaced though the current template fails as well"
+        killed by "planner" "guards::a_pod_is_not_replaced_by_a_template_that_fails_elsewhere";
+    E2Heard ["I2"] "a Pod that does not run is replaced though a leader has just heard it"
+        killed by "planner" "guards::a_pod_that_a_leader_hears_is_not_taken_for_one_that_does_not_start";
+    R2 ["K48"] "a pause stops nothing"
+        killed by "planner" "stories::stories_read_as_written";
+    R3 ["K18", "P7"] "a quorum is recovered on a word that does not hold"
+        killed by "planner" "stories::stories_read_as_written";
+    R3Over ["I8", "K18"] "a recovery is not over while its survivor does not answer"
+        killed by "planner" "replacing::the_survivor_of_a_recovery_may_be_lost_later";
+    R3Leaving ["I8", "K18"] "a member that was leaving cannot be the survivor"
+        killed by "planner" "replacing::a_member_that_was_leaving_may_be_the_survivor";
+    R4 ["K41"] "a Pod is stopped while its claim is being deleted, and the data goes with it"
+        killed by "planner" "stories::stories_read_as_written";
+    R6 ["P7"] "a cluster whose every volume is gone goes on as if it could be led"
+        killed by "planner" "stories::stories_read_as_written";
+    R7 ["K32", "I9"] "without a view the round does not say so"
+        killed by "planner" "stories::stories_read_as_written";
+    R10 ["K33"] "a volume is called lost though its member was just heard"
+        killed by "planner" "stories::stories_read_as_written";
+    K33 ["K33"] "the absence of a claim is taken from a list"
+        killed by "planner" "stories::stories_read_as_written";
+    R11 ["K39"] "more than one member an hour is replaced"
+        killed by "planner" "guards::a_second_broken_member_waits_for_an_hour";
+    K39 ["K39", "K18"] "a directory from before a recovery counts as damaged"
+        killed by "planner" "stories::stories_read_as_written";
+    R12 ["P9"] "a leader is removed without handing over"
+        killed by "planner" "properties::no_step_takes_the_majority_away";
+    K37Unlabel ["K37"] "a voter is removed that the budget still counts"
+        killed by "planner" "guards::the_budget_counts_a_voter_before_it_votes_and_until_it_leaves";
+    K37Raise ["K37"] "a newcomer is counted before the budget is raised"
+        killed by "planner" "guards::the_budget_counts_a_voter_before_it_votes_and_until_it_leaves";
+    R13 ["I2", "K34"] "several members leave at once"
+        killed by "planner" "stories::stories_read_as_written";
+    R15Alone ["I8"] "the only voter waits for another to hand over to before it is replaced"
+        killed by "planner" "replacing::the_only_voter_is_replaced_when_a_person_asks";
+    R15Needless ["I8", "K15"] "a replacement whose old one stays waits for ever"
+        killed by "planner" "replacing::a_replacement_that_nobody_needs_any_more_leaves_and_another_member_joins";
+    R15One ["K15"] "a replacement is begun before another has ended"
+        killed by "planner" "guards::one_replacement_joins_at_a_time";
+    K41 ["K41", "P7"] "of several claims that are being deleted one member after the other is replaced"
+        killed by "planner" "stories::stories_read_as_written";
+    R16 ["I8"] "members that never catch up are started over for ever"
+        killed by "planner" "stories::stories_read_as_written";
+    R17Marked ["I10"] "a member is added that is marked to leave in the same round"
+        killed by "planner" "replacing::a_member_that_is_marked_to_leave_is_not_added";
+    R17Deleted ["I8", "K41"] "a claim that is deleted before its member was added blocks everything"
+        killed by "planner" "replacing::a_claim_deleted_before_its_member_was_added_goes_with_its_pod";
+    R17Stranded ["I8", "K49"] "a newcomer waits for ever for a node that is no more"
+        killed by "planner" "replacing::a_newcomer_whose_volume_no_node_can_mount_starts_over";
+    K34 ["K34"] "a member is added before its directory is on record"
+        killed by "planner" "stories::stories_read_as_written";
+    R18 ["I2"] "several members join at once"
+        killed by "planner" "properties::no_step_takes_the_majority_away";
+    R18Leaving ["I8"] "the only voter is to leave, and waits for another that waits for it to leave"
+        killed by "planner" "replacing::the_only_voter_that_is_to_leave_waits_for_another_to_join";
+    R19 ["I2", "K38"] "a rollout goes on before the last member is back"
+        killed by "planner" "guards::a_rollout_waits_for_the_application_of_the_last_member";
+    R19Successor ["I8", "P9"] "leadership goes back and forth between rollout and replacement"
+        killed by "planner" "replacing::a_rollout_hands_leadership_to_nobody_that_is_to_be_replaced";
+    K36 ["K36"] "a Pod is evicted though the budget says that none may go"
+        killed by "planner" "stories::stories_read_as_written";
+    K45 ["K45"] "what something else made is taken for ours"
+        killed by "planner" "guards::what_something_else_made_is_left_alone";
 }
 
 /// Rules without a switch, and why.
 pub const NOT_BROKEN: &[(&str, &str)] = &[
+    ("I5", "no step of the planner gives a vote, so there is none to break"),
     ("B2", "no switch could break it: a snapshot is made on a thread that nothing waits for"),
     ("K22", "not built yet"),
     ("K23", "about ports and certificates, not the core: tests of the sidecar hold it"),

@@ -10,6 +10,7 @@
 //! with the resource version. A lost volume before the end stops everything: a second start could split the cluster.
 
 use quorate_crds::Founder;
+use quorate_mutants::{Mutant, broken};
 
 use crate::children;
 use crate::observed::{Claim, Ordinal, Slot};
@@ -131,7 +132,8 @@ fn call(round: &mut Round<'_>, cluster_id: &str, slot: &Slot, claim: &Claim) -> 
         });
         return waiting(round, "the first member's data directory is being recorded");
     };
-    if founder.incarnation.as_ref() != Some(&answer.incarnation) {
+    let is_recorded = founder.incarnation.as_ref() == Some(&answer.incarnation);
+    if !is_recorded && !broken(Mutant::I6) {
         return volume_lost(round, &raft_id, "its data directory is another one than recorded");
     }
     if claim.record.incarnation != founder.incarnation {
@@ -183,7 +185,7 @@ fn volume_lost(round: &mut Round<'_>, raft_id: &str, what: &str) -> Verdict {
 
 /// Rule 6: a cluster whose every volume is gone is never begun again: its data would look like it had never been.
 pub(crate) fn all_members_lost(round: &mut Round<'_>) -> Verdict {
-    if round.live().next().is_some() {
+    if round.live().next().is_some() || broken(Mutant::R6) {
         return Verdict::Next;
     }
     let text = "the volume claims of all members are gone, and with them the data; this cluster is not begun again: restore the claims, or delete the RaftCluster and create it anew";

@@ -3,6 +3,8 @@
 //! Only the sidecar's own exit codes count; any other crash is a condition and never a reason to set a volume aside. The
 //! claim is kept.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::limits::HEARD_RECENTLY;
 use crate::observed::{ContainerState, Exit, Pod};
 use crate::reason::Reason;
@@ -41,7 +43,7 @@ pub(crate) fn members(round: &mut Round<'_>) -> Verdict {
             round.block("11", Reason::WaitingForQuorum, &member, text);
             continue;
         }
-        if let Some((name, since)) = replaced_lately(round) {
+        if let Some((name, since)) = replaced_lately(round).filter(|_| !broken(Mutant::R11)) {
             let text = format!(
                 "{what}: {name} was replaced {} ago, and at most one is replaced an hour",
                 age(since)
@@ -68,7 +70,7 @@ fn useless(pod: &Pod) -> Option<&Exit> {
         ContainerState::Terminated(exit) => exit,
         ContainerState::Waiting { .. } | ContainerState::NotStarted => pod.last_exit.as_ref()?,
     };
-    let is_told =
-        matches!(exit.code, CORRUPT_DATA | WRONG_IDENTITY) && !exit.message.contains(BEFORE_RECOVERY);
+    let is_told = matches!(exit.code, CORRUPT_DATA | WRONG_IDENTITY)
+        && (!exit.message.contains(BEFORE_RECOVERY) || broken(Mutant::K39));
     is_told.then_some(exit)
 }

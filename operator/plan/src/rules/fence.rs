@@ -78,7 +78,7 @@ pub(crate) fn pods(round: &mut Round<'_>) -> Verdict {
                 continue;
             }
             if server.raft_id == view.leader {
-                let successor = round.successor(&server.raft_id, |_| true);
+                let successor = round.successor(&server.raft_id, |_, _, _| true);
                 hand_over(round, RULE, server, successor, "be fenced", checks);
                 return if round.step.is_some() { Verdict::End } else { Verdict::Next };
             }

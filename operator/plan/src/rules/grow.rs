@@ -2,14 +2,16 @@
 //!
 //! One unfinished member at a time: two fresh members that join together could outvote one that was there before.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::children::claim::claim;
 use crate::limits::ORDINALS_MAX;
-use crate::observed::Ordinal;
+use crate::observed::{Claim, Ordinal, Slot};
 use crate::obstacle;
 use crate::plan::Ensure;
 use crate::reason::Reason;
 use crate::record::{ClaimRecord, MemberState};
-use crate::round::{Round, Verdict};
+use crate::round::{Majority, Round, Verdict};
 use crate::rules::lost::lost_ids;
 
 /// Rule 18.
@@ -25,7 +27,7 @@ pub(crate) fn make_slot(round: &mut Round<'_>) -> Verdict {
         return Verdict::Next;
     };
     let member = round.pod_name(ordinal);
-    if let Some(other) = unfinished(round) {
+    if let Some(other) = unfinished(round).filter(|_| !broken(Mutant::R18)) {
         round.wait("18", Reason::ScalingUp, &member, format!("{text}: {member} follows once {other}"));
         return Verdict::Next;
     }
@@ -50,12 +52,22 @@ fn unfinished(round: &Round<'_>) -> Option<String> {
     if let Some(lost) = lost_ids(round).first() {
         return Some(format!("{lost} has left"));
     }
-    if let Some((ordinal, _, _)) = round.slots_in(&[MemberState::Leaving]).next() {
+    if let Some((ordinal, _, _)) = round.slots_in(&[MemberState::Leaving]).find(|slot| may_leave(round, slot))
+    {
         return Some(format!("{} has left", round.pod_name(ordinal)));
     }
     let joins = |(ordinal, claim)| round.server(ordinal, claim).is_none_or(|server| !server.is_voter);
     let joining = round.wanted().find(|&(ordinal, _, claim)| joins((ordinal, claim)));
     joining.map(|(ordinal, _, _)| format!("{} votes", round.pod_name(ordinal)))
+}
+
+/// Who is held back because the rest would be no majority waits for a newcomer, and not the other way round.
+fn may_leave(round: &Round<'_>, (ordinal, _, claim): &(Ordinal, &Slot, &Claim)) -> bool {
+    let voter = round.server(*ordinal, claim).filter(|server| server.is_voter);
+    let is_held_back = voter.zip(round.view()).is_some_and(|(server, view)| {
+        !Majority::without(view, &server.raft_id).holds() && !broken(Mutant::R18Leaving)
+    });
+    !is_held_back
 }
 
 /// Without claim and without Pod: a claim is made only when no Pod of its slot exists (K35).

@@ -3,6 +3,8 @@
 //! Sidecars flush and hand over as they go. Not while a claim is being deleted: it would go with its Pod, and the data with
 //! it (K41).
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::plan::{Check, Step};
 use crate::reason::Reason;
 use crate::round::{Round, Verdict, pod_check, why};
@@ -17,7 +19,8 @@ pub(crate) fn pods(round: &mut Round<'_>) -> Verdict {
     if !round.spec().hibernate {
         return Verdict::Next;
     }
-    if let Some((ordinal, _, claim)) = round.live().find(|(_, _, claim)| claim.deleting) {
+    let going = round.live().find(|(_, _, claim)| claim.deleting && !broken(Mutant::R4));
+    if let Some((ordinal, _, claim)) = going {
         let member = round.pod_name(ordinal);
         let text = format!(
             "spec.hibernate waits: {} is being deleted and would go with its Pod; {member} is replaced first",

@@ -3,9 +3,11 @@
 //! The planner never gives votes (I5): autopilot does, after unbroken health. What is decided here is only when to
 //! stop waiting: a member that makes no progress at all starts over on a new volume.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::children::names;
-use crate::limits::{CATCH_UP_DEADLINE, PROGRESS_NOTE_EVERY};
-use crate::observed::{Claim, ContainerState, Ordinal, Slot};
+use crate::limits::{CATCH_UP_DEADLINE, NO_NODE_AFTER, PROGRESS_NOTE_EVERY};
+use crate::observed::{Claim, ContainerState, ObstacleKind, Ordinal, Slot};
 use crate::plan::{Ensure, Step};
 use crate::raft_view::{Intent, RaftView, ServerView};
 use crate::reason::Reason;
@@ -103,7 +105,7 @@ fn start_over(round: &mut Round<'_>, claim: &Claim, member: &str) {
         .filter(|(_, _, claim)| claim.record.leaves_because == Some(LeavesBecause::Lagging))
         .map(|(_, _, claim)| claim.name.as_str())
         .collect();
-    if laggards.len() >= LAGGARDS_MAX {
+    if laggards.len() >= LAGGARDS_MAX && !broken(Mutant::R16) {
         let text = format!(
             "{member} has made no progress for 10 min, as {} before: find out why (`kubectl logs {member} -c quorate-sidecar`), then delete those claims to let it start over",
             laggards.join(" and ")
@@ -127,10 +129,22 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
     let Some(view) = round.view() else { return Verdict::Next };
     for (ordinal, slot, claim) in round.slots_in(&[MemberState::Joining]).collect::<Vec<_>>() {
         let raft_id = round.raft_id(ordinal, claim);
-        if view.holds(&raft_id) || claim.deleting || is_fenced(round, ordinal) {
+        let is_marked = round.is_marked(claim) && !broken(Mutant::R17Marked);
+        if view.holds(&raft_id) || is_marked || is_fenced(round, ordinal) {
             continue;
         }
         let member = round.pod_name(ordinal);
+        if claim.deleting {
+            give_up(round, slot, claim, &member);
+            continue;
+        }
+        if is_stranded(round, slot, claim) {
+            // Nothing is on its volume yet, and no node can ever mount it (K49).
+            note_leaving(round, claim, LeavesBecause::VolumeLost);
+            let text = format!("no node is left that could mount the volume of {member}; it starts over");
+            round.wait("17", Reason::VolumeLost, &member, text);
+            continue;
+        }
         let Some(answer) = slot.answer.as_ref().filter(|answer| answer.raft_id == raft_id) else {
             round.wait(
                 "17",
@@ -153,7 +167,7 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
         }
         match claim.record.incarnation.as_ref() {
             // Written before the irreversible call (K34).
-            None => {
+            None if !broken(Mutant::K34) => {
                 note_incarnation(round, claim, &answer.incarnation);
                 round.wait(
                     "17",
@@ -167,15 +181,33 @@ pub(crate) fn add(round: &mut Round<'_>) -> Verdict {
                 let text = format!("{member}'s volume was emptied before it was added; it starts over");
                 round.wait("17", Reason::VolumeLost, &member, text);
             }
-            Some(incarnation) => {
+            recorded => {
                 let intent = intent(view, claim);
-                let incarnation = incarnation.clone();
+                let incarnation = recorded.unwrap_or(&answer.incarnation).clone();
                 let joiner = Joiner { ordinal, raft_id, incarnation, versions: answer.versions, intent };
                 return add_non_voter(round, view, joiner, "its Pod runs and it is not in the configuration");
             }
         }
     }
     Verdict::Next
+}
+
+/// For so long has no node had room for it, and none of those that could mount its volume exists.
+fn is_stranded(round: &Round<'_>, slot: &Slot, claim: &Claim) -> bool {
+    let obstacle = slot.pod.as_ref().and_then(|pod| pod.obstacle.as_ref());
+    let unplaced = obstacle.filter(|obstacle| obstacle.kind == ObstacleKind::Unschedulable);
+    let is_stranded = claim.is_stranded && !broken(Mutant::R17Stranded);
+    is_stranded && unplaced.is_some_and(|obstacle| round.now.since(obstacle.since) >= NO_NODE_AFTER)
+}
+
+/// Its claim is being deleted before it was added. While its Pod runs the claim stays, so the Pod goes by rule 12.
+fn give_up(round: &mut Round<'_>, slot: &Slot, claim: &Claim, member: &str) {
+    if slot.pod.as_ref().is_some_and(|pod| !pod.deleting) && !broken(Mutant::R17Deleted) {
+        let text =
+            format!("the volume claim of {member} is being deleted before it was added; it starts over");
+        round.wait("9", Reason::VolumeBeingDeleted, member, text);
+        note_leaving(round, claim, LeavesBecause::VolumeLost);
+    }
 }
 
 /// A member that is to be added.

@@ -6,6 +6,8 @@
 //! Invariant (I4): the Pod and the claim go only after the ID left the committed configuration. Leaving is never
 //! undone (K34), so every crash in between finds the same way forward.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::observed::{Claim, Ordinal, Slot};
 use crate::plan::{Check, Ensure, Event, Fact, FactKind, RemoveReason, Step};
 use crate::raft_view::{Intent, RaftView, ServerView};
@@ -26,7 +28,7 @@ pub(crate) fn finish(round: &mut Round<'_>) -> Verdict {
         if is_fenced(round, ordinal) {
             continue;
         }
-        match round.server(ordinal, claim) {
+        match round.server(ordinal, claim).filter(|_| !broken(Mutant::I4Early)) {
             Some(server) => remove(round, view, ordinal, slot, claim, server),
             None => clear(round, ordinal, slot, claim),
         }
@@ -104,7 +106,7 @@ fn remove(
         let text = format!("{member} cannot leave yet: {left}; bring the others back");
         return round.block("12", Reason::WaitingForQuorum, &member, text);
     }
-    if slot.pod.as_ref().is_some_and(|pod| pod.voter_label) {
+    if slot.pod.as_ref().is_some_and(|pod| pod.voter_label) && !broken(Mutant::K37Unlabel) {
         // K37: the budget must stop counting it before it goes; the label is taken off by an ensure of this round.
         return round.wait(
             "12",
@@ -114,8 +116,8 @@ fn remove(
         );
     }
     let checks = vec![configuration_check(view)];
-    if view.leader == server.raft_id {
-        let successor = round.successor(&server.raft_id, |_| true);
+    if view.leader == server.raft_id && !broken(Mutant::R12) {
+        let successor = round.successor(&server.raft_id, |_, _, _| true);
         return hand_over(round, "12", server, successor, "leave", checks);
     }
     let reason = match claim.record.leaves_because {
@@ -167,7 +169,7 @@ fn clear(round: &mut Round<'_>, ordinal: Ordinal, slot: &Slot, claim: &Claim) {
     let member = round.pod_name(ordinal);
     let because = claim.record.leaves_because.unwrap_or(LeavesBecause::ScaleIn);
     let policy = round.spec().storage.retention.when_scaled;
-    if because != LeavesBecause::ScaleIn || policy == ClaimPolicy::Retain {
+    if because != LeavesBecause::ScaleIn && !broken(Mutant::I4Policy) || policy == ClaimPolicy::Retain {
         round.wait(
             "12",
             Reason::ScalingDown,
@@ -219,7 +221,7 @@ fn clear_pods(round: &mut Round<'_>, view: &RaftView) {
             slot.claim.as_ref().is_some_and(|claim| claim.record.state == Some(MemberState::Retired));
         let is_other = slot.claim.as_ref().is_none_or(|claim| pod.claim_uid.as_deref() != Some(&claim.uid));
         let is_held = pod.raft_id.as_deref().is_some_and(|id| view.holds(id));
-        if (is_retired || is_other) && !is_held {
+        if (is_retired || is_other) && !is_held && !broken(Mutant::I10) {
             let member = round.pod_name(ordinal);
             let why = why(
                 "12",

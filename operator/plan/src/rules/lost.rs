@@ -4,6 +4,8 @@
 //! incarnation, with no wait. The claim's absence is proved by a live look right before the call (K33).
 //! Not here: the replacement that joins first when removal alone would be too much (rule 15).
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::children::names;
 use crate::limits::HEARD_RECENTLY;
 use crate::observed::Ordinal;
@@ -82,17 +84,19 @@ fn remove(round: &mut Round<'_>, view: &RaftView, server: &ServerView, loss: &Lo
     }
     if view.leader == server.raft_id {
         // Only its claim object is gone; the process has the volume mounted and leads.
-        let successor = round.successor(&server.raft_id, |_| true);
+        let successor = round.successor(&server.raft_id, |_, _, _| true);
         return hand_over(round, "10", server, successor, "leave", vec![configuration_check(view)]);
     }
-    if server.last_contact.is_some_and(|age| age < HEARD_RECENTLY) {
+    if server.last_contact.is_some_and(|age| age < HEARD_RECENTLY) && !broken(Mutant::R10) {
         let text = format!(
             "{id} is to be removed because {what}, and the leader heard it within the last 10 s; waiting"
         );
         return round.wait("10", Reason::VolumeLost, member, text);
     }
     let mut checks = vec![configuration_check(view)];
-    if let Loss::ClaimGone { ordinal } = loss {
+    if let Loss::ClaimGone { ordinal } = loss
+        && !broken(Mutant::K33)
+    {
         checks.push(claim_gone(round.observed.name(), *ordinal, id));
     }
     let text = if server.is_voter {

@@ -10,9 +10,10 @@
 //! Invariant: no member of the old configuration can start below the new epoch while the survivor is recovered; its
 //! Pod is gone, or the person said that it is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_crds::Recovery;
+use quorate_mutants::{Mutant, broken};
 
 use crate::children::{label_keys, names};
 use crate::observed::{Claim, Ordinal, Slot};
@@ -84,8 +85,9 @@ fn survivor<'a>(round: &Round<'a>, member: &str) -> Option<Survivor<'a>> {
     let ordinal = names::ordinal_of_pod(round.observed.name(), member)?;
     let slot = round.observed.slots.get(&ordinal)?;
     let (claim, answer) = (slot.claim.as_ref()?, slot.answer.as_ref()?);
-    let is_it =
-        claim.record.is_wanted() && !claim.deleting && answer.raft_id == round.raft_id(ordinal, claim);
+    // One that was leaving, or whose claim is being deleted, may hold what nobody else does.
+    let may_be = claim.record.is_live() && (claim.record.is_wanted() || !broken(Mutant::R3Leaving));
+    let is_it = may_be && answer.raft_id == round.raft_id(ordinal, claim);
     is_it.then_some(Survivor { ordinal, slot, claim, answer })
 }
 
@@ -125,7 +127,9 @@ fn begin(round: &mut Round<'_>, order: &Order<'_>) -> Verdict {
             ),
         );
     };
-    if let Err(text) = judge(round, order, &survivor) {
+    if let Err(text) = judge(round, order, &survivor)
+        && !broken(Mutant::R3)
+    {
         return refused(round, text);
     }
     let epoch = survivor.answer.recovery_epoch.max(recorded(round)) + 1;
@@ -207,7 +211,9 @@ fn carry_on(round: &mut Round<'_>, recovery: &Recovery, order: Option<&Order<'_>
     let epoch = u64::try_from(recovery.epoch).unwrap_or(0);
     let member = member_of(&recovery.raft_id).to_owned();
     let Some(survivor) = survivor(round, &member).filter(|it| it.answer.raft_id == recovery.raft_id) else {
-        return is_begun(round, epoch)
+        // It may leave as any other member once the cluster lives on in that epoch.
+        let lives_on = lives_on(round, epoch) && !broken(Mutant::R3Over);
+        return (is_begun(round, epoch) && !lives_on)
             .then(|| wait(round, &member, format!("{member} is to be the cluster, and does not answer")));
     };
     if survivor.answer.recovery_epoch >= epoch {
@@ -253,6 +259,12 @@ fn absence(round: &Round<'_>, raft_id: &str) -> Option<Check> {
 fn wait(round: &mut Round<'_>, member: &str, text: String) -> Verdict {
     round.wait("3", Reason::RecoveringQuorum, member, text.clone());
     round.stop("3", Reason::RecoveringQuorum, text)
+}
+
+/// Whether the recovered cluster has a leader, or had one that others joined.
+fn lives_on(round: &Round<'_>, epoch: u64) -> bool {
+    round.view().is_some_and(|view| view.recovery_epoch >= epoch)
+        || round.live().any(|(_, _, claim)| claim.record.recovery_epoch >= epoch)
 }
 
 /// Whether a member was given up for this recovery.
@@ -307,11 +319,17 @@ fn is_on_a_lost_node(round: &Round<'_>, pod: &str) -> bool {
     node.is_some_and(|node| node.out_of_service)
 }
 
+/// A survivor that was leaving stays: the person's word is newer, and the cluster cannot grow while it waits to leave (the
+/// one exception to K34).
 fn note_epoch(round: &mut Round<'_>, claim: &Claim, epoch: u64) {
+    let mut set: BTreeMap<String, String> = [(keys::RECOVERY_EPOCH.to_owned(), epoch.to_string())].into();
+    if claim.record.state == Some(MemberState::Leaving) {
+        set.insert(keys::MEMBER_STATE.to_owned(), MemberState::Member.as_str().to_owned());
+    }
     round.ensures.push(Ensure::NoteOnClaim {
         claim: claim.name.clone(),
         uid: claim.uid.clone(),
         resource_version: claim.resource_version.clone(),
-        set: [(keys::RECOVERY_EPOCH.to_owned(), epoch.to_string())].into(),
+        set,
     });
 }

@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::children::claim::claim;
 use crate::children::label_keys;
 use crate::limits::{HEARD_RECENTLY, NO_NODE_AFTER, REPLACEMENT_EVERY, UNPLACED_AFTER};
@@ -23,7 +25,7 @@ use crate::round::{Round, Verdict, configuration_check, member_of};
 use crate::rules::fence::is_fenced;
 use crate::rules::grow::lowest_free;
 use crate::rules::leave::hand_over;
-use crate::rules::shrink::note_leaving;
+use crate::rules::shrink::{members_counted, note_leaving};
 use crate::words::age;
 
 /// Why a voter is replaced.
@@ -106,13 +108,44 @@ pub(crate) fn voters(round: &mut Round<'_>) -> Verdict {
             let member = round.pod_name(old.ordinal);
             let text = format!("{member} leaves and another joins: {}", old.cause.text());
             round.wait(old.cause.rule(), old.cause.reason(), &member, text);
-        } else if old.cause == Cause::ClaimDeleted && dying > 1 {
+        } else if old.cause == Cause::ClaimDeleted && dying > 1 && !broken(Mutant::K41) {
             several_claims(round, &old);
         } else {
             replace(round, view, &old);
         }
     }
+    give_up_needless(round);
     if round.step.is_some() { Verdict::End } else { Verdict::Next }
+}
+
+/// A replacement whose old one is well again, or whose word was taken back, never gets a vote (K15). Where it is one more
+/// than asked for rule 13 takes it; where it is not, it leaves all the same, and the member that is missing is made anew.
+fn give_up_needless(round: &mut Round<'_>) {
+    if members_counted(round) > round.replicas() || broken(Mutant::R15Needless) {
+        return;
+    }
+    let needless = round.wanted().find(|(ordinal, _, claim)| {
+        let Intent::ReplacementFor { raft_id, .. } = &claim.record.intent else { return false };
+        let stays = round.wanted().any(|(ordinal, slot, old)| {
+            let server = round.server(ordinal, old).filter(|server| server.raft_id == *raft_id);
+            server
+                .is_some_and(|server| server.is_healthy && cause(round, ordinal, slot, old, server).is_none())
+        });
+        stays && round.server(*ordinal, claim).is_none_or(|server| !server.is_voter)
+    });
+    if let Some((ordinal, _, claim)) = needless {
+        let member = round.pod_name(ordinal);
+        let text =
+            format!("{member} was to take the place of a member that stays: it leaves, and another joins");
+        round.wait("15", Reason::ReplacingMember, &member, text);
+        note_leaving(round, claim, LeavesBecause::ScaleIn);
+    }
+}
+
+/// Whether another is to take this member's place.
+pub(crate) fn is_to_be_replaced(round: &Round<'_>, ordinal: Ordinal, slot: &Slot, claim: &Claim) -> bool {
+    let server = round.server(ordinal, claim);
+    server.is_some_and(|server| cause(round, ordinal, slot, claim, server).is_some())
 }
 
 /// Whether this claim's member takes the place of one that is still there and on its way out: it is no member too many.
@@ -195,19 +228,13 @@ fn replace(round: &mut Round<'_>, view: &RaftView, old: &Old<'_>) {
             observed: round.now,
         });
     }
-    if view.voter_count() == 1 {
-        let member = round.pod_name(old.ordinal);
-        let text = format!(
-            "{member} is the only voter and cannot be replaced by itself: set spec.replicas to 3, and back to {} when that is done",
-            round.replicas()
-        );
-        return round.block(old.cause.rule(), old.cause.reason(), &member, text);
-    }
-    if view.leader == old.server.raft_id && round.step.is_none() {
+    // The only voter hands its vote over itself: its successor is the one that joins.
+    let is_alone = view.voter_count() == 1 && !broken(Mutant::R15Alone);
+    if view.leader == old.server.raft_id && !is_alone && round.step.is_none() {
         // Whoever makes the swap is not one of the two.
-        let stays = |slot: &Slot| slot.claim.as_ref().is_some_and(|claim| !claim.deleting);
+        let stays = |_: Ordinal, _: &Slot, claim: &Claim| !claim.deleting;
         // With every claim going any other will do: they go one after the other, by a person's word.
-        let any = || round.successor(&view.leader, |_| old.cause == Cause::Asked);
+        let any = || round.successor(&view.leader, |_, _, _| old.cause == Cause::Asked);
         let successor = round.successor(&view.leader, stays).or_else(any);
         let checks = vec![configuration_check(view)];
         return hand_over(round, old.cause.rule(), old.server, successor, "be replaced", checks);
@@ -255,7 +282,7 @@ fn begin(round: &mut Round<'_>, old: &Old<'_>) {
     let (rule, cause) = (old.cause.rule(), old.cause);
     let member = round.pod_name(old.ordinal);
     let what = format!("{member} is to be replaced, because {}", cause.text());
-    if let Some(other) = unfinished(round, old) {
+    if let Some(other) = unfinished(round, old).filter(|_| !broken(Mutant::R15One)) {
         return round.wait(rule, cause.reason(), &member, format!("{what}: it follows once {other}"));
     }
     if cause.is_automatic()

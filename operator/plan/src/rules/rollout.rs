@@ -9,6 +9,7 @@
 //! Not here: a Pod that its own template keeps from starting (E2), which needs no leader.
 
 use quorate_crds::UpdateStrategy;
+use quorate_mutants::{Mutant, broken};
 
 use crate::children::Rendering;
 use crate::limits::DEGRADED_AFTER;
@@ -19,6 +20,7 @@ use crate::reason::Reason;
 use crate::round::{Round, Verdict, configuration_check, pod_check, why};
 use crate::rules::fence::is_fenced;
 use crate::rules::leave::hand_over;
+use crate::rules::replace::is_to_be_replaced;
 use crate::rules::shrink::members_counted;
 use crate::words::{age, unhealthy};
 
@@ -87,6 +89,8 @@ fn replace(round: &mut Round<'_>, rule: &'static str, is_ours: fn(Option<&Server
         let is_candidate = member.is_outdated(&current) && member.is_on_a_living_node();
         if let Some(text) = absence(round, view, member, &current)
             && (!is_candidate || member.is_well())
+            && !broken(Mutant::R19)
+            && !broken(Mutant::I2Restart)
         {
             wait_for(round, rule, member, &text, &current);
             return Verdict::Next;
@@ -169,10 +173,12 @@ fn take_down(round: &mut Round<'_>, view: &RaftView, rule: &'static str, member:
         member.server.filter(|server| server.raft_id == view.leader && view.voter_count() > 1)
     {
         // To one that is through with it, or from an ill Pod to a well one: leadership never goes back and forth.
-        let is_fit = |slot: &Slot| {
+        // Nor to one that rule 15 would take it from again.
+        let is_fit = |ordinal: Ordinal, slot: &Slot, claim: &Claim| {
             let is_better =
                 |other: &Pod| other.template_hash.as_deref() == Some(current) || !pod.ready && other.ready;
             slot.pod.as_ref().is_some_and(is_better)
+                && (!is_to_be_replaced(round, ordinal, slot, claim) || broken(Mutant::R19Successor))
         };
         let successor = round.successor(&leader.raft_id, is_fit);
         return hand_over(round, rule, leader, successor, "restart", checks);
@@ -247,7 +253,7 @@ enum Restart {
 fn restart(round: &Round<'_>, view: &RaftView, server: &ServerView) -> Restart {
     let (voters, needed) = (view.voter_count(), quorum(view.voter_count()));
     let healthy = view.voters().filter(|other| other.raft_id != server.raft_id && other.is_healthy).count();
-    if healthy >= needed {
+    if healthy >= needed || broken(Mutant::I2Restart) {
         return Restart::Harmless;
     }
     if voters <= VOTERS_WITHOUT_TOLERANCE_MAX && round.replicas() <= VOTERS_WITHOUT_TOLERANCE_MAX {
@@ -288,7 +294,7 @@ fn removal(
         return None;
     }
     // One that is not ready may go all the same: the API server decides.
-    if counted.disruptions_allowed < 1 && pod.ready {
+    if counted.disruptions_allowed < 1 && pod.ready && !broken(Mutant::K36) {
         let text = format!(
             "{name} cannot be evicted: PodDisruptionBudget {} keeps {} Pods, and {} are ready",
             crate::children::names::budget(round.observed.name()),

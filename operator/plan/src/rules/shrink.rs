@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::observed::{Claim, Ordinal, Slot};
 use crate::plan::Ensure;
 use crate::raft_view::RaftView;
@@ -33,7 +35,8 @@ pub(crate) fn mark(round: &mut Round<'_>) -> Verdict {
     if counted <= round.replicas() {
         return Verdict::Next;
     }
-    if let Some((ordinal, _, _)) = round.slots_in(&[MemberState::Leaving]).next() {
+    let leaving = round.slots_in(&[MemberState::Leaving]).next().filter(|_| !broken(Mutant::R13));
+    if let Some((ordinal, _, _)) = leaving {
         let member = round.pod_name(ordinal);
         let text =
             format!("{} members more than asked for; {member} leaves first", counted - round.replicas());

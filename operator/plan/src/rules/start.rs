@@ -2,6 +2,8 @@
 //!
 //! None of these needs a leader. A Pod that comes back brings the same claim and so the same Raft ID.
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::children::pod::{Identity, pod};
 use crate::children::{Rendering, names};
 use crate::limits::START_TROUBLE;
@@ -18,7 +20,12 @@ pub(crate) fn stale_volume(round: &mut Round<'_>) -> Verdict {
     for (&ordinal, slot) in &round.observed.slots {
         let (Some(claim), Some(pod)) = (&slot.claim, &slot.pod) else { continue };
         let is_ours = pod.controller_uid.as_deref() == Some(round.observed.uid());
-        if !is_ours || pod.deleting || pod.sidecar_ran || pod.claim_uid.as_deref() == Some(&claim.uid) {
+        if !is_ours
+            || pod.deleting
+            || pod.sidecar_ran
+            || broken(Mutant::R0)
+            || pod.claim_uid.as_deref() == Some(&claim.uid)
+        {
             continue;
         }
         let member = round.pod_name(ordinal);
@@ -41,7 +48,11 @@ pub(crate) fn members(round: &mut Round<'_>) -> Verdict {
             continue;
         }
         match &slot.pod {
-            Some(pod) if !pod.deleting && matches!(pod.phase, PodPhase::Failed | PodPhase::Succeeded) => {
+            Some(pod)
+                if !pod.deleting
+                    && !broken(Mutant::E1)
+                    && matches!(pod.phase, PodPhase::Failed | PodPhase::Succeeded) =>
+            {
                 round.wait(
                     "E1",
                     Reason::StartingMember,
@@ -110,7 +121,7 @@ pub(crate) fn fix_template(round: &mut Round<'_>) -> Verdict {
         return Verdict::Next;
     };
     let member = names::pod(round.observed.name(), ordinal);
-    if current_fails {
+    if current_fails && !broken(Mutant::E2Both) {
         let text = format!(
             "Pod {member} does not start with an older template, and the current one fails elsewhere too: correct spec.template"
         );
@@ -137,5 +148,6 @@ fn is_stuck(round: &Round<'_>, ordinal: Ordinal, slot: &Slot, claim: &Claim, pod
     let is_heard = round.server(ordinal, claim).is_some_and(|server| {
         server.is_healthy || server.last_contact.is_some_and(|age| age < START_TROUBLE)
     });
-    is_reported && slot.answer.is_none() && !is_heard && round.now.since(since) >= START_TROUBLE
+    let is_silent = slot.answer.is_none() && !is_heard || broken(Mutant::E2Heard);
+    is_reported && is_silent && round.now.since(since) >= START_TROUBLE
 }

@@ -1,9 +1,12 @@
 //! Rules that end a round: deletion (1), foreign objects (K45), pause (2), no view (7), a change in flight (8).
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::children::{label_keys, names};
 use crate::limits::LEASE_SILENCE;
 use crate::observed::Child;
 use crate::obstacle::quote;
+use crate::raft_view::RaftView;
 use crate::reason::Reason;
 use crate::round::{Round, Verdict, member_of};
 use crate::words::age;
@@ -58,7 +61,7 @@ pub(crate) fn name_conflict(round: &mut Round<'_>) -> Verdict {
             foreign.push(format!("Secret {}", names::tls_secret(cluster, ordinal)));
         }
     }
-    if foreign.is_empty() {
+    if foreign.is_empty() || broken(Mutant::K45) {
         return Verdict::Next;
     }
     let text = format!(
@@ -70,7 +73,8 @@ pub(crate) fn name_conflict(round: &mut Round<'_>) -> Verdict {
 
 /// Rule 2 (K48): Pod restarts, budget, labels and certificates came before; no step comes after.
 pub(crate) fn paused(round: &mut Round<'_>) -> Verdict {
-    if round.observed.annotation(label_keys::PAUSED).is_none_or(|value| value == "false") {
+    let is_paused = round.observed.annotation(label_keys::PAUSED).is_some_and(|value| value != "false");
+    if !is_paused || broken(Mutant::R2) {
         return Verdict::Next;
     }
     let text = format!(
@@ -89,7 +93,7 @@ pub(crate) fn paused(round: &mut Round<'_>) -> Verdict {
 
 /// Rule 7: without this round's view there is no membership step and no Pod is taken down (I3).
 pub(crate) fn no_view(round: &mut Round<'_>) -> Verdict {
-    if round.view().is_some() {
+    if round.view().is_some() || broken(Mutant::R7) {
         return Verdict::Next;
     }
     round.stop(
@@ -133,7 +137,8 @@ pub(crate) fn failed(round: &mut Round<'_>) -> Verdict {
 
 /// Rule 8: one change at a time (I3).
 pub(crate) fn configuration_changes(round: &mut Round<'_>) -> Verdict {
-    let Some(view) = round.view().filter(|view| view.change_in_flight) else { return Verdict::Next };
+    let is_changing = |view: &&RaftView| view.change_in_flight && !broken(Mutant::I3Change);
+    let Some(view) = round.view().filter(is_changing) else { return Verdict::Next };
     let text = format!("the configuration at index {} waits to be committed", view.configuration_index);
     round.wait("8", Reason::ConfigurationChanging, round.observed.name(), text.clone());
     round.stop("8", Reason::ConfigurationChanging, text)

@@ -17,6 +17,8 @@ const IMPURE: [&str; 6] = ["tokio", "tonic", "redb", "hyper", "kube-client", "ku
 const SKIPPED: i32 = 77;
 /// How long the simulator searches seeds in a full run.
 const SIMULATION_SECONDS: &str = "120";
+/// And the one of the operator.
+const OPERATOR_SIMULATION_SECONDS: &str = "60";
 /// Where it begins: a change is judged by the same seeds as the one before. `make sim` searches new ones.
 const SIMULATION_FROM: &str = "1";
 
@@ -68,7 +70,8 @@ fn all() -> Count {
     count += part("test bed's own tests", || {
         run_counted(&["go", "-C", "tests/bed", "test", "-v", ".", "./cmd/bed"])
     });
-    count += part("simulation", simulation);
+    count += part("simulation", || simulation("sim", SIMULATION_SECONDS));
+    count += part("simulation of the operator", || simulation("sim-operator", OPERATOR_SIMULATION_SECONDS));
     count += part("Kubernetes", || kubernetes(&[]));
     count
 }
@@ -78,12 +81,12 @@ fn passes(words: &[&str]) -> Result<Count> {
     Ok(Count::one(true))
 }
 
-/// Seeded whole-cluster runs. The program comes out of the same selection as the tests: cargo would build everything
+/// Seeded runs. The program comes out of the same selection as the tests: cargo would build everything
 /// anew, with other features, for one package alone.
-fn simulation() -> Result<Count> {
+fn simulation(program: &str, seconds: &str) -> Result<Count> {
     binaries::build("bed")?;
-    let program = binaries::target().join("bed/sim");
-    passes(&[&program.to_string_lossy(), "--seconds", SIMULATION_SECONDS, "--from", SIMULATION_FROM])
+    let program = binaries::target().join("bed").join(program);
+    passes(&[&program.to_string_lossy(), "--seconds", seconds, "--from", SIMULATION_FROM])
 }
 
 /// Purity is by what a crate can link. A workspace build unifies features, so each is looked at alone.

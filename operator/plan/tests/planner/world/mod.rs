@@ -16,7 +16,7 @@ use quorate_plan::observed::{Certificate, Children, Claim, Node, OperatorFacts, 
 use quorate_plan::{Now, Observed, Ordinal, Plan, plan};
 
 pub(crate) use act::Calls;
-pub(crate) use raft::Group;
+pub(crate) use raft::{Group, Member};
 
 /// The moment every story begins.
 pub(crate) const START: u64 = 1_700_000_000;
