@@ -119,6 +119,7 @@ fn answer(process: &Process) -> MemberAnswer {
         last: (status.last.term.0, status.last.index.0),
         versions: (Versions::OURS.min.0, Versions::OURS.max.0),
         trouble: String::new(),
+        credentials: String::new(),
     }
 }
 

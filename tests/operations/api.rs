@@ -346,7 +346,8 @@ impl Api {
 
     /// A member's certificate, and the authority before the first.
     pub fn certify(&mut self, ordinal: Ordinal, raft_id: &str) {
-        let made = Certificate { owner: Child::Ours, raft_id: Some(raft_id.to_owned()), renewal_due: false };
+        let made =
+            Certificate { owner: Child::Ours, raft_id: Some(raft_id.to_owned()), ..Certificate::default() };
         self.edit(|objects, _| {
             objects.children.ca_secret = Child::Ours;
             objects.children.certificates.insert(ordinal, made);

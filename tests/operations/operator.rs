@@ -280,12 +280,14 @@ impl World {
             quorum_missing_before: memory.quorum_was_missing(now),
             leader_heard: memory.leader_heard(rest.renewed, now),
             unpublished: Duration::ZERO,
+            failure: None,
             children,
             is_first_round: !memory.has_finished_a_round,
-            storage: StorageFacts { default_class: Some(true), named_class: None, single_pod_volumes: false },
+            storage: StorageFacts { default_class: Some(true), ..StorageFacts::default() },
             operator: OperatorFacts {
                 sidecar_image: "quorate/sidecar:1".to_owned(),
                 sidecar_pull_policy: None,
+                is_turn: false,
                 fresh_cluster_id,
             },
         }

@@ -77,10 +77,14 @@ fn conditions(round: &Round<'_>, events: &mut Vec<Event>, old: &RaftClusterStatu
             {
                 push(events, false, "QuorumRestored", message.clone());
             }
+            // It stays True from Ready to Hibernated and back: the reason tells.
             ("Ready", "True") if condition.reason == Reason::Hibernated.as_str() => {
-                if before.is_none_or(|before| before.reason != condition.reason) {
-                    push(events, false, "Hibernated", message.clone());
-                }
+                let is_new = before.is_none_or(|before| before.reason != condition.reason);
+                events.extend(is_new.then(|| Event {
+                    is_warning: false,
+                    reason: "Hibernated".to_owned(),
+                    message: message.clone(),
+                }));
             }
             ("Ready", "True")
                 if flipped || before.is_some_and(|it| it.reason == Reason::Hibernated.as_str()) =>
