@@ -243,8 +243,10 @@ impl World {
         }
         let survivor = self.rng.random_range(0..voters.len());
         let survivor = voters.remove(survivor);
-        if !self.others_bear_it(survivor) || !self.processes.contains_key(&survivor) || !self.cuts.is_empty()
-        {
+        // One whose volume was emptied a moment ago has nothing to go on from.
+        let process = self.processes.get(&survivor);
+        let is_whole = process.is_some_and(|process| known.configuration.is_voter(&process.id));
+        if !self.others_bear_it(survivor) || !is_whole || !self.cuts.is_empty() {
             return;
         }
         self.coverage.hit(Happening::MajorityLost);
