@@ -382,6 +382,11 @@ mod tests {
         observed.children.certificates.insert(Ordinal(0), certificate);
         metrics.saw(&observed, &Plan::default());
         let (own, documented) = (metrics.text(), read("docs/metrics.md"));
+        for family in own.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+            let is_documented =
+                ["", "_total"].iter().any(|end| documented.contains(&format!("`{family}{end}`")));
+            assert!(is_documented, "{family} is not in docs/metrics.md");
+        }
         let runbooks = read("docs/runbooks.md");
         let alerts: serde_yaml::Value =
             serde_yaml::from_str(&read("charts/quorate/files/alerts.yaml")).expect("YAML");

@@ -58,6 +58,8 @@ async fn every_metric_is_in_the_documents_and_every_documented_one_is_exported()
         .filter_map(|line| line.strip_prefix("| `")?.split(" |").next())
         .flat_map(|names| names.split("`, `"))
         .map(|name| name.trim_end_matches('`').trim_end_matches("_total"))
+        // The operator's are looked at by a test of its own.
+        .filter(|name| !name.starts_with("quorate_operator_") && !name.starts_with("quorate_cluster_"))
         .collect();
     assert_eq!(exported, documented);
     for peer in (0..3).filter(|peer| *peer != leader) {
