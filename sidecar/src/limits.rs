@@ -12,7 +12,9 @@ pub const PROPOSAL_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const COMPLETION_QUEUE_MAX: usize = 1_024;
 /// One attempt to find out whether this member has caught up since it started (K38).
 pub const CAUGHT_UP_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often the volume's free space is looked at (K8): it can't fall by 256 MiB much faster.
+/// The volume's free space is looked at (K8) whenever so much was written since: a fast disk fills up within the time below.
+pub const SPACE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
+/// And this often in any case: others may fill the volume.
 pub const SPACE_CHECK_EVERY: Duration = Duration::from_secs(2);
 /// Inputs the driver takes per turn: enough to fill one commit, few enough to keep heartbeats on time.
 pub const DRIVER_BATCH_MAX: usize = 4_096;

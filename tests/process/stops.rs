@@ -93,25 +93,32 @@ async fn a_stop_is_short_in_the_middle_of_a_snapshot_at_either_end() {
     let name = "a_stop_is_short_in_the_middle_of_a_snapshot_at_either_end";
     let (_, mut cluster, load) = scene::under_load(name).await;
     let follower = (cluster.leader().await + 1) % 3;
-    cluster.kill(follower);
-    bulk::write(&cluster.members[cluster.leader().await], BEYOND_RETENTION, KEYS).await;
-
-    cluster.start(follower);
+    // Each time anew: a snapshot that went through before it was noticed would leave the next step nothing to wait for.
+    falls_behind(&mut cluster, follower).await;
     let leader = makes_a_snapshot(&cluster, follower).await;
     stop(&mut cluster, &[leader], "the leader while it makes a snapshot").await;
     cluster.start(leader);
+    cluster.all_ready().await;
 
-    let leader = sends_a_snapshot(&cluster, follower).await;
+    let before = falls_behind(&mut cluster, follower).await;
+    let leader = sends_a_snapshot(&cluster, follower, before).await;
     stop(&mut cluster, &[leader], "the leader while it sends a snapshot").await;
     cluster.start(leader);
+    cluster.all_ready().await;
 
-    sends_a_snapshot(&cluster, follower).await;
+    let before = falls_behind(&mut cluster, follower).await;
+    sends_a_snapshot(&cluster, follower, before).await;
     stop(&mut cluster, &[follower], "a follower while it takes a snapshot").await;
     cluster.start(follower);
+    cluster.all_ready().await;
 
+    // The state of the snapshot before is still there.
+    let old = cluster.members[follower].files();
+    falls_behind(&mut cluster, follower).await;
     until("a state to be built", PATIENCE, async || {
         let files = cluster.members[follower].files();
-        if files.iter().any(|name| name.starts_with("state-")) { Ok(()) } else { Err(files.join(" ")) }
+        let is_new = |name: &String| name.starts_with("state-") && !old.contains(name);
+        if files.iter().any(is_new) { Ok(()) } else { Err(files.join(" ")) }
     })
     .await;
     stop(&mut cluster, &[follower], "a follower while it builds the state it took").await;
@@ -119,6 +126,18 @@ async fn a_stop_is_short_in_the_middle_of_a_snapshot_at_either_end() {
     cluster.all_ready().await;
     load.answered_through(&[0, 1, 2]).await;
     load.finish().await;
+}
+
+/// What a follower says when a snapshot begins to come in.
+const TAKES: &str = "receiving a snapshot";
+
+/// The follower is away until only a snapshot brings it up to date; how many it had begun to take before.
+async fn falls_behind(cluster: &mut Cluster, follower: usize) -> usize {
+    cluster.kill(follower);
+    bulk::write(&cluster.members[cluster.leader().await], BEYOND_RETENTION, KEYS).await;
+    let before = cluster.members[follower].log_count(TAKES);
+    cluster.start(follower);
+    before
 }
 
 /// Waits until a snapshot for the follower is being made; by whom.
@@ -133,12 +152,10 @@ async fn makes_a_snapshot(cluster: &Cluster, follower: usize) -> usize {
 }
 
 /// Waits until the follower takes one more snapshot; who leads then.
-async fn sends_a_snapshot(cluster: &Cluster, follower: usize) -> usize {
+async fn sends_a_snapshot(cluster: &Cluster, follower: usize, before: usize) -> usize {
     let taker = &cluster.members[follower];
-    let words = "receiving a snapshot";
-    let before = taker.log_count(words);
     until("a snapshot to come in", PATIENCE, async || {
-        if taker.log_count(words) > before { Ok(()) } else { Err(taker.log_tail(1)) }
+        if taker.log_count(TAKES) > before { Ok(()) } else { Err(taker.log_tail(1)) }
     })
     .await;
     cluster.leader().await

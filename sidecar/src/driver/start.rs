@@ -115,6 +115,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         outputs: Vec::new(),
         outlook,
         space_asked_at: None,
+        unlooked_bytes: 0,
         snapshots: Arc::new(Snapshots::new(&directory)),
         directory: Arc::clone(&directory),
         state,

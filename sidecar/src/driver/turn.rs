@@ -20,7 +20,7 @@ use super::seats::{Seat, Seats};
 use super::snapshots::{Installing, Sending};
 use super::view::{Outlook, Seen, View};
 use super::work::Work;
-use crate::limits::{DRIVER_BATCH_MAX, SPACE_CHECK_EVERY};
+use crate::limits::{DRIVER_BATCH_MAX, SPACE_CHECK_BYTES, SPACE_CHECK_EVERY};
 use crate::link::{FromPeer, Links};
 
 /// Work of another thread that ended.
@@ -70,6 +70,8 @@ pub(super) struct Driver {
     pub(super) outputs: Vec<Output>,
     pub(super) outlook: Outlook,
     pub(super) space_asked_at: Option<Instant>,
+    /// Payload handed to storage since the volume's space was asked for.
+    pub(super) unlooked_bytes: u64,
     pub(super) directory: Arc<quorate_store::Directory>,
     pub(super) snapshots: Arc<Snapshots>,
     /// The state file in use.
@@ -268,7 +270,10 @@ impl Driver {
     fn carry_out(&mut self, output: Output) {
         self.meter.saw(&output);
         match output {
-            Output::Persist(persist) => self.work.store(StoreRequest::Persist(persist)),
+            Output::Persist(persist) => {
+                self.unlooked_bytes += persist.entries.iter().map(Entry::bytes).sum::<u64>();
+                self.work.store(StoreRequest::Persist(persist));
+            }
             Output::Compact { upto } => self.work.store(StoreRequest::Compact { upto: upto.index }),
             Output::Send(message) => {
                 if let Err(peer) = self.links.send(message) {
@@ -298,8 +303,10 @@ impl Driver {
 
     /// What is due now and then: the view, the volume's free space, connections no longer needed.
     fn look_around(&mut self) {
-        if self.space_asked_at.is_none_or(|asked| asked.elapsed() >= SPACE_CHECK_EVERY) {
+        let is_much_written = self.unlooked_bytes >= SPACE_CHECK_BYTES;
+        if is_much_written || self.space_asked_at.is_none_or(|asked| asked.elapsed() >= SPACE_CHECK_EVERY) {
             self.space_asked_at = Some(Instant::now());
+            self.unlooked_bytes = 0;
             self.links.forget_departed();
             self.sweep_stages();
             let (directory, completions) = (Arc::clone(&self.directory), self.completions.clone());
