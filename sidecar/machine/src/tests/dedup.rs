@@ -291,6 +291,8 @@ fn what_was_given_out_in_the_lost_end_of_a_log_is_not_given_out_again() {
     };
     let mut lost = machine();
     kept(&mut lost);
+    // Where the survivor's log will have the configuration of one.
+    apply(&mut lost, put("key", "first"));
     let client = register(&mut lost, None);
     let Outcome::Written { modify_index: seen } = apply(&mut lost, put("key", "lost")) else { panic!() };
 
