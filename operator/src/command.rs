@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -17,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use crate::controller;
 use crate::installation::Installation;
 use crate::lease::{HeldLease, LeaseSettings};
-use crate::limits::{API_TIMEOUT, SHUTDOWN_TIMEOUT};
+use crate::limits::{API_TIMEOUT, BACKOFF_MIN, SHUTDOWN_TIMEOUT, START_PATIENCE};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::ops::{self, Ops};
@@ -104,7 +105,7 @@ async fn start(run: Run) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let is_ready = Arc::new(AtomicBool::new(false));
     let ops = tokio::spawn(ops::serve(Ops { metrics: metrics.clone(), is_ready: is_ready.clone() }));
-    let lease = HeldLease::ask(client.clone(), &run.lease).await?;
+    let lease = ask_for_the_lease(&client, &run.lease).await?;
     is_ready.store(true, Ordering::Relaxed);
     let reporter =
         Reporter { controller: "quorate-operator".to_owned(), instance: Some(run.lease.identity.clone()) };
@@ -123,6 +124,20 @@ async fn start(run: Run) -> anyhow::Result<()> {
     };
     info!("stopped");
     result
+}
+
+/// An API server that is away for a while is no reason to end: the kubelet would start us again later and later.
+async fn ask_for_the_lease(client: &Client, settings: &LeaseSettings) -> anyhow::Result<HeldLease> {
+    let started = Instant::now();
+    loop {
+        match HeldLease::ask(client.clone(), settings).await {
+            Err(error) if started.elapsed() < START_PATIENCE => {
+                warn!("{error:#}; trying again");
+                tokio::time::sleep(BACKOFF_MIN).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Works whenever this replica holds the Lease, until a signal.

@@ -15,6 +15,8 @@ pub const ROUND_TIMEOUT: Duration = Duration::from_mins(2);
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// After so many failed rounds in a row the resource says so: an event, and status where it can still be written.
 pub const FAILURES_TOLD: u32 = 3;
+/// At its start the operator asks for its Lease for this long before it ends with an error.
+pub const START_PATIENCE: Duration = Duration::from_mins(2);
 /// The longest wait after failed rounds.
 pub const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// The longest wait after a member refused a change or did not answer one.

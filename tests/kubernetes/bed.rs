@@ -125,6 +125,20 @@ pub(crate) fn restricted_namespace(name: &str) -> String {
     )
 }
 
+/// Both operators at work. One that ended again and again while its node was cut off is started by the kubelet after
+/// minutes only: it is made anew.
+pub(crate) async fn operators_ready() -> Result<()> {
+    let path =
+        "jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].ready}{\"\\n\"}{end}";
+    let listed = kubectl(&["-n", OPERATOR_NAMESPACE, "get", "pods", "-o", path]).await?;
+    for pod in listed.lines().filter_map(|line| line.strip_suffix(" false")) {
+        kubectl(&["-n", OPERATOR_NAMESPACE, "delete", "pod", pod, "--wait=false"]).await?;
+    }
+    let deployment = ["rollout", "status", "deployment", "quorate-operator", "--timeout=3m"];
+    kubectl(&[&["-n", OPERATOR_NAMESPACE], &deployment[..]].concat()).await?;
+    Ok(())
+}
+
 /// The operator's Pod that holds the Lease, and its node.
 pub(crate) async fn acting_operator() -> Result<(String, String)> {
     let of = |words: &'static str| ["-n", OPERATOR_NAMESPACE, "get", "-o", words];

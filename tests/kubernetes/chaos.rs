@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bed::{OPERATOR_NAMESPACE, acting_operator, attempt, fault, kubectl};
+use crate::bed::{OPERATOR_NAMESPACE, acting_operator, attempt, fault, kubectl, operators_ready};
 use crate::cluster::{Cluster, condition, container};
 use crate::forms_and_scales::bootstrapped_once;
 use crate::history::History;
@@ -266,6 +266,7 @@ impl Chaos<'_> {
             })
             .await?;
         }
+        operators_ready().await?;
         self.say("calm");
         Ok(())
     }

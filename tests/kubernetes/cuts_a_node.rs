@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::time::Instant;
 
-use crate::bed::{OPERATOR_NAMESPACE, acting_operator, fault, kubectl};
+use crate::bed::{OPERATOR_NAMESPACE, acting_operator, fault, kubectl, operators_ready};
 use crate::cluster::{Cluster, PATIENCE, condition};
 use crate::load::{Load, address, get};
 use crate::namespace::namespace_alone;
@@ -40,6 +40,8 @@ async fn a_member_cut_off_with_the_acting_operator_is_named_by_the_other() -> Re
     namespace_alone("cut-operator", async |namespace| {
         let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
         cluster.wait_ready(3).await?;
+        // The other one has to take over.
+        operators_ready().await?;
         let victim = member_beside_the_operator(&cluster).await?;
         cut_and_heal(&cluster, victim, NAMED_BY_THE_OTHER_WITHIN).await
     })

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_linearizability::{Answer, CallId, History, Key, Operation, Value};
 use quorate_machine::{ApiIndex, ClientId, Command, Outcome, Tag, Tagged};
-use quorate_raft::ServerId;
+use quorate_raft::{Entry, Payload, ServerId};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -117,6 +117,26 @@ impl Clients {
             }
         }
         whose
+    }
+
+    /// An entry of the log that is gone on with, whose command had an effect that is lost: it may have one again. Without
+    /// its condition, which is told by an index: an open call need not happen, so that allows too much and never too little.
+    pub fn may_happen_again(&mut self, entry: &Entry, lost: &BTreeMap<(ClientId, u64), Outcome>) {
+        let Payload::Command(command) = &entry.payload else { return };
+        let Ok(Tagged { tag: Some(tag), command }) = Tagged::decode(command) else { return };
+        if !lost.contains_key(&(tag.client, tag.sequence)) {
+            return;
+        }
+        let (key, operation) = match &command {
+            Command::Put { key, value, .. } | Command::CompareAndSet { key, value, .. } => {
+                (key_of(key), value_in(value).map(Operation::Put))
+            }
+            Command::Delete { key, .. } => (key_of(key), Some(Operation::Delete)),
+            _ => (None, None),
+        };
+        if let (Some(key), Some(operation)) = (key, operation) {
+            self.history.begins(key, operation);
+        }
     }
 
     /// What these clients sent is another call from now on: sent again, it takes effect again.

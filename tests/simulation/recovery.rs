@@ -60,6 +60,8 @@ struct Recovered {
     verdict: Verdict,
     /// The entry by which it is recovered; none if it was cut short.
     entry: Option<Entry>,
+    /// Its log before that: all of it counts from now on.
+    log: Vec<Entry>,
 }
 
 impl Member {
@@ -83,9 +85,11 @@ impl Member {
         let fewer = RecoveryRequest { lost: lost.iter().skip(1).cloned().collect(), epoch: Some(epoch) };
         if !lost.is_empty() && fewer.decide(&opened.stored, &self.id, found).is_ok() {
             let verdict = Err(format!("recovery: {} took less than {lost:?} for the lost", self.id.raft_id));
-            return Ok(Recovered { verdict, entry: None });
+            return Ok(Recovered { verdict, entry: None, log: Vec::new() });
         }
         let request = RecoveryRequest { lost, epoch: Some(epoch) };
+        let (previous, last) = (opened.stored.previous.index, opened.stored.last.index);
+        let log = opened.log.reader().read(previous.next()..last.next(), u64::MAX)?;
         match request.decide(&opened.stored, &self.id, found) {
             Ok(Recovery::Write { epoch, persist }) => {
                 let mut after = self.mirror.clone();
@@ -94,22 +98,22 @@ impl Member {
                 if written.is_err() || self.is_dead() {
                     self.torn = Some(after);
                     written?;
-                    return Ok(Recovered { verdict, entry: None });
+                    return Ok(Recovered { verdict, entry: None, log });
                 }
                 self.mirror = after;
                 self.epoch = epoch;
-                Ok(Recovered { verdict, entry: persist.entries.first().cloned() })
+                Ok(Recovered { verdict, entry: persist.entries.first().cloned(), log })
             }
             // A recovery that was cut short had got so far.
             Ok(Recovery::Done) => {
                 let LogId { term, index } = opened.stored.last;
                 let entry =
                     latest.map(|latest| Entry { term, index, payload: Payload::Configuration(latest) });
-                Ok(Recovered { verdict, entry })
+                Ok(Recovered { verdict, entry, log })
             }
             Err(refusal) => {
                 let verdict = verdict.and(Err(format!("recovery: {} refuses: {refusal}", self.id.raft_id)));
-                Ok(Recovered { verdict, entry: None })
+                Ok(Recovered { verdict, entry: None, log })
             }
         }
     }
@@ -224,7 +228,7 @@ impl World {
         }
         let epoch = RecoveryEpoch(self.fleet.epoch.0 + 1);
         let recovered = self.fleet[chosen].recover(epoch);
-        let Recovered { verdict, entry } = of_disk(chosen, recovered)?;
+        let Recovered { verdict, entry, log } = of_disk(chosen, recovered)?;
         check(verdict)?;
         let Some(entry) = entry.filter(|_| !self.fleet[chosen].is_dead()) else {
             self.coverage.hit(Happening::RecoveryCut);
@@ -235,7 +239,7 @@ impl World {
         let candidates = ends.iter().map(|(_, number)| &self.fleet[*number].mirror);
         let lost = checked(self.watch.recovered(epoch, &self.fleet[chosen], &entry, candidates))?;
         self.fleet.epoch = epoch;
-        self.roll_back(&lost);
+        self.roll_back(&lost, &log);
         self.let_come_back(chosen, &survivors);
         Ok(())
     }
@@ -253,7 +257,10 @@ impl World {
 
     /// To the history: what was applied and is lost has been there up to now, and every key holds what the log that is
     /// gone on with made of it.
-    fn roll_back(&mut self, lost: &Lost) {
+    ///
+    /// A command that was lost may stand in that log as well, from before its client sent it to the leader that took it:
+    /// then it takes effect once more.
+    fn roll_back(&mut self, lost: &Lost, log: &[Entry]) {
         for value in self.effects.lose_after(lost.after) {
             self.clients.forget(value);
         }
@@ -264,6 +271,9 @@ impl World {
             self.clients.history.answered(call, Answer::Written);
         }
         self.clients.begin_anew(&undone);
+        for entry in log.iter().filter(|entry| entry.index > lost.after) {
+            self.clients.may_happen_again(entry, &lost.commands);
+        }
         if lost.committed > 0 {
             self.coverage.hit(Happening::WritesLost);
         }
