@@ -39,8 +39,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 const RECORDS_MAX: usize = 1_024;
 /// An answer of the application is a line.
 const ANSWER_BYTES_MAX: u64 = 64 * 1_024;
-/// How long the members may take to know the highest number in the end.
-const SETTLE: Duration = Duration::from_secs(30);
+/// How long the members may take to know the highest number in the end, and one that was replaced to go.
+const SETTLE: Duration = Duration::from_secs(90);
 
 /// Every so many calls of a visitor is a question.
 const QUESTION_EVERY: u32 = 5;
@@ -101,6 +101,10 @@ impl Load {
         for (name, pod) in cluster.pods().await? {
             let address = address(&pod).with_context(|| format!("{name} has no address"))?;
             until(&format!("{name} to know visit {}", tally.highest), SETTLE, async || {
+                // One that was replaced may still be going.
+                if !cluster.pods().await?.contains_key(&name) {
+                    return Ok(Look::Found(()));
+                }
                 let number: u64 = number(&get(&address, "/visits").await?)?;
                 Ok(if number >= tally.highest { Look::Found(()) } else { Look::NotYet(number.to_string()) })
             })
