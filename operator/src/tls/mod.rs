@@ -25,7 +25,7 @@ pub enum TlsError {
     /// The authority's Secret does not hold what it should.
     #[error(
         "secret {secret} holds no usable certificate authority: {why}; restore it from a backup, or delete it \
-             and every member's -tls secret to issue new ones (members cannot talk until all have restarted)"
+             and every member's -tls secret to issue new ones (members refuse each other until all have loaded theirs)"
     )]
     Authority {
         /// Its name.
