@@ -32,7 +32,11 @@ async fn a_new_certificate_authority_takes_over_unnoticed() -> Result<()> {
         })
         .await?;
         namespace.say("the new authority has taken over");
-        every_member_shows_it(&cluster, &after).await?;
+        // The operator writes the authority first, and the members' Secrets after it.
+        until("every member to trust the new authority alone", SPREAD, async || {
+            every_member_shows_it(&cluster, &after).await.map(Look::Found)
+        })
+        .await?;
         ensure!(running(&cluster).await? == containers, "a Pod was restarted: {containers:?}");
         cluster.wait_ready(3).await?;
 

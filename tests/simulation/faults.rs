@@ -238,8 +238,10 @@ impl World {
             (true, true) => Happening::DiskFull,
             (true, false) => Happening::DiskFailed,
         });
-        // After a failed sync the page cache lies. The node goes with the process, as a volume that fails makes it.
-        self.fleet[number].volume.lose_power(&mut self.rng);
+        // After a failed sync the page cache lies. The node goes with the process, or the next process meets that cache.
+        if self.rng.random() {
+            self.fleet[number].volume.lose_power(&mut self.rng);
+        }
         self.fleet[number].kill();
         self.after_end(number, &format!("ends because of its disk: {}", error.error));
         Ok(())

@@ -191,6 +191,11 @@ impl Disk for Attached {
         self.disk.sync_names()
     }
 
+    fn settle(&self) -> io::Result<()> {
+        self.spend()?;
+        self.disk.settle()
+    }
+
     fn space(&self) -> io::Result<Space> {
         self.disk.space()
     }

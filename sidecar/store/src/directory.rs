@@ -121,6 +121,7 @@ impl Directory {
     /// [`Directory::open`] on any disk.
     pub fn open_on(disk: &Arc<dyn Disk>, raft_id: &RaftId) -> Result<Opened, StoreError> {
         let lock = lock(disk)?;
+        settle(disk)?;
         let ballast = Ballast::new(disk);
         ballast.give_up_if_full()?;
         if !Self::exists_on(disk)? {
@@ -199,6 +200,14 @@ fn lock(disk: &Arc<dyn Disk>) -> Result<DirectoryLock, StoreError> {
     disk.lock()
         .map_err(|error| Site::new(disk, "lock").io("locking", error))?
         .ok_or_else(|| StoreError::Locked { directory: disk.location() })
+}
+
+/// A start counts what it reads as durable: it answers by it, and builds on it (P1).
+fn settle(disk: &Arc<dyn Disk>) -> Result<(), StoreError> {
+    if broken(Mutant::P1Settled) {
+        return Ok(());
+    }
+    disk.settle().map_err(|error| Site::new(disk, ".").io("syncing what an earlier process wrote", error))
 }
 
 /// The named state file. Only the first one may be missing: it is created after the log, and while the log

@@ -5,7 +5,8 @@
 //! [`crate::OsDisk`] is a real directory, [`crate::CrashDisk`] one that can lose power.
 //!
 //! Promise asked of an implementation: what was written to a file survives once its `sync_data`
-//! returned, and names survive once [`Disk::sync_names`] returned. Nothing else is assumed.
+//! returned, and names survive once [`Disk::sync_names`] returned. Nothing else is assumed: what reads show may be in
+//! memory only, and may never reach the volume once a sync has failed, so a start begins with [`Disk::settle`].
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -54,6 +55,9 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync_names(&self) -> io::Result<()>;
+    /// Makes what is read next the same as what a power loss would leave: what an earlier process wrote is synced, and
+    /// what it failed to sync is forgotten.
+    fn settle(&self) -> io::Result<()>;
     /// Size and free space of the volume.
     fn space(&self) -> io::Result<Space>;
     /// Creates a file that takes so much of the volume; fails where that cannot be had without writing it.

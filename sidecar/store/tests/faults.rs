@@ -108,6 +108,24 @@ fn after_a_failed_fsync_nothing_is_acknowledged() {
     }
 }
 
+/// P1: what a failed sync left in the page cache is readable, and on no disk. The process that starts next must not
+/// count it among its log, whatever is lost later.
+#[test]
+fn a_start_counts_on_nothing_that_an_earlier_process_failed_to_sync() {
+    let member = Member::new();
+    let mut log = member.open().log;
+    log.commit(&[append(1, commands(1, 1, 3))]).unwrap();
+    member.disk.fail_after(Call::Sync, 0, Fault::Io);
+    log.commit(&[append(2, commands(1, 4, 6))]).unwrap_err();
+    drop(log);
+    let mut log = member.open().log;
+    assert_eq!(log.last().index, Index(3));
+    // It builds on what it found, and that lasts.
+    log.commit(&[append(3, commands(1, 4, 5))]).unwrap();
+    drop(log);
+    assert_eq!(member.crash_and_open(1).stored.tail, commands(1, 1, 5));
+}
+
 /// K4: a failed flush leaves the state at the flush before it, and the file stopped.
 #[test]
 fn a_failed_flush_leaves_the_flush_before_it() {

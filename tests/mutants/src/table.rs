@@ -47,6 +47,8 @@ table! {
         killed by "raft" "replication::a_leader_sends_before_its_own_disk_and_counts_itself_after_it";
     P1Retry ["P1"] "a log whose write failed is written to again"
         killed by "faults" "after_a_failed_fsync_nothing_is_acknowledged";
+    P1Settled ["P1"] "a start counts what an earlier process failed to sync as durable"
+        killed by "faults" "a_start_counts_on_nothing_that_an_earlier_process_failed_to_sync";
     S3Voters ["S3", "N1"] "non-voters count like voters"
         killed by "quorate_raft" "membership::tests::majorities_before_and_after_a_change_always_meet";
     S4Once ["S4"] "a second vote in a term"

@@ -59,6 +59,11 @@ impl Image {
         self.unsynced.clear();
     }
 
+    /// What only memory holds is forgotten.
+    pub(super) fn forget(&mut self) {
+        self.live.clone_from(&self.durable);
+    }
+
     /// Power is lost: what was not synced is lost, kept, or kept and lost sector by sector.
     ///
     /// Changes of length are kept up to a random point: file systems journal them in order.

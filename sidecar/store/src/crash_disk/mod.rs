@@ -310,6 +310,16 @@ impl Disk for CrashDisk {
         Ok(())
     }
 
+    fn settle(&self) -> io::Result<()> {
+        for name in self.names()? {
+            self.open(&name)?.sync_data()?;
+            let mut inner = self.inner();
+            let id = inner.named(&name)?;
+            inner.files.entry(id).and_modify(Image::forget);
+        }
+        self.sync_names()
+    }
+
     fn space(&self) -> io::Result<Space> {
         let inner = self.inner();
         let total_bytes = inner.capacity_bytes.unwrap_or(CAPACITY_DEFAULT_BYTES);
