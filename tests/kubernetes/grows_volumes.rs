@@ -1,6 +1,4 @@
-//! The user wants larger volumes, and keeps a member from running.
-
-use std::time::Duration;
+//! The user wants larger volumes.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -50,35 +48,6 @@ async fn volumes_grow_where_their_class_lets_them() -> Result<()> {
         ensure!(request(&stuck, "raft-fixed-3").await? == "2Gi", "the successor's volume has the old size");
         stuck.wait_gone("fixed-0").await?;
         load.finish(&stuck).await?;
-        Ok(())
-    })
-    .await
-}
-
-/// A fenced leader hands over, goes, is not started again, and comes back as itself (I2).
-#[tokio::test]
-async fn a_fenced_member_stays_down_until_it_is_let_go() -> Result<()> {
-    namespace("fence", async |namespace| {
-        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
-        let before = raft_ids(&cluster.wait_ready(3).await?);
-        let load = Load::on(&cluster);
-        let leader = cluster.leader().await?;
-        cluster.annotate("quorate.dev/fence", Some(&leader)).await?;
-        cluster.wait_gone(&leader).await?;
-        let fenced = cluster
-            .wait_status("Fenced, and that nothing more is tolerated", PATIENCE, |status| {
-                status.failure_tolerance == Some(0)
-                    && condition(status, "Ready").is_some_and(|ready| ready.reason == "Fenced")
-            })
-            .await?;
-        ensure!(fenced.leader.as_deref() != Some(&leader), "{leader} still leads");
-        // Longer than any Pod that is to come back takes.
-        tokio::time::sleep(Duration::from_secs(8)).await;
-        ensure!(!cluster.pods().await?.contains_key(&leader), "{leader} was started again");
-        cluster.annotate("quorate.dev/fence", None).await?;
-        let after = raft_ids(&cluster.wait_ready(3).await?);
-        ensure!(after == before, "it came back as another: {after:?}");
-        load.finish(&cluster).await?;
         Ok(())
     })
     .await
