@@ -22,6 +22,17 @@ pub const LIST_ROWS_MAX: u32 = 1_000;
 /// Keys and values in one page of a gRPC list, summed; the page ends there and says that there is more.
 pub const LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Writes of one `Kv.Write` stream under way at once. At the limit the member reads no further requests until some are
+/// answered.
+pub const PIPELINE_WRITES_MAX: usize = 1_024;
+
+/// Bytes of the writes of one `Kv.Write` stream under way at once; a message more, at most. Beyond it the member reads
+/// no further requests until some are answered.
+pub const PIPELINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of results that go into one message of a `Kv.Write` stream; one result may be larger.
+pub const PIPELINE_RESULT_BYTES: usize = 256 * 1024;
+
 /// Keys that one HTTP `recurse` or `keys` answers. Consul's API has no pages, so more is refused with 413.
 pub const HTTP_LIST_ROWS_MAX: usize = 100_000;
 

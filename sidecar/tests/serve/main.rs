@@ -5,6 +5,7 @@
 
 mod grpc;
 mod grpc_input;
+mod grpc_pipeline;
 mod http_blocking;
 mod http_client;
 mod http_input;

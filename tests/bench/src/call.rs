@@ -4,13 +4,15 @@ use bytes::{Bytes, BytesMut};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 
-use crate::shape::{KEYS, Operation, Shape};
+use crate::shape::{KEYS, Operation, Shape, WRITES_TOGETHER};
 
 /// A call, as both systems understand it.
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     /// Writes a key.
     Write(Bytes, Bytes),
+    /// Writes several keys; whether together or each for itself is the system's.
+    WriteTogether(Vec<(Bytes, Bytes)>),
     /// Reads a key, linearizably.
     Read(Bytes),
     /// Reads a key from what this member has.
@@ -45,16 +47,28 @@ impl Draws {
         let number = self.random.random_range(0..KEYS);
         match self.operation {
             Operation::Write => self.write(number),
+            Operation::WriteTogether => {
+                Call::WriteTogether((0..WRITES_TOGETHER).map(|_| self.any_write()).collect())
+            }
             Operation::Read => Call::Read(key(number)),
-            Operation::StaleRead => Call::StaleRead(key(number)),
+            // Nobody calls while nothing is asked.
+            Operation::StaleRead | Operation::Idle => Call::StaleRead(key(number)),
         }
     }
 
     /// A write of this key. No two write the same: a value that changes nothing could be cheaper.
     pub(crate) fn write(&mut self, number: u32) -> Call {
+        Call::Write(key(number), self.value())
+    }
+
+    fn any_write(&mut self) -> (Bytes, Bytes) {
+        (key(self.random.random_range(0..KEYS)), self.value())
+    }
+
+    fn value(&mut self) -> Bytes {
         let mut value = BytesMut::from(self.filling.as_slice());
         value[..8].copy_from_slice(&self.random.next_u64().to_be_bytes());
-        Call::Write(key(number), value.freeze())
+        value.freeze()
     }
 }
 

@@ -22,7 +22,8 @@ use crate::ours::found;
 use crate::system::{Material, System, connect};
 use api::etcdserverpb::kv_client::KvClient;
 use api::etcdserverpb::maintenance_client::MaintenanceClient;
-use api::etcdserverpb::{PutRequest, RangeRequest, StatusRequest, StatusResponse};
+use api::etcdserverpb::request_op::Request;
+use api::etcdserverpb::{PutRequest, RangeRequest, RequestOp, StatusRequest, StatusResponse, TxnRequest};
 
 /// A cluster that does not serve by then is not going to.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -221,6 +222,16 @@ impl Caller for EtcdCaller {
                 let answer = self.kv.put(PutRequest { key, value }).await;
                 answer.map(drop).map_err(|status| status.message().to_owned())
             }
+            Call::WriteTogether(writes) => {
+                let puts = writes.into_iter().map(|(key, value)| RequestOp {
+                    request: Some(Request::RequestPut(PutRequest { key, value })),
+                });
+                let answer = self.kv.txn(TxnRequest { success: puts.collect() }).await;
+                match answer.map_err(|status| status.message().to_owned())?.into_inner().succeeded {
+                    true => Ok(()),
+                    false => Err("a transaction without a condition failed".to_owned()),
+                }
+            }
             Call::Read(key) => self.read(key, false).await,
             Call::StaleRead(key) => self.read(key, true).await,
         }
@@ -242,6 +253,8 @@ mod tests {
         assert_eq!(put.encode_to_vec(), b"\x0a\x01k\x12\x01v");
         let stale = RangeRequest { key: Bytes::from("k"), serializable: true };
         assert_eq!(stale.encode_to_vec(), b"\x0a\x01k\x38\x01");
+        let put = RequestOp { request: Some(Request::RequestPut(put)) };
+        assert_eq!(TxnRequest { success: vec![put] }.encode_to_vec(), b"\x12\x08\x12\x06\x0a\x01k\x12\x01v");
         let linearizable = RangeRequest { key: Bytes::from("k"), serializable: false };
         assert_eq!(linearizable.encode_to_vec(), b"\x0a\x01k");
     }

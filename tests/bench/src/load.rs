@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::call::{Caller, Draws};
 use crate::histogram::Latencies;
 use crate::pace::Due;
-use crate::shape::{KEYS, Pace, Shape};
+use crate::shape::{KEYS, Operation, Pace, Shape};
 
 /// A caller rests after a call that failed, so that a system that is down is not asked in a frenzy.
 const REST: Duration = Duration::from_millis(10);
@@ -57,6 +57,10 @@ pub(crate) async fn drive<C: Caller>(
     }
     let callers = workers.join_all().await;
     let mut tally = std::mem::replace(&mut *work.tally(), Tally::new());
+    if shape.operation == Operation::Idle {
+        tokio::time::sleep(lasts).await;
+        return Ok((callers, Tally { lasted: lasts, ..tally }));
+    }
     tally.lasted = if shape.pace == Pace::Closed { lasts } else { began.elapsed().max(lasts) };
     if tally.latencies.count() == 0 {
         bail!("no call was answered: {}", tally.failure.unwrap_or_else(|| "none was made".to_owned()));
@@ -66,7 +70,7 @@ pub(crate) async fn drive<C: Caller>(
 
 /// Writes every key once.
 pub(crate) async fn fill<C: Caller>(callers: Vec<C>, shape: &Shape) -> Result<Vec<C>> {
-    let share = callers.len();
+    let share = callers.len().max(1);
     let mut workers = JoinSet::new();
     for (caller, number) in callers.into_iter().zip(0..) {
         workers.spawn(write_share(caller, Draws::of(shape, number.into()), (number..KEYS).step_by(share)));
@@ -146,7 +150,7 @@ impl Tally {
 mod tests {
     use super::*;
     use crate::call::Call;
-    use crate::shape::{Operation, closed};
+    use crate::shape::closed;
 
     /// Takes its time for each call.
     struct Slow(Duration);

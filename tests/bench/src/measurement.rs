@@ -35,6 +35,9 @@ pub(crate) struct Measurement {
     /// What the first failure said.
     pub(crate) failure: Option<String>,
     pub(crate) cpu: Cpu,
+    /// Of one core, over the window: the leader, and the busiest of the others.
+    pub(crate) leader_cpu_percent: f64,
+    pub(crate) follower_cpu_percent: f64,
     /// When the window ended.
     pub(crate) leader_rss_mb: f64,
     /// Another member led in the end.
@@ -65,7 +68,8 @@ pub(crate) async fn measure<S: System>(
     let after = looked(&system)?;
     let leadership_moved = system.leader().await.ok() != Some(leader);
     let used = |at: usize| after[at].cpu_seconds() - before[at].cpu_seconds();
-    let per_call = |seconds: f64| seconds * 1e6 / count(tally.latencies.count());
+    let per_call = |seconds: f64| seconds * 1e6 / count(tally.latencies.count().max(1));
+    let percent = |at: usize| used(at) * 100.0 / tally.lasted.as_secs_f64();
     let members = after.len() - 1;
     let cpu = Cpu {
         leader: per_call(used(leader)),
@@ -83,6 +87,8 @@ pub(crate) async fn measure<S: System>(
         given_up: tally.given_up,
         failure: tally.failure,
         cpu,
+        leader_cpu_percent: percent(leader),
+        follower_cpu_percent: (0..members).filter(|at| *at != leader).map(percent).fold(0.0, f64::max),
         leader_rss_mb: after[leader].rss_mb(),
         leadership_moved,
     })

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::histogram::Quantiles;
 use crate::machine::Machine;
 use crate::measurement::{Measurement, Spans};
-use crate::shape::{KEYS, SHAPES};
+use crate::shape::{KEYS, Operation, SHAPES, Shape};
 use crate::spread::Spread;
 
 /// Ours, in tables.
@@ -37,13 +37,29 @@ impl Report {
                  | members' CPU, ours, etcd µs/call | ratio | leader's | client's |\n";
         text += "|---|---|---|---|---|---|---|---|---|---|---|\n";
         for shape in SHAPES {
-            text += &self.row(shape.name).unwrap_or_default();
+            text += &self.row(shape).unwrap_or_default();
         }
         text += "\nMedians over the rounds, with the least and the most; ratios are ours : etcd of one round, then the \
                  median. etcd keeps the history of every key (MVCC) and ours does not; etcd has no registered clients, \
                  and ours applies each write at most once.\n";
+        text += &self.idle().unwrap_or_default();
         self.troubles(&mut text);
         text
+    }
+
+    /// What members use while nothing is asked of them; none if that was not measured on both.
+    fn idle(&self) -> Option<String> {
+        let line = |what: &str, value: fn(&Measurement) -> f64| {
+            let of = |system| Spread::of(self.of("idle", system).map(value));
+            let ratio = self.ratio("idle", value)?;
+            Some(format!("| {what} | {:.2} | {:.2} | {ratio} |\n", of(OURS)?, of(ETCD)?))
+        };
+        Some(format!(
+            "\n| while nothing is asked | ours | etcd | ratio |\n|---|---|---|---|\n{}{}{}",
+            line("leader, CPU, % of a core", |m| m.leader_cpu_percent)?,
+            line("busiest follower, CPU, % of a core", |m| m.follower_cpu_percent)?,
+            line("leader, resident, MB", |m| m.leader_rss_mb)?,
+        ))
     }
 
     fn heading(&self) -> String {
@@ -68,15 +84,13 @@ impl Report {
     }
 
     /// A shape's row; none if it was not measured on both.
-    fn row(&self, shape: &str) -> Option<String> {
+    fn row(&self, shape: Shape) -> Option<String> {
+        if shape.operation == Operation::Idle {
+            return None;
+        }
+        let shape = shape.name;
         let of = |system: &str, value: fn(&Measurement) -> f64| Spread::of(self.of(shape, system).map(value));
-        let ratio = |value: fn(&Measurement) -> f64| {
-            let pairs = self.of(shape, OURS).filter_map(|ours| {
-                let etcd = self.of(shape, ETCD).find(|etcd| etcd.round == ours.round)?;
-                Some(value(ours) / value(etcd))
-            });
-            Some(format!("{:.2}", Spread::of(pairs)?))
-        };
+        let ratio = |value| self.ratio(shape, value);
         let both = |value: fn(&Measurement) -> f64| {
             Some(format!("{:.0}, {:.0}", of(OURS, value)?.median, of(ETCD, value)?.median))
         };
@@ -97,6 +111,15 @@ impl Report {
             both(|m| m.cpu.leader)?,
             both(|m| m.cpu.client)?,
         ))
+    }
+
+    /// Of the rounds, ours : etcd.
+    fn ratio(&self, shape: &str, value: fn(&Measurement) -> f64) -> Option<String> {
+        let pairs = self.of(shape, OURS).filter_map(|ours| {
+            let etcd = self.of(shape, ETCD).find(|etcd| etcd.round == ours.round)?;
+            Some(value(ours) / value(etcd))
+        });
+        Some(format!("{:.2}", Spread::of(pairs)?))
     }
 
     fn of(&self, shape: &str, system: &str) -> impl Iterator<Item = &Measurement> {
@@ -142,6 +165,8 @@ mod tests {
             given_up: 0,
             failure: (failed > 0).then(|| "too slow".to_owned()),
             cpu: Cpu { leader: 20.0, all_members: 40.0, client: 15.0 },
+            leader_cpu_percent: 40.0,
+            follower_cpu_percent: 20.0,
             leader_rss_mb: 50.0,
             leadership_moved: false,
         }
@@ -180,6 +205,19 @@ mod tests {
             "| writes-64 | 25 000 [20 000-30 000] | 10 000 | 2.50 [2.00-3.00] | 1.00, 4.00 | 1.00, 4.00 | 1.00 \
              | 40, 40 | 1.00 | 20, 20 | 15, 15 |"
         );
+    }
+
+    #[test]
+    fn idle_members_have_a_table_of_their_own() {
+        let mut report = report();
+        assert!(!report.markdown().contains("while nothing is asked"));
+        for found in &mut report.measurements {
+            found.shape = "idle";
+            found.leader_cpu_percent = if found.system == OURS { 0.4 } else { 0.8 };
+        }
+        let text = report.markdown();
+        assert!(text.contains("| leader, CPU, % of a core | 0.40 | 0.80 | 0.50 |"), "{text}");
+        assert!(!text.contains("| idle |"), "{text}");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 pub(crate) const KEYS: u32 = 10_000;
 /// Bytes of a value, unless the shape is about that.
 const VALUE_BYTES: usize = 256;
+/// Writes of a call that makes many.
+pub(crate) const WRITES_TOGETHER: usize = 64;
 /// Members of a cluster, unless the shape is about that.
 const MEMBERS: usize = 3;
 
@@ -29,10 +31,14 @@ pub(crate) struct Shape {
 pub(crate) enum Operation {
     /// Writes, at the leader.
     Write,
+    /// [`WRITES_TOGETHER`] writes, at the leader: with ours on a stream, with etcd in a transaction.
+    WriteTogether,
     /// Linearizable reads, at all members alike.
     Read,
     /// Reads of what the member asked has, at all members alike.
     StaleRead,
+    /// No calls at all: what members use by themselves.
+    Idle,
 }
 
 /// When a call begins.
@@ -45,12 +51,15 @@ pub(crate) enum Pace {
 }
 
 /// All of them, in the order they are measured.
-pub(crate) const SHAPES: [Shape; 11] = [
+pub(crate) const SHAPES: [Shape; 14] = [
+    closed("idle", Operation::Idle, 0),
     closed("writes-1", Operation::Write, 1),
     closed("writes-16", Operation::Write, 16),
     closed("writes-64", Operation::Write, 64),
     closed("writes-256", Operation::Write, 256),
     closed("writes-1024", Operation::Write, 1_024),
+    closed("64-writes-at-once-1", Operation::WriteTogether, 1),
+    closed("64-writes-at-once-64", Operation::WriteTogether, 64),
     Shape { value_bytes: 4 * 1024, ..closed("writes-256-of-4k", Operation::Write, 256) },
     Shape { members: 5, ..closed("writes-256-five-members", Operation::Write, 256) },
     // Below what either system can do on two cores, so that what is seen is latency and not a queue that grows.

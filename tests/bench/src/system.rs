@@ -10,7 +10,7 @@ use crate::call::Caller;
 use crate::shape::{Operation, Shape};
 
 /// A call that takes longer has failed. Both are told so with each call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// From what a cluster is made.
 pub(crate) struct Material {
@@ -45,8 +45,8 @@ pub(crate) trait System: Sized {
 /// connection, as the callers of one application do.
 pub(crate) async fn callers<S: System>(system: &S, shape: &Shape, leader: usize) -> Result<Vec<S::Caller>> {
     let members = match shape.operation {
-        Operation::Write => vec![leader],
-        Operation::Read | Operation::StaleRead => (0..shape.members).collect(),
+        Operation::Write | Operation::WriteTogether => vec![leader],
+        Operation::Read | Operation::StaleRead | Operation::Idle => (0..shape.members).collect(),
     };
     let connections = members.iter().map(|member| connect(system.address(*member)));
     let connections = futures::future::try_join_all(connections).await?;

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use prost::Message;
 use quorate_api::v1;
 use quorate_fuzz::Samples;
-use quorate_machine::{ApiIndex, Command, Tagged};
+use quorate_machine::Tagged;
 use tonic::metadata::MetadataMap;
 
+use super::write::Write;
 use super::{autopilot, call, shape};
 
 fn tag() -> v1::Tag {
@@ -45,29 +46,22 @@ fn writes_of_clients_never_panic() {
         operations().into_iter().map(|op| v1::TxnRequest { ops: vec![op], ..v1::TxnRequest::default() });
     let encoded = alone.map(|txn| txn.encode_to_vec()).chain([put.encode_to_vec(), txn.encode_to_vec()]);
     quorate_fuzz::bytes("writes_of_clients_never_panic", &Samples::new(encoded), |bytes| {
-        if let Ok(put) = v1::PutRequest::decode(bytes)
-            && let Ok(tag) = shape::tag(put.tag)
-        {
-            logged(Tagged {
-                tag,
-                command: Command::Put { key: put.key, value: put.value, flags: put.flags },
-            });
-        }
-        if let Ok(delete) = v1::DeleteRequest::decode(bytes) {
-            let expected = delete.expected_modify_index.map(ApiIndex);
-            logged(Tagged { tag: None, command: Command::Delete { key: delete.key, expected } });
-        }
-        if let Ok(txn) = v1::TxnRequest::decode(bytes)
-            && let Ok(ops) = shape::ops(txn.ops)
-        {
+        proposed::<v1::PutRequest>(bytes);
+        proposed::<v1::DeleteRequest>(bytes);
+        proposed::<v1::AcquireRequest>(bytes);
+        if let Ok(txn) = v1::TxnRequest::decode(bytes) {
             let _ = shape::consistency(txn.consistency);
-            logged(Tagged { tag: None, command: Command::Txn(ops) });
         }
+        proposed::<v1::TxnRequest>(bytes);
+        let _ = v1::WriteRequest::decode(bytes);
     });
 }
 
-fn logged(tagged: Tagged) {
-    if tagged.command.validate().is_ok() {
+fn proposed<W: Write + Message + Default>(bytes: &[u8]) {
+    let Ok(write) = W::decode(bytes) else { return };
+    if let Ok(tagged) = write.proposal()
+        && tagged.command.validate().is_ok()
+    {
         assert_eq!(Tagged::decode(&tagged.encode()), Ok(tagged));
     }
 }

@@ -2,9 +2,10 @@
 
 use quorate_api::v1::{self, kv_server::Kv};
 use quorate_machine::{ApiIndex, Command, Outcome, PageLimit, TxnOp};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
+use super::pipeline::{self, Responses};
 use super::refused::Refused;
 use super::shape;
 use crate::driver::{Consistency, ReadResult};
@@ -29,15 +30,7 @@ impl Kv for Service {
     }
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Answer<v1::PutResponse> {
-        self.call("Kv.Put", Right::Data, request, |put, deadline| async move {
-            let tag = shape::tag(put.tag)?;
-            let command = Command::Put { key: put.key, value: put.value, flags: put.flags };
-            match self.propose(command, tag, deadline).await? {
-                Outcome::Written { modify_index } => Ok(v1::PutResponse { modify_index: modify_index.0 }),
-                _ => Err(Refused::unexpected("a put")),
-            }
-        })
-        .await
+        self.call("Kv.Put", Right::Data, request, |write, deadline| self.write_one(write, deadline)).await
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Answer<v1::GetResponse> {
@@ -53,36 +46,15 @@ impl Kv for Service {
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Answer<v1::DeleteResponse> {
-        self.call("Kv.Delete", Right::Data, request, |delete, deadline| async move {
-            let tag = shape::tag(delete.tag)?;
-            let expected = delete.expected_modify_index.map(ApiIndex);
-            match self.propose(Command::Delete { key: delete.key, expected }, tag, deadline).await? {
-                Outcome::Deleted { existed } => {
-                    Ok(v1::DeleteResponse { succeeded: true, existed, modify_index: 0 })
-                }
-                Outcome::Mismatch { modify_index } => Ok(v1::DeleteResponse {
-                    succeeded: false,
-                    existed: true,
-                    modify_index: modify_index.map_or(0, |index| index.0),
-                }),
-                _ => Err(Refused::unexpected("a delete")),
-            }
-        })
-        .await
+        self.call("Kv.Delete", Right::Data, request, |write, deadline| self.write_one(write, deadline)).await
     }
 
     async fn delete_prefix(
         &self,
         request: Request<v1::DeletePrefixRequest>,
     ) -> Answer<v1::DeletePrefixResponse> {
-        self.call("Kv.DeletePrefix", Right::Data, request, |delete, deadline| async move {
-            let tag = shape::tag(delete.tag)?;
-            match self.propose(Command::DeletePrefix { prefix: delete.prefix }, tag, deadline).await? {
-                Outcome::Deleted { existed } => Ok(v1::DeletePrefixResponse { existed }),
-                _ => Err(Refused::unexpected("a delete")),
-            }
-        })
-        .await
+        self.call("Kv.DeletePrefix", Right::Data, request, |write, deadline| self.write_one(write, deadline))
+            .await
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Answer<v1::ListResponse> {
@@ -96,54 +68,16 @@ impl Kv for Service {
         &self,
         request: Request<v1::CompareAndSetRequest>,
     ) -> Answer<v1::CompareAndSetResponse> {
-        self.call("Kv.CompareAndSet", Right::Data, request, |set, deadline| async move {
-            let tag = shape::tag(set.tag)?;
-            let command = Command::CompareAndSet {
-                key: set.key,
-                value: set.value,
-                flags: set.flags,
-                expected: ApiIndex(set.expected_modify_index),
-            };
-            match self.propose(command, tag, deadline).await? {
-                Outcome::Written { modify_index } => {
-                    Ok(v1::CompareAndSetResponse { succeeded: true, modify_index: modify_index.0 })
-                }
-                Outcome::Mismatch { modify_index } => Ok(v1::CompareAndSetResponse {
-                    succeeded: false,
-                    modify_index: modify_index.map_or(0, |index| index.0),
-                }),
-                _ => Err(Refused::unexpected("a compare-and-set")),
-            }
-        })
-        .await
+        self.call("Kv.CompareAndSet", Right::Data, request, |write, deadline| self.write_one(write, deadline))
+            .await
     }
 
     async fn acquire(&self, request: Request<v1::AcquireRequest>) -> Answer<v1::AcquireResponse> {
-        self.call("Kv.Acquire", Right::Data, request, |acquire, deadline| async move {
-            let tag = shape::tag(acquire.tag)?;
-            let session = shape::session(&acquire.session)?;
-            let (key, value, flags) = (acquire.key, acquire.value, acquire.flags);
-            let outcome =
-                self.propose(Command::Acquire { key, value, flags, session }, tag, deadline).await?;
-            shape::acquire_response(&outcome)
-        })
-        .await
+        self.call("Kv.Acquire", Right::Data, request, |write, deadline| self.write_one(write, deadline)).await
     }
 
     async fn release(&self, request: Request<v1::ReleaseRequest>) -> Answer<v1::ReleaseResponse> {
-        self.call("Kv.Release", Right::Data, request, |release, deadline| async move {
-            let tag = shape::tag(release.tag)?;
-            let session = shape::session(&release.session)?;
-            let (key, value, flags) = (release.key, release.value, release.flags);
-            match self.propose(Command::Release { key, value, flags, session }, tag, deadline).await? {
-                Outcome::Written { modify_index } => {
-                    Ok(v1::ReleaseResponse { released: true, modify_index: modify_index.0 })
-                }
-                Outcome::NotHeld => Ok(v1::ReleaseResponse { released: false, modify_index: 0 }),
-                _ => Err(Refused::unexpected("a release")),
-            }
-        })
-        .await
+        self.call("Kv.Release", Right::Data, request, |write, deadline| self.write_one(write, deadline)).await
     }
 
     async fn txn(&self, request: Request<v1::TxnRequest>) -> Answer<v1::TxnResponse> {
@@ -159,6 +93,15 @@ impl Kv for Service {
                 self.handle().read(consistency, deadline, move |state| state.read_txn(&ops)).await?.value
             };
             shape::txn_response(outcome)
+        })
+        .await
+    }
+
+    type WriteStream = Responses;
+
+    async fn write(&self, request: Request<Streaming<v1::WriteRequest>>) -> Answer<Responses> {
+        self.call("Kv.Write", Right::Data, request, |requests, _| async move {
+            Ok(pipeline::responses(self.clone(), requests))
         })
         .await
     }

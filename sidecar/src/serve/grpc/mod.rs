@@ -7,9 +7,11 @@ mod cluster;
 mod hostile;
 mod kv;
 mod membership;
+mod pipeline;
 mod refused;
 mod session;
 mod shape;
+mod write;
 
 use std::sync::Arc;
 

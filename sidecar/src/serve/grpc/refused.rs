@@ -105,8 +105,19 @@ impl Refused {
         }
     }
 
+    /// The words.
+    pub(super) fn into_message(self) -> String {
+        self.message
+    }
+
     /// The status, with what this member knows of the leader and the configuration.
     pub(super) fn into_status(self, view: &View) -> Status {
+        let detail = self.detail(view);
+        Status::with_details(grpc_code(detail.code()), self.message, detail.encode_to_vec().into())
+    }
+
+    /// What programs go by.
+    pub(super) fn detail(&self, view: &View) -> ErrorDetail {
         let leader = view.status.leader.as_ref();
         let code = match self.code {
             // The core's word for both; whoever knows the leader has somebody to ask.
@@ -119,15 +130,14 @@ impl Refused {
             }
             _ => 0,
         };
-        let detail = ErrorDetail {
+        ErrorDetail {
             code: code.into(),
             write_outcome: self.outcome.into(),
             leader_raft_id: leader.map(|leader| leader.id.raft_id.to_string()).unwrap_or_default(),
             configuration_index,
             field: self.field.to_owned(),
             retry_after_ms: retry_after_ms(code),
-        };
-        Status::with_details(grpc_code(code), self.message, detail.encode_to_vec().into())
+        }
     }
 }
 
