@@ -227,10 +227,8 @@ impl Caller for EtcdCaller {
                     request: Some(Request::RequestPut(PutRequest { key, value })),
                 });
                 let answer = self.kv.txn(TxnRequest { success: puts.collect() }).await;
-                match answer.map_err(|status| status.message().to_owned())?.into_inner().succeeded {
-                    true => Ok(()),
-                    false => Err("a transaction without a condition failed".to_owned()),
-                }
+                let is_applied = answer.map_err(|status| status.message().to_owned())?.into_inner().succeeded;
+                if is_applied { Ok(()) } else { Err("a transaction without a condition failed".to_owned()) }
             }
             Call::Read(key) => self.read(key, false).await,
             Call::StaleRead(key) => self.read(key, true).await,

@@ -72,8 +72,9 @@ where
             tokio::select! {
                 request = self.requests.next(), if is_reading => {
                     // An error ends the stream as its end does: the client is gone, or sends what is no request.
-                    let writes = request.and_then(Result::ok).unwrap_or_default().writes;
-                    writes.into_iter().for_each(|write| self.begin(write));
+                    for write in request.and_then(Result::ok).unwrap_or_default().writes {
+                        self.begin(write);
+                    }
                 }
                 Some(done) = self.open.next(), if !self.open.is_empty() => {
                     let first = self.close(done);
