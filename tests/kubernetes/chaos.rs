@@ -82,7 +82,8 @@ async fn whatever_happens_nothing_is_lost_and_the_cluster_is_ready_in_the_end() 
         let template = json!({"spec": {"containers": [app]}});
         let cluster = namespace.cluster("db").replicas(3).with_template(&template)?.apply().await?;
         let history = History::of(&cluster);
-        cluster.wait_ready(3).await?;
+        let began_as = cluster.wait_ready(3).await?.cluster_id;
+        bootstrapped_once(&cluster).await?;
         let load = Load::with(&cluster, services(&cluster).await?);
         let draw = SmallRng::seed_from_u64(seed);
         let mut chaos = Chaos { cluster: &cluster, draw, size: 3, edits: 0, held: Vec::new() };
@@ -91,11 +92,12 @@ async fn whatever_happens_nothing_is_lost_and_the_cluster_is_ready_in_the_end() 
         chaos.calm().await?;
         raged?;
         let size = chaos.size;
-        ready_again(&cluster, size).await?;
+        let is_now = ready_again(&cluster, size).await?;
+        // Not by the event of a second bootstrap: Kubernetes forgets events after an hour.
+        ensure!(is_now == began_as, "another cluster was begun: {is_now:?}, it was {began_as:?}");
         load.finish(&cluster).await?;
         history.had_one_leader_a_term()?;
-        nothing_is_left_over(&cluster, size).await?;
-        bootstrapped_once(&cluster).await
+        nothing_is_left_over(&cluster, size).await
     })
     .await
 }
@@ -277,7 +279,7 @@ impl Chaos<'_> {
 }
 
 /// Ready as it was asked for last.
-async fn ready_again(cluster: &Cluster<'_>, size: u32) -> Result<()> {
+async fn ready_again(cluster: &Cluster<'_>, size: u32) -> Result<Option<String>> {
     let generation = cluster.get().await?.metadata.generation;
     let voters = format!("{size}/{size}");
     let ready = cluster
@@ -288,7 +290,7 @@ async fn ready_again(cluster: &Cluster<'_>, size: u32) -> Result<()> {
         })
         .await?;
     cluster.namespace.say(ready.summary.as_deref().unwrap_or_default());
-    Ok(())
+    Ok(ready.cluster_id)
 }
 
 /// Members = Pods = claims in use, and nobody who left has kept anything but a claim that says so.
