@@ -278,7 +278,7 @@ impl Chaos<'_> {
     }
 }
 
-/// Ready as it was asked for last.
+/// Ready as it was asked for last; says which cluster it is.
 async fn ready_again(cluster: &Cluster<'_>, size: u32) -> Result<Option<String>> {
     let generation = cluster.get().await?.metadata.generation;
     let voters = format!("{size}/{size}");
