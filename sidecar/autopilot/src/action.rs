@@ -33,6 +33,33 @@ pub enum Action {
         /// The term it was decided in, and in which the server is stable.
         term: Term,
     },
+    /// Take a voter's vote; it stays in the configuration.
+    Demote {
+        /// Whose.
+        server: ServerId,
+        /// The configuration it was decided on.
+        expected: Index,
+        /// The term it was decided in.
+        term: Term,
+    },
+    /// Take a dead server out of the configuration.
+    Remove {
+        /// Who.
+        server: ServerId,
+        /// The configuration it was decided on.
+        expected: Index,
+        /// The term it was decided in.
+        term: Term,
+    },
+    /// Hand leadership to a voter.
+    TransferLeadership {
+        /// To whom.
+        to: ServerId,
+        /// The configuration it was decided on.
+        expected: Index,
+        /// The term it was decided in.
+        term: Term,
+    },
     /// Raise the cluster's version by one step (K24).
     RaiseVersion {
         /// To which.

@@ -1,5 +1,7 @@
 //! One round: from what is known to a state and what to do.
 
+use std::collections::BTreeMap;
+
 use quorate_raft::{LogId, ServerId, Suffrage};
 
 use crate::action::Action;
@@ -8,7 +10,8 @@ use crate::input::{Input, Stats};
 use crate::observer::Observer;
 use crate::promotion;
 use crate::settings::Settings;
-use crate::state::{ServerRole, ServerState, State, failure_tolerance, order, quorum};
+use crate::state::{NodeType, ServerRole, ServerState, State, failure_tolerance, order, quorum};
+use crate::upgrade::UpgradeState;
 use crate::version;
 
 /// What a round gives.
@@ -35,6 +38,10 @@ pub fn round(observer: &mut Observer, settings: &Settings, input: &Input) -> Rou
             address: server.address.clone(),
             role: role(input, &server.id, server.suffrage),
             intent: server.intent.clone(),
+            node_type: NodeType::Voter,
+            zone: input.reports.get(&server.id).and_then(|report| report.zone.clone()),
+            build: input.reports.get(&server.id).and_then(|report| report.build.clone()),
+            upgrade_version: input.reports.get(&server.id).and_then(|report| report.upgrade_version.clone()),
             status,
             is_dead: silence(observer, input, stats.as_ref()) > settings.dead_server_last_contact_threshold,
             stats: stats.unwrap_or(NEVER_HEARD),
@@ -74,8 +81,12 @@ fn picture(input: &Input, servers: Vec<ServerState>) -> State {
         is_healthy: servers.iter().all(|server| server.health.is_healthy),
         failure_tolerance: failure_tolerance(voters.len(), healthy),
         is_quorum_lost: healthy < quorum(voters.len()),
+        optimistic_failure_tolerance: failure_tolerance(voters.len(), healthy),
         leader: input.membership.leader.clone(),
         voters: voters.into_iter().map(|server| server.id.clone()).collect(),
+        read_replicas: Vec::new(),
+        zones: BTreeMap::new(),
+        upgrade: UpgradeState::default(),
         blocked: Vec::new(),
         servers,
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_autopilot::{
-    Action, Defaults, Fact, Input, Membership, Observer, PodFact, Round, Settings, SettingsChange, State,
-    Stats, VersionInput, round,
+    Action, Defaults, Fact, Input, Membership, Observer, PodFact, Report, Round, Settings, SettingsChange,
+    State, Stats, VersionInput, round,
 };
 use quorate_raft::{
     Address, Configuration, Incarnation, Index, Intent, LogId, Now, RaftId, Server, ServerId, Suffrage, Term,
@@ -42,7 +42,9 @@ pub(crate) struct Group {
     pub(crate) facts: BTreeMap<ServerId, Fact>,
     pub(crate) is_first_leadership: bool,
     pub(crate) is_changing: bool,
+    pub(crate) reports: BTreeMap<ServerId, Report>,
     pub(crate) version: VersionInput,
+    pub(crate) is_reconciling: bool,
     pub(crate) settings: Settings,
     pub(crate) observer: Observer,
 }
@@ -63,7 +65,9 @@ pub(crate) fn group(voters: &str) -> Group {
         facts: BTreeMap::new(),
         is_first_leadership: false,
         is_changing: false,
+        reports: BTreeMap::new(),
         version: VersionInput::default(),
+        is_reconciling: true,
         settings: Settings::new(&SettingsChange::default(), &Defaults::kubernetes(3)),
         observer: Observer::default(),
     };
@@ -124,7 +128,9 @@ impl Group {
             },
             stats: well.chain(self.stats.clone()).collect(),
             facts: self.facts.clone(),
+            reports: self.reports.clone(),
             version: self.version,
+            is_reconciling: self.is_reconciling,
         }
     }
 
@@ -153,7 +159,7 @@ impl Group {
 pub(crate) fn promoted(round: &Round) -> Vec<String> {
     let name = |action: &Action| match action {
         Action::Promote { server, .. } | Action::Replace { server, .. } => Some(server.raft_id.to_string()),
-        Action::RaiseVersion { .. } => None,
+        _ => None,
     };
     round.actions.iter().filter_map(name).collect()
 }
