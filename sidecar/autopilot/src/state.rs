@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quorate_raft::{Address, Index, Intent, Now, ServerId, Term};
 
-use crate::action::Blocked;
+use crate::blocked::Blocked;
 use crate::health::Unhealthy;
 use crate::input::Stats;
 use crate::upgrade::UpgradeState;
