@@ -34,6 +34,8 @@ pub struct Observer {
 
 #[derive(Clone, Debug, Default)]
 struct Record {
+    /// When it was first seen in the configuration.
+    since: Option<Now>,
     /// The last statistics that were given, and when.
     stats: Option<(Now, Stats)>,
     /// How much of a snapshot it had when that last grew, and when.
@@ -53,6 +55,7 @@ impl Observer {
         self.servers.retain(|id, _| configuration.contains(id));
         for server in configuration.servers() {
             let record = self.servers.entry(server.id.clone()).or_default();
+            record.since.get_or_insert(input.now);
             if let Some(stats) = input.stats.get(&server.id) {
                 record.stats = Some((input.now, *stats));
                 record.snapshot = stats.snapshot.map(|snapshot| match record.snapshot {
@@ -69,6 +72,11 @@ impl Observer {
     /// How old this leadership's first state is.
     pub(crate) fn age(&self, now: Now) -> std::time::Duration {
         self.first_round.map_or(std::time::Duration::ZERO, |first| now.since(first))
+    }
+
+    /// For how long this leader could have heard the server: since it leads, or since the server is there.
+    pub(crate) fn listened(&self, id: &ServerId, now: Now) -> std::time::Duration {
+        self.servers.get(id).and_then(|record| record.since).map_or(self.age(now), |since| now.since(since))
     }
 
     /// A server's statistics as of now: the contact of one that was not heard of this round has grown older (D2, A7).

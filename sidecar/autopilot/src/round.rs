@@ -148,7 +148,8 @@ fn role(input: &Input, id: &ServerId, suffrage: Suffrage) -> ServerRole {
 /// For how long nothing was heard, as far as this leader can know (K55). A snapshot of which more arrives is a sign of
 /// life (A18; raft-autopilot #17).
 fn silence(observer: &Observer, input: &Input, id: &ServerId, stats: Option<&Stats>) -> std::time::Duration {
-    let heard = stats.and_then(|stats| stats.last_contact).unwrap_or_else(|| observer.age(input.now));
+    let heard =
+        stats.and_then(|stats| stats.last_contact).unwrap_or_else(|| observer.listened(id, input.now));
     let advanced = observer.snapshot_advanced(id).filter(|_| !broken(Mutant::A18));
     advanced.map_or(heard, |at| heard.min(input.now.since(at)))
 }

@@ -98,11 +98,10 @@ pub(crate) fn state(servers: &[ServerState], settings: &Settings) -> UpgradeStat
     if !settings.has_upgrade_migration() {
         return UpgradeState::default();
     }
-    let newest =
-        servers
-            .iter()
-            .filter_map(|server| Some((version(server)?, server)))
-            .reduce(|newest, other| if other.0 > newest.0 { other } else { newest });
+    let newest = servers
+        .iter()
+        .filter_map(|server| Some((version(server)?, server)))
+        .reduce(|newest, other| if other.0 > newest.0 { other } else { newest });
     let Some((target, newest)) = newest else {
         return UpgradeState { status: frozen(servers).unwrap_or_default(), ..UpgradeState::default() };
     };
@@ -210,6 +209,8 @@ pub(crate) fn add_wishes(scene: Scene<'_>, wishes: &mut Wishes) {
         UpgradeStatus::Demoting => {
             let is_leader = |id: &&ServerId| scene.input.membership.is_leader(id);
             wishes.demotions.extend(upgrade.other.voters.iter().filter(|id| !is_leader(id)).cloned());
+            // A failed voter first: that costs nothing.
+            wishes.demotions.sort_by_key(|id| scene.state.server(id).is_some_and(is_well));
         }
         UpgradeStatus::LeaderTransfer => {
             let voters = || scene.voters().filter(|voter| upgrade.target.voters.contains(&voter.id));

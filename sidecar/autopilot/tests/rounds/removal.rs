@@ -136,6 +136,19 @@ fn a_new_leader_listens_before_it_removes_anybody() {
     assert_eq!(group.live(1), ["remove e"], "now everyone has been heard");
 }
 
+/// A15, raft-autopilot #17: under a leader of long standing a newcomer is not dead because it was never heard; it has a
+/// whole threshold to be.
+#[test]
+fn a_newcomer_has_a_whole_threshold_to_be_heard() {
+    let mut group = group("a b c d");
+    assert!(group.live_past_the_dead_threshold().is_empty());
+    group.add("n", Suffrage::NonVoter, Intent::Voter);
+    group.never_heard("n");
+    let threshold = group.settings.dead_server_last_contact_threshold.as_secs();
+    assert!(group.live(threshold).is_empty());
+    assert_eq!(group.live(3), ["remove n"]);
+}
+
 /// A15, D4: who is absent from the statistics is not known, and nobody unknown is removed.
 #[test]
 fn who_is_not_in_the_statistics_is_not_removed() {

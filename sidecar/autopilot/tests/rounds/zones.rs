@@ -1,11 +1,9 @@
 //! Redundancy zones and read replicas (A24-A28, A31, `autopilot.md` §4).
 
-use std::time::Duration;
-
 use quorate_autopilot::{DesiredSuffrage, NodeType, PodFact, Report};
 use quorate_raft::{Intent, Suffrage};
 
-use super::group::{Group, SECOND, blocked, group, id, promoted, reasons};
+use super::group::{Group, SECOND, blocked, group, id, promoted};
 
 /// Three zones of two: voters a1 b1 c1, stand-bys a2 b2 c2, all stable.
 fn three_by_two() -> Group {
