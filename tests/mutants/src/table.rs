@@ -336,7 +336,7 @@ table! {
     K15Waits ["K15"] "a replacement does not wait for the old one to go"
         killed by "rounds" "promotion::a_replacement_waits_as_long_as_the_old_one_does_its_work";
     A10Demote ["A10", "P3"] "a vote is taken whatever would be left"
-        killed by "rounds" "safety::no_action_takes_the_healthy_majority_away";
+        killed by "rounds" "upgrade::old_voters_stay_while_new_ones_are_down";
     A11Leader ["A11"] "the leader is demoted like anybody else"
         killed by "rounds" "deviations::the_leader_is_never_demoted_by_itself";
     A11Leaving ["A11"] "whoever is leaving gets a vote"

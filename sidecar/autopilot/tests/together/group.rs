@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use quorate_autopilot::{Action, Input as RoundInput, Observer, Report, Settings, State, round};
 use quorate_raft::{
-    Address, Change, ClusterId, Identity, Incarnation, Index, Input, Intent, Message, Now, Output, Payload, Raft,
-    RaftId, RecoveryEpoch, RemoveReason, Role, ServerId, Settings as RaftSettings, Suffrage, Ticket, Versions,
+    Address, Change, ClusterId, Identity, Incarnation, Index, Input, Intent, Message, Now, Output, Payload,
+    Raft, RaftId, RecoveryEpoch, RemoveReason, Role, ServerId, Settings as RaftSettings, Suffrage, Ticket,
+    Versions,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -34,6 +35,8 @@ struct Member {
 struct Process {
     raft: Raft,
     boot: u64,
+    /// When it is to be woken; an earlier word overrides a later one.
+    wake_at: Option<Duration>,
     observer: Observer,
     state: Option<State>,
 }
@@ -98,7 +101,10 @@ impl Group {
     pub(crate) fn start(&mut self, name: &str) {
         let seed = self.rng.random();
         let boot = self.rng.random();
-        let member = self.members.entry(name.to_owned()).or_insert_with(|| Member { disk: Disk::default(), process: None });
+        let member = self
+            .members
+            .entry(name.to_owned())
+            .or_insert_with(|| Member { disk: Disk::default(), process: None });
         if member.process.is_some() {
             return;
         }
@@ -110,7 +116,8 @@ impl Group {
         };
         let stored = member.disk.stored();
         let raft = Raft::new(identity, RaftSettings::default(), stored, seed, Now(self.now)).unwrap();
-        member.process = Some(Process { raft, boot, observer: Observer::default(), state: None });
+        member.process =
+            Some(Process { raft, boot, wake_at: None, observer: Observer::default(), state: None });
         self.say(&format!("{name} starts"));
         self.after(ROUND_EVERY, Event::Round(name.to_owned(), boot));
         self.step(name, Input::Tick);
@@ -127,8 +134,12 @@ impl Group {
 
     pub(crate) fn bootstrap(&mut self, name: &str) {
         self.start(name);
-        let bootstrap =
-            Input::Bootstrap { ticket: Ticket(0), cluster_id: CLUSTER_ID, server: id(name), address: address(name) };
+        let bootstrap = Input::Bootstrap {
+            ticket: Ticket(0),
+            cluster_id: CLUSTER_ID,
+            server: id(name),
+            address: address(name),
+        };
         self.step(name, bootstrap);
     }
 
@@ -150,10 +161,13 @@ impl Group {
     }
 
     fn leader_status(&self) -> Option<(String, quorate_raft::Status)> {
-        let statuses = self.members.iter().filter_map(|(name, member)| {
-            Some((name.clone(), member.process.as_ref()?.raft.status()))
-        });
-        statuses.filter(|(_, status)| status.role == Role::Leader && status.is_ready).max_by_key(|(_, status)| status.term)
+        let statuses = self
+            .members
+            .iter()
+            .filter_map(|(name, member)| Some((name.clone(), member.process.as_ref()?.raft.status())));
+        statuses
+            .filter(|(_, status)| status.role == Role::Leader && status.is_ready)
+            .max_by_key(|(_, status)| status.term)
     }
 
     pub(crate) fn leader(&self) -> Option<String> {
@@ -180,7 +194,7 @@ impl Group {
             let ((at, _), event) = entry.remove_entry();
             self.now = at;
             match event {
-                Event::Wake(name, boot) if self.boot(&name) == Some(boot) => self.step(&name, Input::Tick),
+                Event::Wake(name, boot) if self.boot(&name) == Some(boot) => self.wake(&name),
                 Event::Deliver(message) => self.deliver(*message),
                 Event::Round(name, boot) if self.boot(&name) == Some(boot) => self.round(&name, boot),
                 Event::Write => self.write(),
@@ -212,15 +226,30 @@ impl Group {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let mut outputs = Vec::new();
-            let Some(process) = self.members.get_mut(name).and_then(|member| member.process.as_mut()) else { return };
+            let Some(process) = self.members.get_mut(name).and_then(|member| member.process.as_mut()) else {
+                return;
+            };
             process.raft.step(Now(self.now), input, &mut outputs);
             for output in outputs {
                 self.carry_out(name, output, &mut inputs);
             }
         }
-        let Some(process) = self.members.get(name).and_then(|member| member.process.as_ref()) else { return };
-        let (at, boot) = (process.raft.next_deadline().0, process.boot);
-        self.after(at.saturating_sub(self.now), Event::Wake(name.to_owned(), boot));
+        let Some(process) = self.members.get_mut(name).and_then(|member| member.process.as_mut()) else {
+            return;
+        };
+        let (at, boot) = (process.raft.next_deadline().0.max(self.now), process.boot);
+        if process.wake_at.is_none_or(|wake_at| at < wake_at) {
+            process.wake_at = Some(at);
+            self.after(at.saturating_sub(self.now), Event::Wake(name.to_owned(), boot));
+        }
+    }
+
+    /// Wakes the member, unless another time was agreed on since.
+    fn wake(&mut self, name: &str) {
+        let process = self.members.get_mut(name).and_then(|member| member.process.as_mut());
+        let Some(process) = process.filter(|process| process.wake_at == Some(self.now)) else { return };
+        process.wake_at = None;
+        self.step(name, Input::Tick);
     }
 
     fn carry_out(&mut self, name: &str, output: Output, inputs: &mut VecDeque<Input>) {
@@ -261,7 +290,9 @@ impl Group {
         let now = Now(self.now);
         // Reports arrive from whoever is alive; of the others what they last said is in the replicated state.
         let reports = self.reports.clone();
-        let Some(process) = self.members.get_mut(name).and_then(|member| member.process.as_mut()) else { return };
+        let Some(process) = self.members.get_mut(name).and_then(|member| member.process.as_mut()) else {
+            return;
+        };
         let status = process.raft.status();
         if status.role != Role::Leader || !status.is_ready {
             (process.observer, process.state) = (Observer::default(), None);

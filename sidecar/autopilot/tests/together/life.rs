@@ -24,6 +24,7 @@ struct Plan {
     has_upgrade: bool,
 }
 
+#[derive(Clone)]
 struct Joining {
     name: String,
     intent: Intent,
@@ -43,7 +44,8 @@ fn draw(group: &mut Group) -> Plan {
         members.push(Joining { name: format!("{kind}{}", at % old), intent: Intent::Voter, zone, version });
     }
     if group.rng.random_bool(0.3) {
-        let replica = Joining { name: "r0".to_owned(), intent: Intent::ReadReplica, zone: None, version: "1.0.0" };
+        let replica =
+            Joining { name: "r0".to_owned(), intent: Intent::ReadReplica, zone: None, version: "1.0.0" };
         members.insert(old, replica);
     }
     Plan { members, has_zones, has_upgrade }
@@ -61,7 +63,7 @@ fn settings() -> Settings {
 /// The kinds of actions that autopilot took; an error says what broke.
 pub(crate) fn live(seed: u64, tells: bool) -> Result<BTreeSet<String>, String> {
     let mut group = Group::new(seed, settings(), tells);
-    let plan = draw(&mut group);
+    let mut plan = draw(&mut group);
     if plan.has_zones {
         "zone".clone_into(&mut group.settings.redundancy_zone_tag);
     }
@@ -69,12 +71,7 @@ pub(crate) fn live(seed: u64, tells: bool) -> Result<BTreeSet<String>, String> {
         "version".clone_into(&mut group.settings.upgrade_version_tag);
     }
     for joining in &plan.members {
-        let report = Report {
-            zone: joining.zone.map(|zone| ["x", "y", "z"][zone].to_owned()),
-            upgrade_version: Some(joining.version.to_owned()),
-            ..Report::default()
-        };
-        group.reports.insert(id(&joining.name), report);
+        report(&mut group, joining);
     }
     group.bootstrap(&plan.members[0].name);
     let old = plan.members.iter().filter(|joining| joining.version == "1.0.0").skip(1);
@@ -82,24 +79,61 @@ pub(crate) fn live(seed: u64, tells: bool) -> Result<BTreeSet<String>, String> {
         join(&mut group, joining)?;
     }
     watch(&mut group, Duration::from_mins(1))?;
-    let mut new = plan.members.iter().filter(|joining| joining.version != "1.0.0");
+    let is_new = |joining: &Joining| joining.version != "1.0.0";
+    let mut new =
+        plan.members.iter().filter(|joining| is_new(joining)).cloned().collect::<Vec<_>>().into_iter();
     let until = group.now + TROUBLE;
     while group.now < until {
         trouble(&mut group);
+        if let Some(joining) = replacement(&mut group, &plan) {
+            report(&mut group, &joining);
+            join(&mut group, &joining)?;
+            plan.members.push(joining);
+        }
         if let Some(joining) = new.next() {
-            join(&mut group, joining)?;
+            join(&mut group, &joining)?;
         }
         let pause = group.rng.random_range(1..90);
         watch(&mut group, SECOND * pause)?;
     }
     for joining in new {
-        join(&mut group, joining)?;
+        join(&mut group, &joining)?;
     }
     heal(&mut group);
     watch(&mut group, Duration::from_mins(3))?;
     rest(&mut group, &plan)?;
     let first_word = |(_, words): &(Duration, String)| words.split(' ').next().unwrap_or_default().to_owned();
     Ok(group.done.iter().map(first_word).collect())
+}
+
+/// What it says of itself from now on.
+fn report(group: &mut Group, joining: &Joining) {
+    let report = Report {
+        zone: joining.zone.map(|zone| ["x", "y", "z"][zone].to_owned()),
+        upgrade_version: Some(joining.version.to_owned()),
+        ..Report::default()
+    };
+    group.reports.insert(id(&joining.name), report);
+}
+
+/// Now and then somebody is added to take over for a voter that is down.
+fn replacement(group: &mut Group, plan: &Plan) -> Option<Joining> {
+    if !group.rng.random_bool(0.2) {
+        return None;
+    }
+    let servers = group.servers();
+    let names: Vec<&String> = plan.members.iter().map(|joining| &joining.name).collect();
+    let is_replaced = |name: &str| names.contains(&&format!("s-{name}"));
+    let down = servers.iter().filter(|(name, suffrage)| {
+        **suffrage != Suffrage::NonVoter && !group.is_alive(name) && !is_replaced(name)
+    });
+    let old = down.map(|(name, _)| name.clone()).next()?;
+    let (zone, version) = plan
+        .members
+        .iter()
+        .find(|joining| joining.name == old)
+        .map(|joining| (joining.zone, joining.version))?;
+    Some(Joining { name: format!("s-{old}"), intent: Intent::ReplacementFor(id(&old)), zone, version })
 }
 
 fn join(group: &mut Group, joining: &Joining) -> Result<(), String> {
@@ -134,7 +168,13 @@ fn trouble(group: &mut Group) {
         group.say(&format!("{name} is back"));
         return;
     }
-    let Some(name) = servers.keys().filter(|name| group.is_alive(name)).cloned().collect::<Vec<_>>().into_iter().choose(&mut group.rng)
+    let Some(name) = servers
+        .keys()
+        .filter(|name| group.is_alive(name))
+        .cloned()
+        .collect::<Vec<_>>()
+        .into_iter()
+        .choose(&mut group.rng)
     else {
         return;
     };
