@@ -76,7 +76,8 @@ impl Observer {
 
     /// For how long this leader could have heard the server: since it leads, or since the server is there.
     pub(crate) fn listened(&self, id: &ServerId, now: Now) -> std::time::Duration {
-        self.servers.get(id).and_then(|record| record.since).map_or(self.age(now), |since| now.since(since))
+        let record = self.servers.get(id).filter(|_| !broken(Mutant::A15Newcomer));
+        record.and_then(|record| record.since).map_or(self.age(now), |since| now.since(since))
     }
 
     /// A server's statistics as of now: the contact of one that was not heard of this round has grown older (D2, A7).

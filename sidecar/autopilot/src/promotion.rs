@@ -4,6 +4,7 @@
 //! A replacement takes the vote of a voter that is gone, dead or leaving (K15): n stays and h does not fall, for the
 //! newcomer is healthy.
 
+use quorate_mutants::{Mutant, broken};
 use quorate_raft::ServerId;
 
 use crate::action::ActionKind;
@@ -85,7 +86,7 @@ pub(crate) fn swap<'a>(scene: Scene<'a>, wishes: &Wishes) -> Option<(&'a ServerS
 }
 
 fn is_at_min_quorum(scene: Scene<'_>) -> bool {
-    u32::try_from(scene.state.voters.len()) == Ok(scene.settings.min_quorum)
+    u32::try_from(scene.state.voters.len()) == Ok(scene.settings.min_quorum) || broken(Mutant::K15Swap)
 }
 
 /// Whether its vote may go to its replacement: it is declared to go, gone, or dead, that is silent for the whole

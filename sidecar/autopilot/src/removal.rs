@@ -22,7 +22,7 @@ use crate::scene::Scene;
 use crate::state::{NodeType, ServerState};
 
 /// Those whose removal is wanted: non-voters first, then by ID, as upstream.
-pub(crate) fn wanted<'a>(scene: Scene<'a>) -> Vec<&'a ServerState> {
+pub(crate) fn wanted(scene: Scene<'_>) -> Vec<&ServerState> {
     let is_wanted = |server: &&ServerState| server.is_dead && !server.health.is_healthy;
     let mut dead: Vec<&ServerState> = scene.state.servers.iter().filter(is_wanted).collect();
     dead.sort_by_key(|server| (server.role.has_vote(), &server.id));

@@ -177,6 +177,9 @@ pub(crate) fn held(scene: Scene<'_>, server: &ServerState) -> Option<BlockedReas
         return None;
     }
     let Some(own) = version(server) else {
+        if broken(Mutant::A30Version) {
+            return None;
+        }
         return Some(BlockedReason::VersionUnknown { server: server.id.clone() });
     };
     let target = upgrade.target_version.clone().unwrap_or_default();

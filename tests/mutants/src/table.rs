@@ -335,6 +335,14 @@ table! {
         killed by "rounds" "promotion::only_the_first_leader_after_bootstrap_promotes_at_once";
     K15Waits ["K15"] "a replacement does not wait for the old one to go"
         killed by "rounds" "promotion::a_replacement_waits_as_long_as_the_old_one_does_its_work";
+    K15Swap ["K15"] "a newcomer is swapped in though more voters are wanted"
+        killed by "rounds" "removal::below_min_quorum_a_newcomer_is_added";
+    A12Leader ["A12"] "a follower acts"
+        killed by "rounds" "promotion::only_the_leader_acts";
+    A15Newcomer ["A15", "A18"] "a newcomer counts as silent for as long as its leader leads"
+        killed by "rounds" "removal::a_newcomer_has_a_whole_threshold_to_be_heard";
+    A30Version ["A30"] "a server without a version gets a vote in an upgrade"
+        killed by "rounds" "upgrade::a_server_without_a_version_gets_no_vote";
     A10Demote ["A10", "P3"] "a vote is taken whatever would be left"
         killed by "rounds" "upgrade::old_voters_stay_while_new_ones_are_down";
     A11Leader ["A11"] "the leader is demoted like anybody else"
@@ -347,7 +355,7 @@ table! {
         killed by "rounds" "removal::the_limit_counts_what_was_removed_before";
     A13Window ["A13", "D7"] "each pass begins to count anew"
         killed by "rounds" "removal::within_one_threshold_less_than_half_of_the_voters_are_removed";
-    A14 ["A14", "D3"] "min_quorum binds nothing"
+    A14 ["A14", "D3"] "no minimum of voters binds anything"
         killed by "rounds" "removal::no_removal_leaves_fewer_voters_than_min_quorum";
     A15Known ["A15", "D4"] "whoever is in no statistics is removed"
         killed by "rounds" "removal::who_is_not_in_the_statistics_is_not_removed";

@@ -129,7 +129,7 @@ impl Group {
 
     /// Puts servers into zones: `"a:x b:y"`.
     pub(crate) fn zones(&mut self, pairs: &str) {
-        self.settings.redundancy_zone_tag = "zone".to_owned();
+        "zone".clone_into(&mut self.settings.redundancy_zone_tag);
         for (name, zone) in pairs.split(' ').filter_map(|pair| pair.split_once(':')) {
             self.says(name).zone = Some(zone.to_owned());
         }
@@ -137,7 +137,7 @@ impl Group {
 
     /// Gives servers an upgrade version: `"a b", "1.0.0"`.
     pub(crate) fn versions(&mut self, names: &str, version: &str) {
-        self.settings.upgrade_version_tag = "version".to_owned();
+        "version".clone_into(&mut self.settings.upgrade_version_tag);
         for name in names.split(' ') {
             self.says(name).upgrade_version = Some(version.to_owned());
         }

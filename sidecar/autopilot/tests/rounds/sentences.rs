@@ -56,7 +56,7 @@ fn every_sentence_names_the_server_and_a_cause() {
             let blocked = Blocked { action, server: id("db-3"), reason, since: Now::default() };
             let message = blocked.message("db-3");
             assert!(message.contains("db-3") && message.len() > "db-3".len() + 10, "{message}");
-            assert!(!message.ends_with('.') && !message.contains("{"), "{message}");
+            assert!(!message.ends_with('.') && !message.contains('{'), "{message}");
         }
     }
 }
