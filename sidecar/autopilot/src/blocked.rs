@@ -238,13 +238,13 @@ impl fmt::Display for BlockedReason {
             }
             Self::AwaitNewVoters { healthy, needed } => write!(
                 f,
-                "{healthy} healthy servers of the new version could vote, {needed} are needed; add more"
+                "healthy servers of the new version that could vote: {healthy}, needed: {needed}; add more"
             ),
             Self::UpgradeFirst { status } => write!(f, "the upgrade is at {status}"),
             Self::OlderVersion { target } => write!(f, "servers of version {target} vote; it may be removed"),
             Self::ZoneRedundancy { zone, new, old } => write!(
                 f,
-                "zone {zone} has {new} healthy servers of the new version and {old} of older ones; add as many"
+                "healthy servers in zone {zone}: {new} of the new version, {old} of older ones; add as many"
             ),
         }
     }

@@ -64,7 +64,7 @@ impl Observer {
                 });
             }
             if let Some(report) = input.reports.get(&server.id) {
-                record.report = Some(report.clone());
+                record.report = Some(report.or(record.report.take()));
             }
         }
     }
@@ -86,6 +86,11 @@ impl Observer {
         let since = if broken(Mutant::A7) { std::time::Duration::ZERO } else { now.since(given) };
         let aged = stats.last_contact.map(|age| age.saturating_add(since));
         Some(Stats { last_contact: aged, ..stats })
+    }
+
+    /// Whether the server itself has told this leader what it is.
+    pub(crate) fn has_reported(&self, id: &ServerId) -> bool {
+        self.report(id).is_some_and(|report| report.received.is_some())
     }
 
     /// What the server last said of itself.

@@ -80,7 +80,7 @@ pub(crate) fn add_wishes(scene: Scene<'_>, eligible: &[&ServerState], wishes: &m
     for server in eligible {
         match &server.zone {
             Some(zone) => zones.entry(zone).or_default().standbys.push(server),
-            None if scene.observer.report(&server.id).is_some() || broken(Mutant::A28) => {
+            None if scene.observer.has_reported(&server.id) || broken(Mutant::A28) => {
                 wishes.promotions.push(server.id.clone());
             }
             None => wishes.held.push(Held::promotion(server, BlockedReason::ZoneUnknown)),

@@ -91,7 +91,7 @@ fn new_servers_wait_for_enough_of_them_and_old_ones_do_not() {
     let round = group.round();
     assert_eq!(
         blocked(&round, "x").unwrap(),
-        "x gets no vote yet: 1 healthy servers of the new version could vote, 4 are needed; add more"
+        "x gets no vote yet: healthy servers of the new version that could vote: 1, needed: 4; add more"
     );
 }
 
@@ -268,7 +268,7 @@ fn leadership_waits_for_as_much_redundancy_in_every_zone() {
     let entry = round.state.blocked.iter().find(|blocked| blocked.action.as_str() == "TransferLeadership");
     assert_eq!(
         entry.unwrap().message("a3"),
-        "leadership does not go to a3 yet: zone b has 1 healthy servers of the new version and 2 of older ones; add as many"
+        "leadership does not go to a3 yet: healthy servers in zone b: 1 of the new version, 2 of older ones; add as many"
     );
     group.add("b4", Suffrage::NonVoter, Intent::Voter);
     group.zones("b4:b");

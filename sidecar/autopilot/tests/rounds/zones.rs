@@ -177,6 +177,8 @@ fn a_dead_leader_keeps_its_zone() {
         "x gets no vote yet: its zone is not known: it has not reported yet"
     );
     strangers.reports.insert(id("x"), Report::default());
+    assert!(promoted(&strangers.after(SECOND)).is_empty(), "nothing is remembered of it, which says nothing");
+    strangers.reports.insert(id("x"), Report { received: Some(strangers.now), ..Report::default() });
     assert_eq!(promoted(&strangers.after(SECOND)), ["x"], "it says that it is in none: an ordinary voter");
 }
 
@@ -184,6 +186,10 @@ fn a_dead_leader_keeps_its_zone() {
 #[test]
 fn a_missing_report_changes_no_zone() {
     let mut group = three_by_two();
+    for report in group.reports.values_mut() {
+        *report = Report::default();
+    }
+    assert!(group.live(30).is_empty());
     group.reports.clear();
     assert!(group.live(30).is_empty());
     assert_eq!(group.round().state.zones.len(), 3);
