@@ -182,6 +182,18 @@ impl Group {
         servers.into_iter().map(|server| (server.id.raft_id.to_string(), server.suffrage)).collect()
     }
 
+    /// Whether all that live have the same configuration, and know that it is committed.
+    pub(crate) fn is_settled(&self) -> bool {
+        let alive = self.members.iter().filter(|(name, _)| self.is_alive(name));
+        let indexes: BTreeSet<[Option<Index>; 2]> = alive
+            .filter_map(|(_, member)| {
+                let status = member.process.as_ref()?.raft.status();
+                Some([status.latest, status.committed].map(|known| known.map(|known| known.index)))
+            })
+            .collect();
+        indexes.len() == 1 && indexes.iter().all(|[latest, committed]| latest == committed)
+    }
+
     pub(crate) fn state(&self) -> Option<State> {
         let leader = self.leader()?;
         self.members.get(&leader)?.process.as_ref()?.state.clone()

@@ -147,18 +147,24 @@ fn join(group: &mut Group, joining: &Joining) -> Result<(), String> {
     Err(format!("{} could not join", joining.name))
 }
 
-fn living_voters(group: &Group) -> (usize, usize) {
+/// How many vote and how many of them live, in each half of the configuration (K14).
+fn halves(group: &Group) -> [(usize, usize); 2] {
     let servers = group.servers();
-    let voters = servers.iter().filter(|(_, suffrage)| **suffrage != Suffrage::NonVoter);
-    let alive = voters.clone().filter(|(name, _)| group.is_alive(name)).count();
-    (voters.count(), alive)
+    let half = |other: Suffrage| {
+        let counts = |suffrage: &Suffrage| *suffrage != Suffrage::NonVoter && *suffrage != other;
+        let voters: Vec<&String> =
+            servers.iter().filter(|(_, suffrage)| counts(suffrage)).map(|(name, _)| name).collect();
+        (voters.len(), voters.iter().filter(|name| group.is_alive(name)).count())
+    };
+    [half(Suffrage::Incoming), half(Suffrage::Outgoing)]
 }
 
 /// A member dies, is cut off, or comes back. Nobody fails that the group can't spare, nor whom it could not spare if a
-/// stand-in that lives were demoted before the failure shows.
+/// stand-in that lives were demoted before the failure shows; and no voter fails while a change is under way, whose
+/// configuration may turn out to be the one before.
 fn trouble(group: &mut Group) {
     let servers = group.servers();
-    let (voters, alive) = living_voters(group);
+    let [(voters, alive), _] = halves(group);
     let down: Vec<String> = servers.keys().filter(|name| !group.is_alive(name)).cloned().collect();
     if group.rng.random_bool(0.35)
         && let Some(name) = down.iter().choose(&mut group.rng)
@@ -182,7 +188,7 @@ fn trouble(group: &mut Group) {
         let left = alive - 1;
         let is_spared = left >= quorum(voters);
         let is_spared_twice = voters <= 3 || left.saturating_sub(1) >= quorum(voters - 1);
-        if !is_spared || !is_spared_twice {
+        if !is_spared || !is_spared_twice || !group.is_settled() {
             return;
         }
     }
@@ -199,9 +205,10 @@ fn watch(group: &mut Group, time: Duration) -> Result<(), String> {
     let until = group.now + time;
     while group.now < until {
         group.pass(SECOND);
-        let (voters, alive) = living_voters(group);
-        if alive < quorum(voters) {
-            return Err(format!("at {:?} {alive} of {voters} voters are alive", group.now));
+        for (voters, alive) in halves(group) {
+            if alive < quorum(voters) {
+                return Err(format!("at {:?} {alive} of {voters} voters are alive", group.now));
+            }
         }
         let gap = group.now.saturating_sub(group.committed_at);
         if gap > WRITE_GAP_MAX {
