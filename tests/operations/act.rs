@@ -533,5 +533,6 @@ fn wire(settings: &AutopilotSettings) -> SettingsChange {
         max_trailing_logs: Some(settings.max_trailing_logs),
         min_quorum: Some(settings.min_quorum),
         server_stabilization_time: Some(settings.server_stabilization_time),
+        ..SettingsChange::default()
     }
 }

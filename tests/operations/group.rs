@@ -18,6 +18,7 @@ use rand::Rng;
 
 use super::coverage::Happening;
 use super::event::{Boot, Event, Turn};
+use super::process::Wanted;
 use super::world::{Happened, World, check};
 
 /// A message takes between these.
@@ -263,10 +264,19 @@ impl World {
         if process.state.is_some() {
             self.publish(boot.ordinal);
         }
-        let Some((expected, change)) = wanted else { return Ok(()) };
-        self.say(|_| format!("autopilot of {}: {}", boot.ordinal, words(&change)));
+        let Some(wanted) = wanted else { return Ok(()) };
         let ticket = self.ticket(Waiting::Autopilot);
-        self.step(boot.ordinal, Input::ChangeMembership { ticket, expected, change })
+        let input = match wanted {
+            Wanted::Change(expected, change) => {
+                self.say(|_| format!("autopilot of {}: {}", boot.ordinal, words(&change)));
+                Input::ChangeMembership { ticket, expected, change }
+            }
+            Wanted::Transfer(target) => {
+                self.say(|_| format!("autopilot of {}: transfer to {target}", boot.ordinal));
+                Input::TransferLeadership { ticket, target: Some(target) }
+            }
+        };
+        self.step(boot.ordinal, input)
     }
 
     fn publish(&mut self, ordinal: Ordinal) {

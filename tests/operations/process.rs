@@ -7,7 +7,7 @@ use quorate_autopilot::{
     Action, Defaults, Fact, Input, Observer, PodFact, Settings, SettingsChange, State, round,
 };
 use quorate_plan::observed::Now as PlannersNow;
-use quorate_raft::{Change, Index, Now, Raft, ServerId};
+use quorate_raft::{Change, Index, Now, Raft, RaftId, RemoveReason, ServerId};
 
 use super::event::Boot;
 
@@ -55,6 +55,14 @@ pub struct Facts {
     pub reported: Duration,
 }
 
+/// What autopilot wants of the core.
+pub enum Wanted {
+    /// A change of membership, decided on this configuration.
+    Change(Index, Change),
+    /// Leadership goes to this one.
+    Transfer(RaftId),
+}
+
 impl Process {
     /// One that has just started.
     pub fn new(
@@ -90,7 +98,7 @@ impl Process {
     }
 
     /// One round of autopilot, as the sidecar's runner makes it: what it wants done.
-    pub fn autopilot(&mut self, now: Duration) -> Option<(Index, Change)> {
+    pub fn autopilot(&mut self, now: Duration) -> Option<Wanted> {
         let status = self.raft.status();
         if status.role != quorate_raft::Role::Leader || !status.is_ready {
             self.observer = Observer::default();
@@ -110,12 +118,20 @@ impl Process {
         self.state = Some(done.state);
         done.actions.into_iter().next().map(|action| match action {
             Action::Promote { server, expected, term } => {
-                (expected, Change::Promote { id: server, stable_in_term: term })
+                Wanted::Change(expected, Change::Promote { id: server, stable_in_term: term })
             }
             Action::Replace { old, server, old_has_left, expected, term } => {
-                (expected, Change::Replace { old, new: server, stable_in_term: term, old_has_left })
+                let change = Change::Replace { old, new: server, stable_in_term: term, old_has_left };
+                Wanted::Change(expected, change)
             }
-            Action::RaiseVersion { to, expected } => (expected, Change::RaiseVersion { to }),
+            Action::Demote { server, expected, .. } => {
+                Wanted::Change(expected, Change::Demote { id: server })
+            }
+            Action::Remove { server, expected, .. } => {
+                Wanted::Change(expected, Change::Remove { id: server, reason: RemoveReason::Dead })
+            }
+            Action::TransferLeadership { to, .. } => Wanted::Transfer(to.raft_id),
+            Action::RaiseVersion { to, expected } => Wanted::Change(expected, Change::RaiseVersion { to }),
         })
     }
 }

@@ -15,6 +15,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
 use quorate_raft::{Index, LogId, Now, Term};
 
 use crate::input::{Fact, PodFact, Stats};
@@ -134,7 +135,8 @@ pub(crate) fn sample(
     }
     let entries = reference.last.index.0.saturating_sub(stats.last.index.0);
     let entries_max = settings.max_trailing_logs;
-    if entries > entries_max && stats.last.index < reference.last_before {
+    let is_behind = stats.last.index < reference.last_before || broken(Mutant::K27Lag);
+    if entries > entries_max && is_behind {
         return Err(Unhealthy::Trailing { entries, entries_max });
     }
     Ok(())
@@ -190,12 +192,15 @@ impl Verdict {
             }
             Err(reason) => {
                 self.bad_samples = self.bad_samples.saturating_add(1);
-                self.is_healthy && reason.may_pass() && self.bad_samples < BAD_SAMPLES_TO_FLIP
+                let is_few = self.bad_samples < BAD_SAMPLES_TO_FLIP && !broken(Mutant::K27Samples);
+                self.is_healthy && reason.may_pass() && is_few
             }
         };
         if is_healthy != self.is_healthy {
             self.is_healthy = is_healthy;
-            self.stable_since = now;
+            if !broken(Mutant::A5) {
+                self.stable_since = now;
+            }
         }
         self.reason = sample.as_ref().err().filter(|_| !is_healthy).cloned();
     }

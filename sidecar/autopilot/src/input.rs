@@ -1,5 +1,6 @@
-//! What a round is given. Three sources, in this order of trust: the leader's own replication progress
-//! ([`Stats`]), then facts from the platform ([`Fact`]), then what the last round remembered ([`crate::Observer`]).
+//! What a round is given. Its sources, in this order of trust: the leader's own replication progress
+//! ([`Stats`]), then what servers say of themselves ([`Report`]), then facts from the platform ([`Fact`]); and what the
+//! last round remembered ([`crate::Observer`]).
 //!
 //! What is not known is absent, never guessed: no statistics means "not heard", no fact means "nothing is known",
 //! and neither is ever a reason to remove anybody (A15, A16).
@@ -11,6 +12,7 @@ use quorate_raft::{
     Configuration, Index, LogId, Now, PeerStatus, ReplicationState, ServerId, Status, Term, Version,
 };
 
+use crate::report::Report;
 use crate::version::VersionInput;
 
 /// Bootstrap writes term 1, so the bootstrapped server's first leadership is in term 2, and no other is (K55).
@@ -31,8 +33,13 @@ pub struct Input {
     pub stats: BTreeMap<ServerId, Stats>,
     /// What the platform says, each the last report about that server.
     pub facts: BTreeMap<ServerId, Fact>,
+    /// What servers say of themselves, or were last known to say.
+    pub reports: BTreeMap<ServerId, Report>,
     /// What is known of versions.
     pub version: VersionInput,
+    /// Whether anything may be done at all; false: the state is computed and nothing else (Vault's
+    /// `VAULT_RAFT_AUTOPILOT_DISABLE`).
+    pub is_reconciling: bool,
 }
 
 impl Input {
@@ -63,8 +70,16 @@ impl Input {
             membership,
             stats: stats(status),
             facts,
+            reports: BTreeMap::new(),
             version,
+            is_reconciling: true,
         })
+    }
+
+    /// The same, with what servers say of themselves.
+    #[must_use]
+    pub fn with_reports(self, reports: BTreeMap<ServerId, Report>) -> Self {
+        Self { reports, ..self }
     }
 }
 

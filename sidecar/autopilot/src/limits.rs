@@ -30,3 +30,7 @@ pub const VERSION_STEADY: Duration = Duration::from_mins(10);
 /// A fact older than this says nothing any more: the operator repeats what still holds every round, and it may
 /// be down. Then only what the leader hears counts.
 pub const FACT_AGE_MAX: Duration = Duration::from_mins(2);
+
+/// Removals that a leader remembers for its limit per window. The oldest is forgotten first; nobody removes so many within a
+/// dead server threshold, for each costs a majority's consent.
+pub const REMOVALS_REMEMBERED_MAX: usize = 256;

@@ -4,12 +4,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use quorate_mutants::{Mutant, broken};
 use quorate_raft::{Index, Now, ServerId, Term, Version};
 
-use crate::action::{ActionKind, BlockedReason};
+use crate::action::ActionKind;
+use crate::blocked::BlockedReason;
 use crate::health::{Unhealthy, Verdict};
 use crate::input::{Input, Stats};
-use crate::limits::{LAG_SAMPLES_MAX, LAG_WINDOW};
+use crate::limits::{LAG_SAMPLES_MAX, LAG_WINDOW, REMOVALS_REMEMBERED_MAX};
+use crate::report::Report;
 use crate::state::Health;
 
 /// See the module. Start with the default, hand it to every round, drop it when leadership ends.
@@ -23,14 +26,22 @@ pub struct Observer {
     last_indexes: VecDeque<(Now, Index)>,
     /// Since when what is held back.
     blocked: BTreeMap<(ActionKind, ServerId), (&'static str, Now)>,
+    /// Whom this leader took out, when, and whether it voted (A13).
+    removed: BTreeMap<ServerId, (Now, bool)>,
     /// The next version of the cluster, and since when every member speaks it (K24).
     pub(crate) spoken: Option<(Version, Now)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Record {
+    /// When it was first seen in the configuration.
+    since: Option<Now>,
     /// The last statistics that were given, and when.
     stats: Option<(Now, Stats)>,
+    /// How much of a snapshot it had when that last grew, and when.
+    snapshot: Option<(u64, Now)>,
+    /// The last report that was given.
+    report: Option<Report>,
     verdict: Option<Verdict>,
 }
 
@@ -43,10 +54,17 @@ impl Observer {
         let configuration = &input.membership.configuration;
         self.servers.retain(|id, _| configuration.contains(id));
         for server in configuration.servers() {
-            let record =
-                self.servers.entry(server.id.clone()).or_insert(Record { stats: None, verdict: None });
+            let record = self.servers.entry(server.id.clone()).or_default();
+            record.since.get_or_insert(input.now);
             if let Some(stats) = input.stats.get(&server.id) {
                 record.stats = Some((input.now, *stats));
+                record.snapshot = stats.snapshot.map(|snapshot| match record.snapshot {
+                    Some((bytes, at)) if bytes >= snapshot.sent_bytes => (bytes, at),
+                    _ => (snapshot.sent_bytes, input.now),
+                });
+            }
+            if let Some(report) = input.reports.get(&server.id) {
+                record.report = Some(report.or(record.report.take()));
             }
         }
     }
@@ -56,16 +74,56 @@ impl Observer {
         self.first_round.map_or(std::time::Duration::ZERO, |first| now.since(first))
     }
 
+    /// For how long this leader could have heard the server: since it leads, or since the server is there.
+    pub(crate) fn listened(&self, id: &ServerId, now: Now) -> std::time::Duration {
+        let record = self.servers.get(id).filter(|_| !broken(Mutant::A15Newcomer));
+        record.and_then(|record| record.since).map_or(self.age(now), |since| now.since(since))
+    }
+
     /// A server's statistics as of now: the contact of one that was not heard of this round has grown older (D2, A7).
     pub(crate) fn stats(&self, id: &ServerId, now: Now) -> Option<Stats> {
         let (given, stats) = self.servers.get(id)?.stats?;
-        let aged = stats.last_contact.map(|age| age.saturating_add(now.since(given)));
+        let since = if broken(Mutant::A7) { std::time::Duration::ZERO } else { now.since(given) };
+        let aged = stats.last_contact.map(|age| age.saturating_add(since));
         Some(Stats { last_contact: aged, ..stats })
+    }
+
+    /// Whether the server itself has told this leader what it is.
+    pub(crate) fn has_reported(&self, id: &ServerId) -> bool {
+        self.report(id).is_some_and(|report| report.received.is_some())
+    }
+
+    /// What the server last said of itself.
+    pub(crate) fn report(&self, id: &ServerId) -> Option<&Report> {
+        self.servers.get(id)?.report.as_ref()
+    }
+
+    /// When more of the snapshot that is on its way to it had last arrived.
+    pub(crate) fn snapshot_advanced(&self, id: &ServerId) -> Option<Now> {
+        self.servers.get(id)?.snapshot.map(|(_, at)| at)
+    }
+
+    /// Remember that it is taken out now.
+    pub(crate) fn removes(&mut self, id: &ServerId, has_vote: bool, now: Now) {
+        if self.removed.len() >= REMOVALS_REMEMBERED_MAX {
+            let oldest = self.removed.iter().min_by_key(|(_, (at, _))| *at).map(|(id, _)| id.clone());
+            oldest.map(|id| self.removed.remove(&id));
+        }
+        self.removed.insert(id.clone(), (now, has_vote));
+    }
+
+    /// How many voters this leader took out within that time. One that is still there was not taken out after all.
+    pub(crate) fn voters_removed(&self, input: &Input, within: std::time::Duration) -> usize {
+        let is_out = |id: &ServerId| !input.membership.configuration.contains(id);
+        let counts = |(id, (at, has_vote)): &(&ServerId, &(Now, bool))| {
+            *has_vote && is_out(id) && input.now.since(*at) <= within
+        };
+        self.removed.iter().filter(counts).count()
     }
 
     /// Take in a server's sample and give its health.
     pub(crate) fn judge(&mut self, id: &ServerId, now: Now, sample: Result<(), Unhealthy>) -> Health {
-        let record = self.servers.entry(id.clone()).or_insert(Record { stats: None, verdict: None });
+        let record = self.servers.entry(id.clone()).or_default();
         let verdict = match record.verdict.take() {
             None => Verdict::first(now, &sample),
             Some(mut verdict) => {

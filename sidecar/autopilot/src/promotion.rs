@@ -1,116 +1,96 @@
-//! Who gets a vote: a non-voter that is meant to vote and was healthy without a break for the stabilization time (P5).
+//! Who is wanted to vote where there are neither zones nor an upgrade: every non-voter that is meant to (P5).
 //!
-//! One a round, and none while a change is in flight. Everyone else who is meant to vote is told why not yet.
 //! A promotion never costs a quorum: with h of n voters healthy, h >= n/2 + 1 gives h + 1 >= (n + 1)/2 + 1.
 //! A replacement takes the vote of a voter that is gone, dead or leaving (K15): n stays and h does not fall, for the
 //! newcomer is healthy.
 
-use std::time::Duration;
+use quorate_mutants::{Mutant, broken};
+use quorate_raft::ServerId;
 
-use quorate_raft::Intent;
+use crate::action::ActionKind;
+use crate::blocked::BlockedReason;
+use crate::scene::Scene;
+use crate::state::{NodeStatus, ServerState};
+use crate::{removal, upgrade, zone};
 
-use crate::action::{Action, ActionKind, Blocked, BlockedReason};
-use crate::input::Input;
-use crate::observer::Observer;
-use crate::settings::Settings;
-use crate::state::{NodeStatus, ServerRole, ServerState, State, quorum};
-
-/// What may be done now; what is held back goes into the state.
-pub(crate) fn promote(
-    observer: &mut Observer,
-    settings: &Settings,
-    input: &Input,
-    state: &mut State,
-) -> Option<Action> {
-    let mut promoted: Option<&ServerState> = None;
-    let mut blocked = Vec::new();
-    for server in state.servers.iter().filter(|server| is_wanted(server)) {
-        let needed = stabilization(observer, settings, input, server);
-        let obstacle = own_obstacle(server, input, needed).or_else(|| group_obstacle(input, state, promoted));
-        let replaced = replaced(server, state);
-        let waits = replaced
-            .filter(|old| !may_be_replaced(old))
-            .map(|old| BlockedReason::WaitsForReplaced { old: old.id.clone() });
-        match waits.or(obstacle) {
-            Some(reason) => blocked.push((server.id.clone(), reason)),
-            None => promoted = Some(server),
-        }
-    }
-    let action = promoted.map(|server| action(server, replaced(server, state), input));
-    for (server, reason) in blocked {
-        let since = observer.blocked_since(ActionKind::Promote, &server, &reason, input.now);
-        state.blocked.push(Blocked { action: ActionKind::Promote, server, reason, since });
-    }
-    action
+/// What the promoter in force wants.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    /// Who is to get a vote, once it is stable.
+    pub(crate) promotions: Vec<ServerId>,
+    /// Who is to lose it.
+    pub(crate) demotions: Vec<ServerId>,
+    /// Who is to lead.
+    pub(crate) leader: Option<ServerId>,
+    /// What it holds back itself.
+    pub(crate) held: Vec<Held>,
 }
 
-fn action(server: &ServerState, replaced: Option<&ServerState>, input: &Input) -> Action {
-    let (server, expected, term) =
-        (server.id.clone(), input.membership.configuration_index, input.membership.term);
-    match replaced {
-        Some(old) => {
-            let old_has_left = old.status == NodeStatus::Left;
-            Action::Replace { old: old.id.clone(), server, old_has_left, expected, term }
-        }
-        None => Action::Promote { server, expected, term },
+/// Something wanted and held back.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) action: ActionKind,
+    pub(crate) server: ServerId,
+    pub(crate) reason: BlockedReason,
+}
+
+impl Held {
+    pub(crate) fn promotion(server: &ServerState, reason: BlockedReason) -> Self {
+        Self { action: ActionKind::Promote, server: server.id.clone(), reason }
     }
 }
 
-/// The server of the configuration that this one is to replace. Once that one is out of it the intent reads as Voter.
-fn replaced<'a>(server: &ServerState, state: &'a State) -> Option<&'a ServerState> {
-    match &server.intent {
-        Intent::ReplacementFor(old) => state.server(old),
-        Intent::Voter | Intent::ReadReplica => None,
+/// What is wanted now: votes for newer servers while an upgrade is under way, one voter per zone where there are zones,
+/// and a vote for everybody who is meant to have one elsewhere. Replacements of servers that are still there are not
+/// among them: they take a vote over.
+pub(crate) fn wishes(scene: Scene<'_>) -> Wishes {
+    let candidates = scene.wanted().filter(|server| scene.replaced(server).is_none());
+    let mut wishes = Wishes::default();
+    let mut eligible = Vec::new();
+    for server in candidates {
+        match upgrade::held(scene, server) {
+            Some(reason) => wishes.held.push(Held::promotion(server, reason)),
+            None => eligible.push(server),
+        }
     }
+    upgrade::add_wishes(scene, &mut wishes);
+    if scene.settings.has_zones() {
+        zone::add_wishes(scene, &eligible, &mut wishes);
+    } else {
+        wishes.promotions.extend(eligible.iter().map(|server| server.id.clone()));
+    }
+    wishes
+}
+
+/// A voter whose vote goes to a stable server that is there, in one change: one that is leaving, to a stand-by of its
+/// zone; one that is dead and can't be removed because no voter may be missed, to any newcomer (A17, K15; vault #18004).
+pub(crate) fn swap<'a>(scene: Scene<'a>, wishes: &Wishes) -> Option<(&'a ServerState, &'a ServerState)> {
+    let ready = || scene.wanted().filter(move |new| scene.own_obstacle(new).is_none());
+    let olds = scene.voters().filter(|old| !scene.input.membership.is_leader(&old.id));
+    for old in olds.filter(|old| !scene.has_replacement(&old.id)) {
+        let new = if scene.settings.has_zones() {
+            let stands_by = |new: &&ServerState| new.zone.is_some() && new.zone == old.zone;
+            ready()
+                .filter(|new| old.status == NodeStatus::Left && scene.replaced(new).is_none())
+                .filter(|new| upgrade::held(scene, new).is_none())
+                .find(stands_by)
+        } else {
+            let is_due = removal::is_due(scene, old) && is_at_min_quorum(scene);
+            ready().find(|new| is_due && wishes.promotions.contains(&new.id))
+        };
+        if let Some(new) = new {
+            return Some((old, new));
+        }
+    }
+    None
+}
+
+fn is_at_min_quorum(scene: Scene<'_>) -> bool {
+    u32::try_from(scene.state.voters.len()) == Ok(scene.settings.min_quorum) || broken(Mutant::K15Swap)
 }
 
 /// Whether its vote may go to its replacement: it is declared to go, gone, or dead, that is silent for the whole
-/// threshold as this leader knows (K15). A demoted one has no vote to hand over and stays until the operator removes it.
-fn may_be_replaced(old: &ServerState) -> bool {
+/// threshold as this leader knows (K15). A demoted one has no vote to hand over and stays until it is removed.
+pub(crate) fn may_be_replaced(old: &ServerState) -> bool {
     old.role.has_vote() && (matches!(old.status, NodeStatus::Left | NodeStatus::Failed) || old.is_dead)
-}
-
-/// Read replicas never vote (A31).
-fn is_wanted(server: &ServerState) -> bool {
-    server.role == ServerRole::NonVoter
-        && match server.intent {
-            Intent::Voter | Intent::ReplacementFor(_) => true,
-            Intent::ReadReplica => false,
-        }
-}
-
-/// How long the server must have been healthy. Under the first leader after bootstrap nobody has a history to prove
-/// yet, and members that join within the first stabilization time need none (A8, K55).
-fn stabilization(observer: &Observer, settings: &Settings, input: &Input, server: &ServerState) -> Duration {
-    let time = settings.server_stabilization_time;
-    let is_grace = input.membership.is_first_leadership && observer.age(input.now) <= time;
-    if is_grace && server.intent == Intent::Voter { Duration::ZERO } else { time }
-}
-
-/// What keeps this server from its vote.
-fn own_obstacle(server: &ServerState, input: &Input, needed: Duration) -> Option<BlockedReason> {
-    if server.status == NodeStatus::Left {
-        return Some(BlockedReason::Leaving);
-    }
-    // A late sample does not make it unhealthy yet, but nobody gets a vote in such a moment.
-    if let Err(reason) = &server.health.sample {
-        return Some(BlockedReason::Unhealthy(reason.clone()));
-    }
-    let healthy_for = server.health.healthy_for(input.now).unwrap_or_default();
-    let missing = needed.saturating_sub(healthy_for);
-    (!missing.is_zero()).then_some(BlockedReason::Stabilizing { missing, needed })
-}
-
-/// What keeps anybody from a vote.
-fn group_obstacle(input: &Input, state: &State, promoted: Option<&ServerState>) -> Option<BlockedReason> {
-    if input.membership.is_changing {
-        return Some(BlockedReason::ConfigurationChanging);
-    }
-    if let Some(server) = promoted {
-        return Some(BlockedReason::AnotherFirst { server: server.id.clone() });
-    }
-    let is_healthy_voter = |server: &&ServerState| server.role.has_vote() && server.health.is_healthy;
-    let healthy = state.servers.iter().filter(is_healthy_voter).count();
-    let (voters, needed) = (state.voters.len(), quorum(state.voters.len()));
-    (healthy < needed).then_some(BlockedReason::QuorumLost { healthy, voters, needed })
 }

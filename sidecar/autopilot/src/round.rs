@@ -1,15 +1,22 @@
 //! One round: from what is known to a state and what to do.
 
-use quorate_raft::{LogId, ServerId, Suffrage};
+use std::collections::BTreeMap;
+
+use quorate_mutants::{Mutant, broken};
+use quorate_raft::{Intent, LogId, Server, ServerId, Suffrage};
 
 use crate::action::Action;
+use crate::blocked::Blocked;
+use crate::decision::decide;
 use crate::health::{Reference, node_status, sample};
 use crate::input::{Input, Stats};
 use crate::observer::Observer;
-use crate::promotion;
+use crate::promotion::Held;
+use crate::report::{DesiredSuffrage, Report};
+use crate::scene::Scene;
 use crate::settings::Settings;
-use crate::state::{ServerRole, ServerState, State, failure_tolerance, order, quorum};
-use crate::version;
+use crate::state::{NodeType, ServerRole, ServerState, State, failure_tolerance, order, quorum};
+use crate::{upgrade, version, zone};
 
 /// What a round gives.
 #[derive(Clone, Debug)]
@@ -24,38 +31,63 @@ pub struct Round {
 /// number of bad samples in a row is counted in calls. The first call gives a full state (A4).
 pub fn round(observer: &mut Observer, settings: &Settings, input: &Input) -> Round {
     observer.begin(input);
+    let mut state = picture(input, settings, servers(observer, settings, input));
+    let leads = input.membership.is_leader(&input.own_id) || broken(Mutant::A12Leader);
+    if !leads || !input.is_reconciling {
+        observer.end(|_, _| false);
+        return Round { state, actions: Vec::new() };
+    }
+    let raise = version::raise(observer, input);
+    let decision = decide(Scene { observer, settings, input, state: &state });
+    if let Some(Action::Remove { server, .. }) = &decision.action {
+        let has_vote = state.voters.contains(server);
+        observer.removes(server, has_vote, input.now);
+    }
+    for Held { action, server, reason } in decision.held {
+        let since = observer.blocked_since(action, &server, &reason, input.now);
+        state.blocked.push(Blocked { action, server, reason, since });
+    }
+    observer.end(|action, server| {
+        state.blocked.iter().any(|blocked| blocked.action == action && blocked.server == *server)
+    });
+    // A change of membership is more urgent than a version.
+    Round { state, actions: decision.action.or(raise).into_iter().collect() }
+}
+
+fn servers(observer: &mut Observer, settings: &Settings, input: &Input) -> Vec<ServerState> {
     let reference = reference(observer, input);
     let mut servers: Vec<ServerState> = Vec::new();
     for server in input.membership.configuration.servers() {
         let stats = stats(observer, input, &server.id);
         let status = node_status(input.now, stats.as_ref(), input.facts.get(&server.id), settings);
         let sample = sample(stats.as_ref(), status, reference, settings);
+        let report = observer.report(&server.id).cloned().unwrap_or_default();
+        let silence = silence(observer, input, &server.id, stats.as_ref());
         servers.push(ServerState {
             id: server.id.clone(),
             address: server.address.clone(),
             role: role(input, &server.id, server.suffrage),
             intent: server.intent.clone(),
+            node_type: node_type(server, &report),
+            zone: report.zone,
+            build: report.build,
+            upgrade_version: report.upgrade_version,
             status,
-            is_dead: silence(observer, input, stats.as_ref()) > settings.dead_server_last_contact_threshold,
+            is_dead: silence > settings.dead_server_last_contact_threshold,
             stats: stats.unwrap_or(NEVER_HEARD),
             health: observer.judge(&server.id, input.now, sample),
         });
     }
     servers.sort_by(order);
-    let mut state = picture(input, servers);
-    let mut actions = Vec::new();
-    if input.membership.is_leader(&input.own_id) {
-        let raise = version::raise(observer, input);
-        actions.extend(promotion::promote(observer, settings, input, &mut state));
-        // A vote is more urgent than a version.
-        if actions.is_empty() {
-            actions.extend(raise);
-        }
-    }
-    observer.end(|action, server| {
-        state.blocked.iter().any(|blocked| blocked.action == action && blocked.server == *server)
-    });
-    Round { state, actions }
+    servers
+}
+
+/// Without zones. A voter's vote is never taken by its own word alone.
+fn node_type(server: &Server, report: &Report) -> NodeType {
+    let wants_none =
+        server.intent == Intent::Voter && report.desired_suffrage == Some(DesiredSuffrage::NonVoter);
+    let is_replica = server.intent == Intent::ReadReplica || wants_none;
+    if is_replica && server.suffrage == Suffrage::NonVoter { NodeType::ReadReplica } else { NodeType::Voter }
 }
 
 const NEVER_HEARD: Stats = Stats {
@@ -64,7 +96,9 @@ const NEVER_HEARD: Stats = Stats {
     snapshot: None,
 };
 
-fn picture(input: &Input, servers: Vec<ServerState>) -> State {
+fn picture(input: &Input, settings: &Settings, mut servers: Vec<ServerState>) -> State {
+    let zones = if settings.has_zones() { zone::group(&mut servers) } else { BTreeMap::new() };
+    let upgrade = upgrade::state(&servers, settings);
     let voters: Vec<&ServerState> = servers.iter().filter(|server| server.role.has_vote()).collect();
     let healthy = voters.iter().filter(|server| server.health.is_healthy).count();
     State {
@@ -74,11 +108,31 @@ fn picture(input: &Input, servers: Vec<ServerState>) -> State {
         is_healthy: servers.iter().all(|server| server.health.is_healthy),
         failure_tolerance: failure_tolerance(voters.len(), healthy),
         is_quorum_lost: healthy < quorum(voters.len()),
+        optimistic_failure_tolerance: optimistic(&servers, voters.len(), healthy),
         leader: input.membership.leader.clone(),
         voters: voters.into_iter().map(|server| server.id.clone()).collect(),
+        read_replicas: servers
+            .iter()
+            .filter(|server| server.node_type == NodeType::ReadReplica)
+            .map(|server| server.id.clone())
+            .collect(),
+        zones,
+        upgrade,
         blocked: Vec::new(),
         servers,
     }
+}
+
+/// Each healthy stand-by makes up for one more failure, once it has its vote (A26). Not if the quorum is lost: then nobody
+/// gets one any more.
+fn optimistic(servers: &[ServerState], voters: usize, healthy: usize) -> usize {
+    if healthy < quorum(voters) {
+        return 0;
+    }
+    let stands_by = |server: &&ServerState| {
+        server.node_type == NodeType::ZoneStandby && (server.health.is_healthy || broken(Mutant::A26))
+    };
+    failure_tolerance(voters, healthy) + servers.iter().filter(stands_by).count()
 }
 
 fn role(input: &Input, id: &ServerId, suffrage: Suffrage) -> ServerRole {
@@ -92,9 +146,13 @@ fn role(input: &Input, id: &ServerId, suffrage: Suffrage) -> ServerRole {
     }
 }
 
-/// For how long nothing was heard, as far as this leader can know (K55).
-fn silence(observer: &Observer, input: &Input, stats: Option<&Stats>) -> std::time::Duration {
-    stats.and_then(|stats| stats.last_contact).unwrap_or_else(|| observer.age(input.now))
+/// For how long nothing was heard, as far as this leader can know (K55). A snapshot of which more arrives is a sign of
+/// life (A18; raft-autopilot #17).
+fn silence(observer: &Observer, input: &Input, id: &ServerId, stats: Option<&Stats>) -> std::time::Duration {
+    let heard =
+        stats.and_then(|stats| stats.last_contact).unwrap_or_else(|| observer.listened(id, input.now));
+    let advanced = observer.snapshot_advanced(id).filter(|_| !broken(Mutant::A18));
+    advanced.map_or(heard, |at| heard.min(input.now.since(at)))
 }
 
 /// The own server always hears itself.

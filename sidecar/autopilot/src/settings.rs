@@ -23,6 +23,12 @@ pub struct SettingsChange {
     pub min_quorum: Option<u32>,
     /// Unbroken health needed for a vote.
     pub server_stabilization_time: Option<Duration>,
+    /// What servers say their redundancy zone under; empty: zones are off.
+    pub redundancy_zone_tag: Option<String>,
+    /// What servers say their upgrade version under; empty: migration is off.
+    pub upgrade_version_tag: Option<String>,
+    /// No upgrade migration, whatever servers say.
+    pub disable_upgrade_migration: Option<bool>,
 }
 
 impl SettingsChange {
@@ -38,6 +44,15 @@ impl SettingsChange {
             max_trailing_logs: newer.max_trailing_logs.or(self.max_trailing_logs),
             min_quorum: newer.min_quorum.or(self.min_quorum),
             server_stabilization_time: newer.server_stabilization_time.or(self.server_stabilization_time),
+            redundancy_zone_tag: newer
+                .redundancy_zone_tag
+                .clone()
+                .or_else(|| self.redundancy_zone_tag.clone()),
+            upgrade_version_tag: newer
+                .upgrade_version_tag
+                .clone()
+                .or_else(|| self.upgrade_version_tag.clone()),
+            disable_upgrade_migration: newer.disable_upgrade_migration.or(self.disable_upgrade_migration),
         }
     }
 }
@@ -86,6 +101,13 @@ pub struct Settings {
     pub min_quorum: u32,
     /// Unbroken health needed for a vote. Default: 10 s.
     pub server_stabilization_time: Duration,
+    /// What servers say their redundancy zone under. Default: empty, zones are off and what is reported is only shown.
+    pub redundancy_zone_tag: String,
+    /// What servers say their upgrade version under. Default: empty, migration is off: where members are
+    /// upgraded in place, demoting the old ones would be wrong.
+    pub upgrade_version_tag: String,
+    /// No upgrade migration, whatever servers say. Default: false.
+    pub disable_upgrade_migration: bool,
 }
 
 impl Settings {
@@ -100,7 +122,20 @@ impl Settings {
             max_trailing_logs: stored.max_trailing_logs.unwrap_or(250),
             min_quorum: stored.min_quorum.unwrap_or(defaults.declared_replicas),
             server_stabilization_time: stored.server_stabilization_time.unwrap_or(Duration::from_secs(10)),
+            redundancy_zone_tag: stored.redundancy_zone_tag.clone().unwrap_or_default(),
+            upgrade_version_tag: stored.upgrade_version_tag.clone().unwrap_or_default(),
+            disable_upgrade_migration: stored.disable_upgrade_migration.unwrap_or(false),
         }
+    }
+
+    /// Whether servers are grouped into redundancy zones.
+    pub fn has_zones(&self) -> bool {
+        !self.redundancy_zone_tag.is_empty()
+    }
+
+    /// Whether votes move to newer servers.
+    pub fn has_upgrade_migration(&self) -> bool {
+        !self.upgrade_version_tag.is_empty() && !self.disable_upgrade_migration
     }
 }
 

@@ -4,13 +4,16 @@
 //! healthy the longest stable first, of the unhealthy the latest to fail first; then by ID.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_raft::{Address, Index, Intent, Now, ServerId, Term};
 
-use crate::action::Blocked;
+use crate::blocked::Blocked;
 use crate::health::Unhealthy;
 use crate::input::Stats;
+use crate::upgrade::UpgradeState;
+use crate::zone::ZoneState;
 
 /// The group at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +30,19 @@ pub struct State {
     pub failure_tolerance: usize,
     /// Whether fewer voters are healthy than a write needs.
     pub is_quorum_lost: bool,
+    /// How many servers may fail one after the other, with time in between for stand-bys to get votes; equal to
+    /// `failure_tolerance` without redundancy zones. 0 if the quorum is lost.
+    pub optimistic_failure_tolerance: usize,
     /// Who leads.
     pub leader: Option<ServerId>,
     /// Who votes, in the order of the module.
     pub voters: Vec<ServerId>,
+    /// Who never votes, by its own wish (A31), in the order of the module.
+    pub read_replicas: Vec<ServerId>,
+    /// The redundancy zones by name; empty unless they are on.
+    pub zones: BTreeMap<String, ZoneState>,
+    /// How far an upgrade has come.
+    pub upgrade: UpgradeState,
     /// Every server of the configuration, in the order of the module.
     pub servers: Vec<ServerState>,
     /// What autopilot wants to do and may not do yet (A23).
@@ -55,6 +67,14 @@ pub struct ServerState {
     pub role: ServerRole,
     /// What it is meant to be (K15).
     pub intent: Intent,
+    /// What autopilot makes of it.
+    pub node_type: NodeType,
+    /// The redundancy zone it says it is in, now or when it was last heard.
+    pub zone: Option<String>,
+    /// Its build, if it ever said.
+    pub build: Option<String>,
+    /// The version its upgrade is judged by, if it ever said.
+    pub upgrade_version: Option<String>,
     /// Whether it runs, as far as anybody knows.
     pub status: NodeStatus,
     /// It was silent for the whole dead threshold; one that was never heard under this leader is silent since it leads.
@@ -82,6 +102,34 @@ impl ServerRole {
         match self {
             Self::Leader | Self::Voter => true,
             Self::NonVoter => false,
+        }
+    }
+}
+
+/// What autopilot makes of a server (`autopilot.md` §4), in Vault's and Consul's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeType {
+    /// It votes or is meant to; in no zone.
+    Voter,
+    /// It never votes, by its own wish.
+    ReadReplica,
+    /// The voter of its zone; or any server of a zone that has no voter yet.
+    ZoneVoter,
+    /// It stands by for the voter of its zone.
+    ZoneStandby,
+    /// It votes besides the voter of its zone, because another zone has no healthy server.
+    ZoneExtraVoter,
+}
+
+impl NodeType {
+    /// As Vault and Consul spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Voter => "voter",
+            Self::ReadReplica => "read-replica",
+            Self::ZoneVoter => "zone-voter",
+            Self::ZoneStandby => "zone-standby",
+            Self::ZoneExtraVoter => "zone-extra-voter",
         }
     }
 }

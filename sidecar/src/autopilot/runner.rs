@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quorate_autopilot::{Action, Input, Observer, Settings, SettingsChange, limits::ROUND_INTERVAL, round};
-use quorate_raft::{Change, Index, Now, Status, Version};
+use quorate_raft::{Change, Index, Now, RemoveReason, ServerId, Status, Version};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info};
@@ -100,13 +100,29 @@ impl Runner {
                 let change = Change::Replace { old, new: server.clone(), stable_in_term: term, old_has_left };
                 (server, expected, change)
             }
+            Action::Demote { server, expected, .. } => {
+                (server.clone(), expected, Change::Demote { id: server })
+            }
+            Action::Remove { server, expected, .. } => {
+                (server.clone(), expected, Change::Remove { id: server, reason: RemoveReason::Dead })
+            }
+            Action::TransferLeadership { to, .. } => return self.transfer(to).await,
             Action::RaiseVersion { to, expected } => return self.raise_version(to, expected).await,
         };
         let deadline = tokio::time::Instant::now() + AUTOPILOT_ACTION_TIMEOUT;
+        let what = action_word(&change);
         match self.handle.change_membership(expected, change, deadline).await {
-            Ok(index) => info!(peer = %server, %index, "promoted: it votes now"),
+            Ok(index) => info!(peer = %server, %index, change = what, "autopilot changed the membership"),
             // The next round decides anew on what it finds.
-            Err(error) => info!(peer = %server, %error, "a promotion was not done"),
+            Err(error) => info!(peer = %server, %error, change = what, "autopilot's change was refused"),
+        }
+    }
+
+    async fn transfer(&self, to: ServerId) {
+        let deadline = tokio::time::Instant::now() + AUTOPILOT_ACTION_TIMEOUT;
+        match self.handle.transfer_leadership(Some(to.raft_id.clone()), deadline).await {
+            Ok(()) => info!(peer = %to, "autopilot handed over leadership"),
+            Err(error) => info!(peer = %to, %error, "leadership was not handed over"),
         }
     }
 
@@ -127,4 +143,17 @@ fn declared(facts: &Facts, status: &Status) -> u32 {
     }
     let servers = status.latest.as_ref().map_or(1, |latest| latest.configuration.servers().len());
     u32::try_from(servers).unwrap_or(u32::MAX)
+}
+
+/// What a change does, for logs.
+fn action_word(change: &Change) -> &'static str {
+    match change {
+        Change::AddNonVoter { .. } => "add",
+        Change::Promote { .. } => "promote",
+        Change::Demote { .. } => "demote",
+        Change::Remove { .. } => "remove",
+        Change::Replace { .. } => "replace",
+        Change::RaiseVersion { .. } => "raise the version",
+        Change::SetAddress { .. } => "set the address",
+    }
 }

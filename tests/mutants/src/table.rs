@@ -323,6 +323,78 @@ table! {
         killed by "planner" "stories::stories_read_as_written";
     K45 ["K45"] "what something else made is taken for ours"
         killed by "planner" "guards::what_something_else_made_is_left_alone";
+    A5 ["A5", "D1"] "the stability clock never restarts"
+        killed by "rounds" "health::stable_since_is_the_time_of_the_last_flip";
+    A6 ["A6", "P5"] "a vote before the stabilization time"
+        killed by "rounds" "promotion::a_new_member_gets_no_vote_before_unbroken_health_for_the_stabilization_time";
+    A7 ["A7", "D2"] "what is not heard of does not grow old"
+        killed by "rounds" "health::a_server_that_is_not_heard_of_ages_and_turns_unhealthy";
+    K27Samples ["K27"] "one late contact makes a server unhealthy"
+        killed by "rounds" "health::a_late_contact_must_be_seen_three_times_in_a_row";
+    K27Lag ["K27"] "whoever trails lags, however fast the log grows"
+        killed by "rounds" "health::a_server_that_keeps_pace_is_healthy_however_fast_the_log_grows";
+    K55 ["K55", "A8"] "every leader spares newcomers the stabilization time"
+        killed by "rounds" "promotion::only_the_first_leader_after_bootstrap_promotes_at_once";
+    K15Waits ["K15"] "a replacement does not wait for the old one to go"
+        killed by "rounds" "promotion::a_replacement_waits_as_long_as_the_old_one_does_its_work";
+    K15Swap ["K15"] "a newcomer is swapped in though more voters are wanted"
+        killed by "rounds" "removal::below_min_quorum_a_newcomer_is_added";
+    A12Leader ["A12"] "a follower acts"
+        killed by "rounds" "promotion::only_the_leader_acts";
+    A15Newcomer ["A15", "A18"] "a newcomer counts as silent for as long as its leader leads"
+        killed by "rounds" "removal::a_newcomer_has_a_whole_threshold_to_be_heard";
+    A30Version ["A30"] "a server without a version gets a vote in an upgrade"
+        killed by "rounds" "upgrade::a_server_without_a_version_gets_no_vote";
+    A10Demote ["A10", "P3"] "a vote is taken whatever would be left"
+        killed by "rounds" "upgrade::old_voters_stay_while_new_ones_are_down";
+    A11Leader ["A11"] "the leader is demoted like anybody else"
+        killed by "rounds" "deviations::the_leader_is_never_demoted_by_itself";
+    A11Leaving ["A11"] "whoever is leaving gets a vote"
+        killed by "rounds" "promotion::voters_unhealthy_and_leaving_servers_are_not_promoted";
+    A12Changing ["A12", "D8"] "a change is decided while another is under way"
+        killed by "rounds" "deviations::d8_every_action_is_a_compare_and_set_and_one_is_under_way_at_a_time";
+    A13 ["A13"] "any number of voters is removed"
+        killed by "rounds" "removal::the_limit_counts_what_was_removed_before";
+    A13Window ["A13", "D7"] "each pass begins to count anew"
+        killed by "rounds" "removal::within_one_threshold_less_than_half_of_the_voters_are_removed";
+    A14 ["A14", "D3"] "no minimum of voters binds anything"
+        killed by "rounds" "removal::no_removal_leaves_fewer_voters_than_min_quorum";
+    A15Known ["A15", "D4"] "whoever is in no statistics is removed"
+        killed by "rounds" "removal::who_is_not_in_the_statistics_is_not_removed";
+    A15Leader ["A15"] "a new leader removes before it has listened"
+        killed by "rounds" "removal::a_new_leader_listens_before_it_removes_anybody";
+    A17Healthy ["A17"] "a dead voter is removed though too few of those left are well"
+        killed by "rounds" "removal::nobody_is_removed_if_those_left_have_no_healthy_majority";
+    A17Lost ["A17", "P3"] "changes are tried though the quorum is lost"
+        killed by "rounds" "removal::with_the_quorum_lost_nobody_is_removed";
+    A18 ["A18"] "a snapshot that arrives is no sign of life"
+        killed by "rounds" "removal::a_joiner_that_receives_a_snapshot_is_not_removed_while_bytes_advance";
+    A20Cleanup ["A20"] "dead servers are removed though cleanup is off"
+        killed by "rounds" "removal::with_cleanup_off_the_dead_stay_and_it_is_said";
+    A24Failed ["A24"] "a failed zone voter loses its vote to nobody"
+        killed by "rounds" "zones::a_failed_voter_keeps_its_vote_while_nobody_can_take_it";
+    A25 ["A25"] "an extra voter goes before the recovered one is stable"
+        killed by "rounds" "zones::an_extra_voter_stays_until_the_recovered_voter_is_stable";
+    A26 ["A26"] "unhealthy stand-bys are counted on"
+        killed by "rounds" "zones::only_healthy_stand_bys_and_a_quorum_are_counted_on";
+    A27 ["A27"] "a stand-by is promoted before the failed voter is demoted"
+        killed by "rounds" "zones::a_voter_and_then_its_stand_by_may_die";
+    A28 ["A28"] "a server whose zone is not known counts as one without a zone"
+        killed by "rounds" "zones::a_dead_leader_keeps_its_zone";
+    A29Await ["A29"] "an upgrade begins with too few new servers"
+        killed by "rounds" "upgrade::golden_b_awaits_new_voters";
+    A29Old ["A29"] "old servers get their votes back"
+        killed by "rounds" "upgrade::an_upgrade_of_three_by_three_goes_through_its_statuses_in_order";
+    A29Transfer ["A29"] "leadership goes to a server that is not well"
+        killed by "rounds" "upgrade::leadership_goes_only_to_a_healthy_voter";
+    A29Zone ["A29"] "leadership goes to a version with less redundancy"
+        killed by "rounds" "upgrade::leadership_waits_for_as_much_redundancy_in_every_zone";
+    A30Frozen ["A30"] "an upgrade goes on though a voter's version is not known"
+        killed by "rounds" "upgrade::an_unknown_version_of_any_voter_freezes_the_upgrade";
+    A31 ["A31"] "read replicas count in their zone"
+        killed by "rounds" "zones::read_replicas_count_nowhere";
+    A31Vote ["A31"] "a read replica gets a vote"
+        killed by "rounds" "promotion::a_read_replica_is_never_promoted";
 }
 
 /// Rules without a switch, and why.

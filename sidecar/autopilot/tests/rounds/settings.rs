@@ -22,6 +22,9 @@ fn defaults_are_those_of_the_table() {
             max_trailing_logs: 250,
             min_quorum: 5,
             server_stabilization_time: Duration::from_secs(10),
+            redundancy_zone_tag: String::new(),
+            upgrade_version_tag: String::new(),
+            disable_upgrade_migration: false,
         }
     );
     let elsewhere = Settings::new(&nothing, &Defaults::hashicorp(3));

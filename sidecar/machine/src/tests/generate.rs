@@ -194,6 +194,7 @@ fn settings() -> impl Strategy<Value = SettingsChange> {
             max_trailing_logs: trailing,
             min_quorum: quorum,
             server_stabilization_time: stabilization,
+            ..SettingsChange::default()
         })
 }
 

@@ -116,6 +116,7 @@ pub(super) fn change(set: &v1::SetAutopilotConfigurationRequest) -> SettingsChan
         max_trailing_logs: set.max_trailing_logs,
         min_quorum: set.min_quorum,
         server_stabilization_time: set.server_stabilization_time_ms.map(Duration::from_millis),
+        ..SettingsChange::default()
     }
 }
 
