@@ -90,7 +90,9 @@ pub(crate) fn publish(round: &mut Round<'_>) {
 fn late(round: &Round<'_>) -> Option<String> {
     let children = &round.observed.children;
     let certificates = &children.certificates;
-    let waiting = children.authority.brought.as_ref().map(|brought| &brought.waiting);
+    // Who waits for a certificate of the new authority shows one of the old: it must not be forgotten, but may be followed.
+    let brought = children.authority.brought.as_ref().filter(|_| !children.authority.has_next);
+    let waiting = brought.map(|brought| &brought.waiting);
     let is_late = round.live().find(|(ordinal, slot, _)| {
         let Some(certificate) = certificates.get(ordinal) else { return true };
         if waiting.is_some_and(|waiting| waiting.contains_key(ordinal)) {

@@ -113,9 +113,11 @@ fn write(directory: &Path, name: &str, text: &str) {
 }
 
 async fn serve(listener: TcpListener, acceptor: TlsAcceptor, router: Router) {
+    // Its connections end with it.
+    let mut connections = tokio::task::JoinSet::new();
     while let Ok((tcp, _)) = listener.accept().await {
         let (acceptor, router) = (acceptor.clone(), router.clone());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             // A caller that breaks off is its own business.
             if let Ok(stream) = acceptor.accept(tcp).await {
                 let service = TowerToHyperService::new(router);
