@@ -31,5 +31,9 @@ pub(crate) const DURATION_CHARS_MAX: u64 = 16;
 pub(crate) const QUANTITY_CHARS_MAX: u64 = 32;
 /// A DNS name.
 pub(crate) const DNS_NAME_CHARS_MAX: u64 = 253;
+/// Accounts that may come from outside the Pod; more are better served by one account that several share.
+pub(crate) const CLIENT_ACCOUNTS_MAX: u64 = 64;
+/// A namespace, a slash and an account's name.
+pub(crate) const ACCOUNT_CHARS_MAX: u64 = NAME_CHARS_MAX + 1 + DNS_NAME_CHARS_MAX;
 /// An image reference.
 pub(crate) const IMAGE_CHARS_MAX: u64 = 512;

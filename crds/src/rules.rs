@@ -45,6 +45,16 @@ pub(crate) const RULES: &[Rule] = &[
         "spec.clusterDomain must be a DNS name without a final dot, such as cluster.local",
     ),
     rule(
+        "spec/clientAccess",
+        "self.scope == 'Cluster' ? has(self.serviceAccounts) && size(self.serviceAccounts) > 0 : !has(self.serviceAccounts) || size(self.serviceAccounts) == 0",
+        "spec.clientAccess.serviceAccounts names who may come from outside the Pod: with scope Cluster name at least one, with scope Pod leave it out",
+    ),
+    rule(
+        "spec/clientAccess",
+        "!has(self.serviceAccounts) || self.serviceAccounts.all(a, a.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'))",
+        "spec.clientAccess.serviceAccounts must be names of ServiceAccounts, such as web, or shop/web for one in another namespace",
+    ),
+    rule(
         "spec/storage",
         "!isQuantity(self.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",
         "spec.storage.size can only grow, because a volume cannot shrink: put the old size back, or create a new RaftCluster",
@@ -93,6 +103,21 @@ pub(crate) const RULES: &[Rule] = &[
         "spec/sidecar/image",
         "size(self) > 0",
         "spec.sidecar.image must name an image, or be left out to use the one the operator was installed with",
+    ),
+    rule(
+        "spec/tls",
+        "(self.mode == 'Secret') == has(self.secretRef) && (self.mode == 'CertManager') == has(self.issuerRef)",
+        "spec.tls has one source: secretRef with mode Secret, issuerRef with mode CertManager, and neither with mode OperatorCA",
+    ),
+    rule(
+        "spec/tls/issuerRef",
+        "size(self.name) > 0 && size(self.kind) > 0 && size(self.group) > 0",
+        "spec.tls.issuerRef.name must name an issuer of cert-manager; kind and group are Issuer and cert-manager.io if left out",
+    ),
+    rule(
+        "spec/tls/secretRef/name",
+        "size(self) > 0",
+        "spec.tls.secretRef.name must name a Secret in the namespace of the RaftCluster",
     ),
     rule(
         "spec/template/metadata",

@@ -110,9 +110,15 @@ fn bound(schema: &mut Value) {
             "maxLength",
             limits::DNS_NAME_CHARS_MAX,
         ),
+        ("spec/clientAccess/serviceAccounts", "maxItems", limits::CLIENT_ACCOUNTS_MAX),
+        ("spec/clientAccess/serviceAccounts/*", "maxLength", limits::ACCOUNT_CHARS_MAX),
         ("spec/clusterDomain", "maxLength", limits::DNS_NAME_CHARS_MAX),
         ("spec/storage/size", "maxLength", limits::QUANTITY_CHARS_MAX),
         ("spec/storage/storageClassName", "maxLength", limits::DNS_NAME_CHARS_MAX),
+        ("spec/tls/issuerRef/group", "maxLength", limits::DNS_NAME_CHARS_MAX),
+        ("spec/tls/issuerRef/kind", "maxLength", limits::NAME_CHARS_MAX),
+        ("spec/tls/issuerRef/name", "maxLength", limits::DNS_NAME_CHARS_MAX),
+        ("spec/tls/secretRef/name", "maxLength", limits::DNS_NAME_CHARS_MAX),
         ("spec/sidecar/image", "maxLength", limits::IMAGE_CHARS_MAX),
         ("spec/sidecar/imagePullPolicy", "maxLength", limits::NAME_CHARS_MAX),
     ] {
@@ -149,6 +155,7 @@ fn shape_lists(schema: &mut Value) {
     let conditions = at(schema, "status/conditions");
     conditions["x-kubernetes-list-type"] = "map".into();
     conditions["x-kubernetes-list-map-keys"] = json!(["type"]);
+    at(schema, "spec/clientAccess/serviceAccounts")["x-kubernetes-list-type"] = "set".into();
     for path in ["status/blocked", "status/raft/blocked", "status/raft/members", "status/rollout/pending"] {
         at(schema, path)["x-kubernetes-list-type"] = "atomic".into();
     }

@@ -71,10 +71,14 @@ use crate::status::RaftClusterStatus;
 pub struct RaftClusterSpec {
     /// Health and voting rights of new members.
     pub autopilot: Autopilot,
+    /// Who may use the members' client ports. A change restarts the members one by one.
+    pub client_access: ClientAccess,
     /// The DNS domain of the Kubernetes cluster; part of every member's address and therefore fixed.
     pub cluster_domain: String,
     /// Stops every Pod and keeps the volumes; false wakes the cluster with the same data and members.
     pub hibernate: bool,
+    /// Whether a NetworkPolicy lets only those reach the members who have something to ask of them.
+    pub network_policy: NetworkPolicy,
     /// How many members the cluster has, 1 to 9. Odd numbers are advised: 4 tolerate no more failures than 3.
     pub replicas: i32,
     /// The sidecar container that runs the Raft member.
@@ -84,6 +88,8 @@ pub struct RaftClusterSpec {
     /// The application's Pod; the sidecar is added to it. Without it the sidecar runs alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<PodTemplateSpec>,
+    /// Whose certificates the members show each other; it can be changed while the cluster runs.
+    pub tls: Tls,
     /// How members spread over nodes and zones.
     pub topology: Topology,
     /// How Pods are replaced when the template changes.
@@ -94,12 +100,15 @@ impl Default for RaftClusterSpec {
     fn default() -> Self {
         Self {
             autopilot: Autopilot::default(),
+            client_access: ClientAccess::default(),
             cluster_domain: "cluster.local".to_owned(),
             hibernate: false,
+            network_policy: NetworkPolicy::default(),
             replicas: 3,
             sidecar: Sidecar::default(),
             storage: Storage::default(),
             template: None,
+            tls: Tls::default(),
             topology: Topology::default(),
             update: Update::default(),
         }
@@ -131,6 +140,42 @@ impl Default for Autopilot {
     }
 }
 
+/// Who may use the members' client ports (K46).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientAccess {
+    /// Pod: the Pod's own containers, on localhost. Cluster: also the accounts below, from any Pod, with TLS and a token.
+    pub scope: ClientScope,
+    /// Service accounts as namespace/name, or name for one in the RaftCluster's own namespace; with scope Cluster only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub service_accounts: Vec<String>,
+}
+
+impl ClientAccess {
+    /// Whether anybody outside the Pods may come.
+    pub fn is_open(&self) -> bool {
+        self.scope == ClientScope::Cluster
+    }
+}
+
+/// From where clients come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClientScope {
+    /// From the member's own Pod.
+    #[default]
+    Pod,
+    /// From anywhere in the Kubernetes cluster.
+    Cluster,
+}
+
+/// A NetworkPolicy for the members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkPolicy {
+    /// Make one. Ports that the template's containers declare stay open to all; any other is closed.
+    pub create: bool,
+}
+
 /// The sidecar container that runs the Raft member.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -156,6 +201,58 @@ pub enum SidecarUpdate {
     Manual,
     /// By itself, once the cluster is Ready and no other cluster is being updated.
     Automatic,
+}
+
+/// Whose certificates the members show each other (K23, K46).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Tls {
+    /// By the operator, from an authority of its own (OperatorCA), by an issuer of cert-manager, or by you: one for all members, in a Secret.
+    pub mode: TlsMode,
+    /// With mode CertManager: who issues them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer_ref: Option<IssuerRef>,
+    /// With mode Secret: where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+}
+
+/// Where certificates come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsMode {
+    /// An authority of the cluster's own, which the operator keeps.
+    #[default]
+    OperatorCA,
+    /// cert-manager, one for each member and one for the operator.
+    CertManager,
+    /// A Secret that somebody else keeps.
+    Secret,
+}
+
+/// An issuer of cert-manager; it must give its ca.crt with what it issues, as CA and Vault issuers do and ACME ones do not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IssuerRef {
+    /// Its API group.
+    pub group: String,
+    /// Issuer, in the namespace of the RaftCluster, or ClusterIssuer.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Default for IssuerRef {
+    fn default() -> Self {
+        Self { group: "cert-manager.io".to_owned(), kind: "Issuer".to_owned(), name: String::new() }
+    }
+}
+
+/// A Secret in the RaftCluster's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretRef {
+    /// Its name. Keys: ca.crt, tls.crt, tls.key for quorate://<status.clusterId>/*, and operator.crt, operator.key for
+    /// quorate://<status.clusterId>/operator.
+    pub name: String,
 }
 
 /// The volume each member keeps its log and state on.

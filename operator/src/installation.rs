@@ -12,6 +12,9 @@ pub(crate) struct Installation {
     /// Whether nodes and storage classes may be read (K52).
     #[arg(long, env = "QUORATE_CLUSTER_READ", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) may_read_cluster: bool,
+    /// The namespace this operator runs in: members' network policies let it in from there.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub(crate) operator_namespace: String,
     /// The only namespaces whose clusters are worked on, with commas between them; all if empty.
     #[arg(long, env = "QUORATE_WATCH_NAMESPACES", value_delimiter = ',')]
     pub(crate) watch_namespaces: Vec<String>,

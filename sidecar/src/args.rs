@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use quorate_publish::Account;
 
 /// The Quorate sidecar: a Raft member that keeps keys and values beside your application.
 #[derive(Debug, Parser)]
@@ -43,6 +44,17 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// Who may use the client ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ClientAccess {
+    /// The Pod's own containers, on localhost.
+    #[value(name = "Pod")]
+    Pod,
+    /// And service accounts from elsewhere, on the Pod's address, with TLS and a token of theirs.
+    #[value(name = "Cluster")]
+    Cluster,
 }
 
 /// Flags of `run`.
@@ -91,8 +103,11 @@ pub struct RunArgs {
     #[arg(long, env = "QUORATE_KUBERNETES", default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub kubernetes: bool,
     /// Who may use the client ports
-    #[arg(long, env = "QUORATE_CLIENT_ACCESS", default_value = "Pod", value_parser = ["Pod"], value_name = "SCOPE")]
-    pub client_access: String,
+    #[arg(long, env = "QUORATE_CLIENT_ACCESS", value_enum, default_value = "Pod", value_name = "SCOPE")]
+    pub client_access: ClientAccess,
+    /// Service accounts that may use the client ports from outside the Pod
+    #[arg(long, env = "QUORATE_CLIENT_ACCOUNTS", value_delimiter = ',', value_name = "NAMESPACE/NAME,…")]
+    pub client_accounts: Vec<Account>,
     /// Endpoint slice that names the leader; empty: none
     #[arg(long, env = "QUORATE_LEADER_SLICE", default_value = "", value_name = "NAME")]
     pub leader_slice: String,

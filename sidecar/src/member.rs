@@ -47,6 +47,7 @@ impl Listeners {
             serve: serve::Listeners {
                 grpc: bind_all(&addresses.grpc).await?,
                 grpc_tls: bind_all(&addresses.grpc_tls).await?,
+                https: bind_all(&addresses.https).await?,
                 http: bind_all(&addresses.http).await?,
                 ops: bind(addresses.ops).await?,
             },
@@ -162,7 +163,9 @@ impl Member {
         spawn_until_stop(&mut tasks, driver::keep_sessions(handle.clone()), &stopped);
         spawn_control(&mut tasks, &settings, &handle, &stopped)?;
         let (recovery, wanted) = watch::channel(None);
+        let outside = settings.outside.map(serve::Outside::new).transpose();
         let context = serve::Context {
+            outside: outside.map_err(|error| Failure::new(Code::Usage, error))?,
             publishing,
             recovery,
             handle: handle.clone(),

@@ -4,19 +4,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use quorate_publish::Connection;
 use quorate_raft::{Address, ClusterId, RaftId, RecoveryEpoch, Versions};
 use quorate_store::{Disk, OsDisk, RecoveryRequest};
 
-use crate::args::RunArgs;
+use crate::args::{ClientAccess, RunArgs};
 use crate::autopilot::DefaultSettings;
 use crate::exit::{Code, Failure};
 use crate::limits::ADMIN_TOKEN_BYTES_MIN;
-use crate::tls::CredentialsReceiver;
+use crate::serve::OutsideSettings;
+use crate::tls::{CredentialsReceiver, PeerIdentity};
 
 /// The subdirectory of the data directory that holds the files: a volume's own `lost+found` stays outside.
 pub const MEMBER_DIRECTORY: &str = "member";
 /// The socket of `pre-stop` in the data directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
+/// Where the projected token for the API server is mounted (K44).
+pub(crate) const TOKEN_DIRECTORY: &str = "/var/run/secrets/quorate";
 
 /// Everything one member needs.
 #[derive(Clone)]
@@ -45,6 +49,8 @@ pub struct MemberSettings {
     pub control_socket: Option<PathBuf>,
     /// Publishing to Kubernetes; none elsewhere.
     pub kubernetes: Option<KubernetesSettings>,
+    /// Clients from outside the Pod (K46); none: nobody comes from there.
+    pub outside: Option<OutsideSettings>,
     /// Whose defaults autopilot's settings have.
     pub defaults: DefaultSettings,
     /// The node it runs on, for status.
@@ -60,8 +66,10 @@ pub struct Addresses {
     pub peer: SocketAddr,
     /// gRPC without TLS: loopback only.
     pub grpc: Vec<SocketAddr>,
-    /// gRPC with mutual TLS.
+    /// gRPC with TLS.
     pub grpc_tls: Vec<SocketAddr>,
+    /// HTTP with TLS, for clients from outside the Pod.
+    pub https: Vec<SocketAddr>,
     /// HTTP without TLS: loopback only.
     pub http: Vec<SocketAddr>,
     /// Probes and metrics.
@@ -84,11 +92,16 @@ impl Addresses {
             };
             SocketAddr::new(ip, port)
         };
+        // The plain ports have the loopbacks, so those with TLS need the Pod's own address.
+        let pod = |port| args.pod_ip.map(|ip| SocketAddr::new(ip, port)).into_iter().collect();
         Self {
             peer: any(args.peer_port),
             grpc: loopback(args.client_port),
-            // The plain ports have the loopbacks, so this one needs the Pod's own address.
-            grpc_tls: args.pod_ip.map(|ip| SocketAddr::new(ip, args.client_port)).into_iter().collect(),
+            grpc_tls: pod(args.client_port),
+            https: match args.client_access {
+                ClientAccess::Pod => Vec::new(),
+                ClientAccess::Cluster => pod(args.http_port),
+            },
             http: loopback(args.http_port),
             ops: any(args.ops_port),
         }
@@ -146,10 +159,25 @@ pub fn member_settings(args: &RunArgs, credentials: CredentialsReceiver) -> Resu
         admin_token: args.admin_token_file.as_deref().map(read_token).transpose()?,
         control_socket: Some(args.data_dir.join(CONTROL_SOCKET)),
         kubernetes: args.kubernetes.then(|| KubernetesSettings::of_run(args)),
+        outside: outside(args)?,
         defaults: if args.kubernetes { DefaultSettings::Kubernetes } else { DefaultSettings::HashiCorp },
         node: args.node.clone(),
         zone: read_zone(&args.zone_file),
     })
+}
+
+/// Who comes from outside the Pod, and what their tokens must have been issued for: this cluster and no other.
+fn outside(args: &RunArgs) -> Result<Option<OutsideSettings>, Failure> {
+    if args.client_access == ClientAccess::Pod {
+        return Ok(None);
+    }
+    let connection =
+        Connection::from_environment(Path::new(TOKEN_DIRECTORY)).map_err(|error| usage(&error))?;
+    Ok(Some(OutsideSettings {
+        connection,
+        audience: format!("{}.{}.quorate.dev", args.cluster, args.namespace),
+        accounts: args.client_accounts.iter().cloned().collect(),
+    }))
 }
 
 /// The directory as the store wants it, created if it is missing.
@@ -171,7 +199,7 @@ fn check_certificate(
     raft_id: &RaftId,
 ) -> Result<(), Failure> {
     let identity = credentials.borrow().identity().clone();
-    if identity.cluster_id == cluster_id.0 && identity.raft_id == raft_id.as_str() {
+    if identity.stands_for(&PeerIdentity::new(cluster_id.0, raft_id.as_str())) {
         return Ok(());
     }
     Err(usage(&format!(
@@ -206,7 +234,7 @@ fn read_zone(path: &Path) -> String {
     std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
-fn usage(message: &str) -> Failure {
+fn usage(message: &dyn std::fmt::Display) -> Failure {
     Failure::new(Code::Usage, message)
 }
 

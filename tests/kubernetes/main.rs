@@ -18,6 +18,7 @@ mod load;
 mod namespace;
 mod wait;
 
+mod brings_certificates;
 mod chaos;
 mod cuts_a_node;
 mod fails_alone;
@@ -28,6 +29,7 @@ mod grows_volumes;
 mod hibernates;
 mod installs;
 mod is_locked_down;
+mod is_used_from_outside;
 mod kills_the_operator;
 mod loses_a_volume;
 mod loses_the_leader_pod;

@@ -1,4 +1,4 @@
-//! The cluster's certificate authority is replaced by a new one, and a member's certificate is lost.
+//! The cluster's certificate authority is replaced by a new one, or lost with its Secret, and a member's certificate is lost.
 //!
 //! The user sees nothing: no Pod is restarted, and writes go on through every member.
 
@@ -48,6 +48,31 @@ async fn a_new_certificate_authority_takes_over_unnoticed() -> Result<()> {
         .await?;
         load.finish(&cluster).await?;
         ensure!(running(&cluster).await? == containers, "a Pod was restarted: {containers:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// The authority's Secret is deleted under load: members go on trusting each other, and a new authority takes over (K46).
+#[tokio::test]
+async fn a_lost_certificate_authority_breaks_nothing() -> Result<()> {
+    namespace("lost-ca", async |namespace| {
+        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
+        cluster.wait_ready(3).await?;
+        let (before, containers) = (authority(&cluster).await?, running(&cluster).await?);
+        let load = Load::on(&cluster);
+
+        namespace.kubectl(&["delete", "secret", "db-ca"]).await?;
+        let after = until("another authority to be the only one", SPREAD, async || {
+            let now = authority(&cluster).await?;
+            let is_over = now.len() == 2 && now.get("ca.crt") != before.get("ca.crt");
+            Ok(if is_over { Look::Found(now) } else { Look::NotYet(format!("{:?}", now.keys())) })
+        })
+        .await?;
+        every_member_shows_it(&cluster, &after).await?;
+        load.finish(&cluster).await?;
+        ensure!(running(&cluster).await? == containers, "a Pod was restarted: {containers:?}");
+        cluster.wait_ready(3).await?;
         Ok(())
     })
     .await

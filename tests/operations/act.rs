@@ -238,7 +238,12 @@ impl World {
             }
             Ensure::LabelPod { pod, uid, labels } => self.call(|world| world.api.label_pod(pod, uid, labels)),
             // Sizes of volumes and authorities of certificates stay as they are here.
-            Ensure::ExpandClaim { .. } | Ensure::ChangeAuthority { .. } | Ensure::SetAutopilot(_) => Ok(()),
+            Ensure::ExpandClaim { .. }
+            | Ensure::ChangeAuthority { .. }
+            | Ensure::PublishAuthority { .. }
+            | Ensure::RequestCertificate(_)
+            | Ensure::DeleteNetworkPolicy { .. }
+            | Ensure::SetAutopilot(_) => Ok(()),
         };
         self.done(answer)
     }

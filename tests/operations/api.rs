@@ -375,6 +375,7 @@ impl Api {
             }
             Applied::ServiceAccount(_) => objects.children.service_account = Child::Ours,
             Applied::Role(_) => objects.children.role = Child::Ours,
+            Applied::NetworkPolicy(_) => objects.children.network_policy = Child::Ours,
             Applied::RoleBinding(binding) => {
                 objects.children.role_binding = Child::Ours;
                 let subjects = binding.subjects.iter().flatten().map(|subject| subject.name.clone());

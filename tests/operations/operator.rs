@@ -285,6 +285,7 @@ impl World {
             is_first_round: !memory.has_finished_a_round,
             storage: StorageFacts { default_class: Some(true), ..StorageFacts::default() },
             operator: OperatorFacts {
+                namespace: "quorate-system".to_owned(),
                 sidecar_image: "quorate/sidecar:1".to_owned(),
                 sidecar_pull_policy: None,
                 is_turn: false,

@@ -105,15 +105,21 @@ impl fmt::Display for Ensure {
                 Applied::ServiceAccount(it) => write!(f, "ServiceAccount {}", name(&it.metadata.name)),
                 Applied::Role(it) => write!(f, "Role {}", name(&it.metadata.name)),
                 Applied::RoleBinding(it) => write!(f, "RoleBinding {}", name(&it.metadata.name)),
+                Applied::NetworkPolicy(it) => write!(f, "NetworkPolicy {}", name(&it.metadata.name)),
             },
             Self::CreateSlice(it) => write!(f, "EndpointSlice {}", name(&it.metadata.name)),
             Self::SlicePorts { name, .. } => write!(f, "ports of EndpointSlice {name}"),
             Self::CreateLease(it) => write!(f, "Lease {}", name(&it.metadata.name)),
             Self::DeleteBudget { name } => write!(f, "no PodDisruptionBudget {name}"),
+            Self::DeleteNetworkPolicy { name } => write!(f, "no NetworkPolicy {name}"),
             Self::Certificate { ordinal, raft_id, .. } => {
                 write!(f, "certificate of member {ordinal} for {raft_id}")
             }
             Self::ChangeAuthority { change, .. } => write!(f, "certificate authority: {change:?}"),
+            Self::RequestCertificate(it) => {
+                write!(f, "Certificate {} of {} {} for {}", it.name, it.issuer.kind, it.issuer.name, it.uri)
+            }
+            Self::PublishAuthority { name } => write!(f, "ConfigMap {name}"),
             Self::CreateClaim(it) => write!(f, "claim {}", name(&it.metadata.name)),
             Self::NoteOnClaim { claim, set, .. } => {
                 write!(f, "note on {claim}:")?;

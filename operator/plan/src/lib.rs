@@ -15,6 +15,7 @@ pub mod children;
 mod conditions;
 mod display;
 mod events;
+pub mod issuance;
 pub mod limits;
 pub mod observed;
 mod obstacle;

@@ -286,10 +286,16 @@ pub struct Children {
     pub role_binding: Child,
     /// Secret `<cluster>-ca`.
     pub ca_secret: Child,
+    /// `ConfigMap` `<cluster>-ca`: what clients outside the Pods trust.
+    pub published_authority: Published,
     /// The accounts the binding binds.
     pub bound_accounts: Vec<String>,
     /// Names and numbers of the leader Service's ports; the read Service has the same.
     pub leader_ports: Vec<(String, i32)>,
+    /// `NetworkPolicy` `<cluster>-members`.
+    pub network_policy: Child,
+    /// What it was rendered as.
+    pub network_policy_rendered: Option<String>,
     /// Secrets `<cluster>-<n>-tls`.
     pub certificates: BTreeMap<Ordinal, Certificate>,
 }
@@ -306,6 +312,7 @@ pub struct BudgetCounts {
 }
 
 /// The certificate authority, as its Secret holds it.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own that was read
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authority {
     /// Its resource version.
@@ -318,6 +325,36 @@ pub struct Authority {
     pub is_old: bool,
     /// The annotation's word that it was last made for.
     pub rotation: Option<String>,
+    /// The one in force is of others: its key is not in the Secret, or was lost with it.
+    pub is_keyless: bool,
+    /// So is the one that is to follow.
+    pub is_next_keyless: bool,
+    /// What cert-manager was asked for: what each of its Certificates was rendered as, by name.
+    pub asked: BTreeMap<String, String>,
+    /// What `spec.tls` names; none = the operator's own authority is asked for.
+    pub brought: Option<Brought>,
+}
+
+/// Certificates of others, which `spec.tls` names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// What is wrong with them and what to do about it; nothing of them is used meanwhile.
+    pub problem: Option<String>,
+    /// Members for which there is none yet, and why; what they have stays.
+    pub waiting: BTreeMap<Ordinal, String>,
+    /// Their authority is the one in force.
+    pub is_in_force: bool,
+    /// Their authority is the one that is to follow.
+    pub is_next: bool,
+}
+
+/// What clients outside the Pods are told to trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Whose it is.
+    pub owner: Child,
+    /// It holds what members' certificates are signed by.
+    pub is_current: bool,
 }
 
 /// A member's certificate Secret.
@@ -327,6 +364,10 @@ pub struct Certificate {
     pub owner: Child,
     /// The Raft ID in its URI SAN.
     pub raft_id: Option<String>,
+    /// It is one that all members share: any Raft ID's.
+    pub is_shared: bool,
+    /// Its DNS SANs.
+    pub dns_names: BTreeSet<String>,
     /// It is expired, past two thirds of its life, unreadable, or signed by another CA.
     pub renewal_due: bool,
     /// A hash of what it holds, as members say what they use.
@@ -355,6 +396,8 @@ pub struct OperatorFacts {
     pub sidecar_image: String,
     /// Its pull policy, if the installation set one.
     pub sidecar_pull_policy: Option<String>,
+    /// The namespace it runs in.
+    pub namespace: String,
     /// It is this cluster's turn to get this operator's sidecar: no other cluster is being updated (K47).
     pub is_turn: bool,
     /// A random cluster ID drawn this round, 32 hexadecimal digits; used only when status has none.

@@ -17,12 +17,14 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use quorate_crds::{Blocked, RaftClusterStatus};
 
+use crate::issuance::Request;
 use crate::observed::{Now, Ordinal};
 use crate::raft_view::{AutopilotSettings, Intent};
 use crate::reason::Reason;
@@ -227,6 +229,11 @@ pub enum Ensure {
         /// Its name.
         name: String,
     },
+    /// Delete the members' `NetworkPolicy`: the spec asks for none.
+    DeleteNetworkPolicy {
+        /// Its name.
+        name: String,
+    },
     /// Make or renew a member's certificate Secret, and the CA before the first (K46).
     Certificate {
         /// The slot.
@@ -246,6 +253,13 @@ pub enum Ensure {
         change: AuthorityChange,
         /// The annotation's word it is done for.
         rotation: Option<String>,
+    },
+    /// Server-side apply of a `Certificate` of cert-manager.
+    RequestCertificate(Box<Request>),
+    /// Server-side apply of a `ConfigMap` with the certificates of the authorities in force: for clients outside the Pods.
+    PublishAuthority {
+        /// Its name.
+        name: String,
     },
     /// POST.
     CreateClaim(Box<PersistentVolumeClaim>),
@@ -331,6 +345,8 @@ pub enum Applied {
     Role(Role),
     /// And that it may.
     RoleBinding(RoleBinding),
+    /// Who may reach the members.
+    NetworkPolicy(NetworkPolicy),
 }
 
 /// What the leader is told of a member (K15).

@@ -115,6 +115,8 @@ reasons! {
     PublishingBlocked,
     /// A new certificate authority takes over; members are trusted under both meanwhile.
     AuthorityChanging,
+    /// The certificates that `spec.tls` names cannot be used; the ones in use stay.
+    CertificateUnusable,
     /// An even number of voters tolerates no more than one fewer.
     EvenVoters,
     /// Pods are being stopped, because `spec.hibernate` is set.

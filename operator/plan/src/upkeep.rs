@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use quorate_mutants::{Mutant, broken};
 
-use crate::authority;
-use crate::children::{access, budget, claim, label_keys, names, services};
+use crate::children::{access, budget, claim, label_keys, names, network_policy, services};
 use crate::limits::START_TROUBLE;
 use crate::observed::{Certificate, Child, Claim, Ordinal, Pod};
 use crate::plan::{Applied, Ensure, Event};
 use crate::raft_view::{AutopilotSettings, Intent, RaftView, ServerView, quorum};
+use crate::reason::Reason;
 use crate::record::{MemberState, keys};
 use crate::round::{Round, Verdict};
+use crate::{authority, issuance};
 
 /// From so many voters on there is a budget: with fewer, none could ever be drained (K37).
 const BUDGET_VOTERS_MIN: usize = 3;
@@ -23,9 +24,12 @@ const BUDGET_VOTERS_MIN: usize = 3;
 /// All ensures that need no rule.
 pub(crate) fn ensure(round: &mut Round<'_>) -> Verdict {
     children(round);
+    network_policy(round);
     claims(round);
+    issuance::request(round);
     certificates(round);
     authority::rotate(round);
+    authority::publish(round);
     if let Some(view) = round.view() {
         let needed = budget_needed(round, view);
         keep_budget(round, needed);
@@ -79,6 +83,23 @@ fn children(round: &mut Round<'_>) {
     }
 }
 
+/// Who may reach the members, if the spec asks for a policy.
+fn network_policy(round: &mut Round<'_>) {
+    let (observed, found) = (round.observed, &round.observed.children);
+    if !round.spec().network_policy.create {
+        if found.network_policy == Child::Ours {
+            let name = names::network_policy(observed.name());
+            round.ensures.push(Ensure::DeleteNetworkPolicy { name });
+        }
+        return;
+    }
+    let wanted = network_policy::network_policy(&observed.cluster, &observed.operator.namespace);
+    if network_policy::rendered(&wanted) != found.network_policy_rendered.as_ref() || observed.is_first_round
+    {
+        round.ensures.push(Ensure::Apply(Box::new(Applied::NetworkPolicy(wanted))));
+    }
+}
+
 /// What a live claim says of its member, and who owns it (K41).
 fn claims(round: &mut Round<'_>) {
     let owner = claim::claim_owner(&round.observed.cluster);
@@ -117,24 +138,56 @@ fn claims(round: &mut Round<'_>) {
 /// One certificate per live slot, for the Raft ID of its claim (K46).
 fn certificates(round: &mut Round<'_>) {
     let observed = round.observed;
-    let domain = &round.spec().cluster_domain;
+    let services = service_names(round);
     for (ordinal, _, found) in round.live().collect::<Vec<_>>() {
         let raft_id = round.raft_id(ordinal, found);
         let is_fine = |certificate: &Certificate| {
             certificate.owner == Child::Ours
-                && certificate.raft_id.as_ref() == Some(&raft_id)
+                && (certificate.is_shared || certificate.raft_id.as_ref() == Some(&raft_id))
                 && !certificate.renewal_due
+                && (certificate.is_shared || services.iter().all(|name| certificate.dns_names.contains(name)))
         };
-        if observed.children.certificates.get(&ordinal).is_some_and(is_fine) {
+        let certificate = observed.children.certificates.get(&ordinal);
+        // While there is nothing to take one from, those in use stay; that it is so is said with the authority.
+        if certificate.is_some_and(is_fine) || (certificate.is_none() && authority::is_missing(round)) {
             continue;
         }
-        let (cluster, namespace) = (observed.name(), observed.namespace());
-        let full = names::dns_name(cluster, namespace, domain, ordinal);
-        let short = format!("{}.{}", names::pod(cluster, ordinal), names::members_service(cluster));
-        // The operator dials the Pod's IP and names the Raft ID (K42).
-        let dns_names = vec![raft_id.clone(), full, short];
+        let brought = observed.children.authority.brought.as_ref();
+        let waiting =
+            brought.and_then(|brought| brought.waiting.get(&ordinal)).filter(|_| certificate.is_none());
+        if let Some(why) = waiting {
+            let (member, why) = (round.pod_name(ordinal), why.clone());
+            round.block("K46", Reason::CertificateUnusable, &member, why);
+            continue;
+        }
+        let dns_names = dns_names(round, ordinal, &raft_id);
         round.ensures.push(Ensure::Certificate { ordinal, raft_id, dns_names });
     }
+}
+
+/// The DNS SANs of a member's certificate: what its peers, the operator (K42) and clients outside the Pods ask for.
+pub(crate) fn dns_names(round: &Round<'_>, ordinal: Ordinal, raft_id: &str) -> Vec<String> {
+    let (cluster, namespace) = (round.observed.name(), round.observed.namespace());
+    let full = names::dns_name(cluster, namespace, &round.spec().cluster_domain, ordinal);
+    let short = format!("{}.{}", names::pod(cluster, ordinal), names::members_service(cluster));
+    let mut names = vec![raft_id.to_owned(), full, short];
+    names.extend(service_names(round));
+    names
+}
+
+/// By what names clients outside the Pods reach a member: those of the two Services. None if no such client may come.
+fn service_names(round: &Round<'_>) -> Vec<String> {
+    if !round.spec().client_access.is_open() {
+        return Vec::new();
+    }
+    let (cluster, namespace) = (round.observed.name(), round.observed.namespace());
+    let domain = &round.spec().cluster_domain;
+    let services = [names::leader(cluster), names::read_service(cluster)];
+    let forms = |service: String| {
+        let short = format!("{service}.{namespace}.svc");
+        [format!("{short}.{domain}"), format!("{service}.{namespace}"), short, service]
+    };
+    services.into_iter().flat_map(forms).collect()
 }
 
 /// What `minAvailable` has to be; none = no budget (K37).

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
@@ -38,11 +39,17 @@ pub(super) async fn carry_out(
         Ensure::SlicePorts { name, ports } => slice_ports(hands, name, ports).await,
         Ensure::CreateLease(lease) => create_if_absent(hands, lease.as_ref()).await,
         Ensure::DeleteBudget { name } => delete_budget(hands, name).await,
+        Ensure::DeleteNetworkPolicy { name } => delete_network_policy(hands, name).await,
         Ensure::Certificate { ordinal, raft_id, dns_names } => {
             certificate::ensure(hands, *ordinal, raft_id, dns_names).await
         }
         Ensure::ChangeAuthority { secret, resource_version, change, rotation } => {
             certificate::change_authority(hands, secret, resource_version, *change, rotation.as_deref()).await
+        }
+        Ensure::RequestCertificate(request) => certificate::request(hands, request).await,
+        Ensure::PublishAuthority { name } => {
+            let Some(published) = certificate::published(hands, name) else { return Ok(Acted::Overtaken) };
+            apply_one(hands, &published).await
         }
         Ensure::CreateClaim(claim) => {
             let ordinal = ordinal(claim.as_ref(), |name| names::ordinal_of_claim(&hands.place.name, name));
@@ -81,6 +88,7 @@ async fn apply(hands: &Hands<'_>, applied: &Applied) -> Result<Acted, RoundError
         Applied::ServiceAccount(account) => apply_one(hands, account).await,
         Applied::Role(role) => apply_one(hands, role).await,
         Applied::RoleBinding(binding) => apply_one(hands, binding).await,
+        Applied::NetworkPolicy(policy) => apply_one(hands, policy).await,
     }
 }
 
@@ -276,6 +284,15 @@ async fn delete_budget(hands: &Hands<'_>, name: &str) -> Result<Acted, RoundErro
         Ok(_) => Ok(Acted::ToItsEnd),
         Err(error) if code(&error) == Some(404) => Ok(Acted::ToItsEnd),
         Err(error) => Err(RoundError::api("deleting the disruption budget")(error)),
+    }
+}
+
+async fn delete_network_policy(hands: &Hands<'_>, name: &str) -> Result<Acted, RoundError> {
+    let policies = hands.place.api::<NetworkPolicy>(hands.client);
+    match policies.delete(name, &DeleteParams::default()).await {
+        Ok(_) => Ok(Acted::ToItsEnd),
+        Err(error) if code(&error) == Some(404) => Ok(Acted::ToItsEnd),
+        Err(error) => Err(RoundError::api("deleting the network policy")(error)),
     }
 }
 

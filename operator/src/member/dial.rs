@@ -31,15 +31,21 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    pub(crate) fn new(trust: &Trust, cluster_id: u128) -> Result<Self, TlsError> {
-        let leaf = trust.authority.issue(
-            cluster_id,
-            quorate_api::san::OPERATOR,
-            &[],
-            SystemTime::now(),
-            OPERATOR_LEAF_LIFE,
-        )?;
-        Ok(Self { trusted_pem: trust.bundle(), cluster_id, leaf })
+    /// None if there is nothing to prove with who we are: the certificates that `spec.tls` names cannot be used.
+    pub(crate) fn new(
+        trust: &Trust,
+        brought: Option<&Leaf>,
+        cluster_id: u128,
+    ) -> Result<Option<Self>, TlsError> {
+        let own = trust.current.authority.as_ref().or_else(|| trust.issuer().filter(|_| brought.is_none()));
+        let leaf = match own {
+            Some(authority) => {
+                let (name, now) = (quorate_api::san::OPERATOR, SystemTime::now());
+                Some(authority.issue(cluster_id, name, &[], now, OPERATOR_LEAF_LIFE)?)
+            }
+            None => brought.cloned(),
+        };
+        Ok(leaf.map(|leaf| Self { trusted_pem: trust.bundle(), cluster_id, leaf }))
     }
 
     /// A channel whose every call goes to exactly this member.

@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// The usual checks against the cluster's authority, and then the one URI SAN: a certificate of the right authority
-/// for another member, or for a cluster that shares a Secret, is refused.
+/// The usual checks against the cluster's authority, and then the one URI SAN in place of a DNS name: a certificate of the
+/// right authority for another member, or for a cluster that shares a Secret, is refused. One that all members share (K23)
+/// is good for each.
 #[derive(Debug)]
 pub(crate) struct MemberVerifier {
-    usual: Arc<WebPkiServerVerifier>,
+    provider: Arc<CryptoProvider>,
+    roots: RootCertStore,
     expected: quorate_api::san::Name,
 }
 
@@ -27,15 +31,17 @@ impl MemberVerifier {
             roots.add(certificate?)?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-        Ok(Self { usual, expected })
+        Ok(Self { provider, roots, expected })
     }
 
     fn names_the_member(&self, certificate: &CertificateDer<'_>) -> bool {
         X509Certificate::from_der(certificate)
             .ok()
             .and_then(|(_, certificate)| crate::tls::uri_name(&certificate))
-            .is_some_and(|name| name == self.expected)
+            .is_some_and(|name| {
+                name.cluster_id == self.expected.cluster_id
+                    && quorate_api::san::stands_for(&name.raft_id, &self.expected.raft_id)
+            })
     }
 }
 
@@ -44,14 +50,15 @@ impl ServerCertVerifier for MemberVerifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified =
-            self.usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        let parsed = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
         if self.names_the_member(end_entity) {
-            Ok(verified)
+            Ok(ServerCertVerified::assertion())
         } else {
             Err(Error::InvalidCertificate(CertificateError::NotValidForName))
         }
@@ -63,7 +70,12 @@ impl ServerCertVerifier for MemberVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -72,11 +84,16 @@ impl ServerCertVerifier for MemberVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -112,5 +129,7 @@ mod tests {
         assert!(verdict(&TRUSTED, (CLUSTER, "db-2-c01d77aa"), "db-1-3f2a91c4").is_err());
         assert!(verdict(&TRUSTED, (CLUSTER + 1, "db-1-3f2a91c4"), "db-1-3f2a91c4").is_err());
         assert!(verdict(&stranger, (CLUSTER, "db-1-3f2a91c4"), "db-1-3f2a91c4").is_err());
+        assert!(verdict(&TRUSTED, (CLUSTER, "*"), "db-1-3f2a91c4").is_ok(), "shared by all members");
+        assert!(verdict(&TRUSTED, (CLUSTER + 1, "*"), "db-1-3f2a91c4").is_err());
     }
 }

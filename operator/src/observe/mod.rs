@@ -14,6 +14,7 @@ mod nodes;
 mod obstacles;
 mod pods;
 mod slots;
+mod source;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -23,15 +24,17 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Client;
 use kube::api::{Api, ListParams};
 use quorate_crds::RaftCluster;
-use quorate_plan::children::member_selector;
-use quorate_plan::observed::{Now, Observed, OperatorFacts};
+use quorate_plan::children::{member_selector, names};
+use quorate_plan::observed::{Now, Observed, OperatorFacts, Ordinal, Slot};
+use quorate_plan::record::raft_id;
 use tracing::warn;
 
 use crate::error::RoundError;
 use crate::installation::Installation;
 use crate::member::{Answers, Dialer, MemberAddress, ask_all};
 use crate::memory::{Recollection, Refused};
-use crate::tls::{TlsError, Trust, parse_cluster_id};
+use crate::tls::{Brought, TlsError, Trust, parse_cluster_id};
+use source::Source;
 
 /// What a round has read, and what acting needs beside it.
 pub(crate) struct Seen {
@@ -41,6 +44,10 @@ pub(crate) struct Seen {
     /// Members that can be dialled, by Pod.
     pub(crate) addresses: BTreeMap<String, MemberAddress>,
     pub(crate) trust: Option<Trust>,
+    /// What the members' Secrets say is trusted.
+    pub(crate) trusted: Vec<String>,
+    /// The certificates that `spec.tls` names, if they can be used.
+    pub(crate) brought: Option<Brought>,
 }
 
 /// The planner's idea of now.
@@ -68,15 +75,17 @@ pub(crate) async fn observe(
         }
     }
     let ordinals: Vec<_> = slots.keys().copied().collect();
+    let source = Source::read(client, &place, &cluster, &raft_ids(&place.name, &slots)).await?;
     let (found, storage, ()) = tokio::try_join!(
-        children::read(client, &place, &ordinals),
+        children::read(client, &place, &ordinals, source.as_ref()),
         nodes::storage(client, installation, &cluster),
         nodes::fill(client, installation, &mut slots),
     )?;
     volumes::fill(client, installation, &place.name, &claims, &mut slots).await?;
     obstacles::fill(client, &place, &mut slots).await;
-    let trust = found.trust;
-    let dialer = dialer(&cluster, trust.as_ref())?;
+    let (trust, trusted) = (found.trust, found.trusted);
+    let brought = source.and_then(|source| source.brought);
+    let dialer = dialer(&cluster, trust.as_ref(), brought.as_ref())?;
     let answers = match &dialer {
         Some(dialer) => ask_all(dialer, &addresses.values().cloned().collect::<Vec<_>>()).await,
         None => Answers::default(),
@@ -99,11 +108,12 @@ pub(crate) async fn observe(
         operator: OperatorFacts {
             sidecar_image: installation.sidecar_image.clone(),
             sidecar_pull_policy: installation.sidecar_pull_policy.clone(),
+            namespace: installation.operator_namespace.clone(),
             is_turn: false,
             fresh_cluster_id: uuid::Uuid::new_v4().simple().to_string(),
         },
     };
-    Ok(Seen { observed, dialer, addresses, trust })
+    Ok(Seen { observed, dialer, addresses, trust, trusted, brought })
 }
 
 /// Which cluster, by the words every call needs.
@@ -145,6 +155,16 @@ impl Place {
     }
 }
 
+/// Whose directory each claim holds, as it is recorded or must be.
+fn raft_ids(cluster: &str, slots: &BTreeMap<Ordinal, Slot>) -> BTreeMap<Ordinal, String> {
+    let each = slots.iter().filter_map(|(&ordinal, slot)| {
+        let claim = slot.claim.as_ref()?;
+        let recorded = claim.record.raft_id.clone();
+        Some((ordinal, recorded.unwrap_or_else(|| raft_id(&names::pod(cluster, ordinal), &claim.uid))))
+    });
+    each.collect()
+}
+
 /// Members with an address. A Pod being deleted is still asked: it may lead, and hands over as it goes.
 fn addresses(pods: &[Pod]) -> BTreeMap<String, MemberAddress> {
     let address = |pod: &Pod| {
@@ -157,11 +177,15 @@ fn addresses(pods: &[Pod]) -> BTreeMap<String, MemberAddress> {
     pods.iter().filter_map(address).collect()
 }
 
-fn dialer(cluster: &RaftCluster, trust: Option<&Trust>) -> Result<Option<Dialer>, TlsError> {
+fn dialer(
+    cluster: &RaftCluster,
+    trust: Option<&Trust>,
+    brought: Option<&Brought>,
+) -> Result<Option<Dialer>, TlsError> {
     let recorded = cluster.status.as_ref().and_then(|status| status.cluster_id.as_deref());
     let (Some(cluster_id), Some(trust)) = (recorded, trust) else { return Ok(None) };
     match parse_cluster_id(cluster_id) {
-        Ok(cluster_id) => Dialer::new(trust, cluster_id).map(Some),
+        Ok(cluster_id) => Dialer::new(trust, brought.map(|brought| &brought.operator), cluster_id),
         Err(error) => {
             // Members cannot be asked; the planner says so. Everything else goes on.
             warn!(%error, "members cannot be dialled");

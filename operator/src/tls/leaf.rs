@@ -1,5 +1,6 @@
 //! A member's certificate, and when it is due for renewal.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use x509_parser::extensions::GeneralName;
@@ -7,6 +8,7 @@ use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A certificate and its key, in PEM.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Leaf {
     /// `tls.crt`.
     pub(crate) certificate_pem: String,
@@ -21,6 +23,8 @@ pub(crate) struct Facts {
     pub(crate) raft_id: Option<String>,
     /// The cluster ID of its URI SAN.
     pub(crate) cluster_id: Option<u128>,
+    /// Its DNS SANs.
+    pub(crate) dns_names: BTreeSet<String>,
     /// Seconds since the Unix epoch.
     pub(crate) not_before: i64,
     /// Seconds since the Unix epoch.
@@ -36,18 +40,28 @@ impl Facts {
         Some(Self {
             raft_id: name.as_ref().map(|name| name.raft_id.clone()),
             cluster_id: name.map(|name| name.cluster_id),
+            dns_names: dns_names(&certificate),
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
         })
     }
 
+    /// Good for nothing any more.
+    pub(crate) fn is_expired(&self, now: SystemTime) -> bool {
+        self.not_after <= seconds(now)
+    }
+
     /// Past two thirds of its life, so that two renewals may fail before members stop talking (K46).
     pub(crate) fn is_past_two_thirds(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
         let life = self.not_after.saturating_sub(self.not_before);
-        now >= self.not_before.saturating_add(life / 3 * 2)
+        seconds(now) >= self.not_before.saturating_add(life / 3 * 2)
     }
+}
+
+/// Since the Unix epoch; a clock before it counts as at it.
+pub(super) fn seconds(now: SystemTime) -> i64 {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(now).unwrap_or(i64::MAX)
 }
 
 /// The one name of ours in a certificate; none if there is none or more than one.
@@ -61,13 +75,23 @@ pub(crate) fn uri_name(certificate: &X509Certificate<'_>) -> Option<quorate_api:
     ours.next().is_none().then_some(name)
 }
 
+fn dns_names(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let all = names.iter().flat_map(|names| &names.value.general_names);
+    all.filter_map(|name| match name {
+        GeneralName::DNSName(dns) => Some((*dns).to_owned()),
+        _ => None,
+    })
+    .collect()
+}
+
 /// Whether this leaf has to be made anew: past two thirds of its life, unreadable, or signed by another authority.
 pub(crate) fn needs_renewal(leaf_pem: &str, authority_pem: &str, now: SystemTime) -> bool {
     let Some(facts) = Facts::read(leaf_pem) else { return true };
     facts.is_past_two_thirds(now) || !is_signed_by(leaf_pem, authority_pem)
 }
 
-fn is_signed_by(leaf_pem: &str, authority_pem: &str) -> bool {
+pub(super) fn is_signed_by(leaf_pem: &str, authority_pem: &str) -> bool {
     let Ok((_, leaf)) = parse_x509_pem(leaf_pem.as_bytes()) else { return false };
     let Ok((_, authority)) = parse_x509_pem(authority_pem.as_bytes()) else { return false };
     let Ok((_, leaf)) = X509Certificate::from_der(&leaf.contents) else { return false };
@@ -113,18 +137,7 @@ mod tests {
         let facts = Facts::read(&leaf.certificate_pem).unwrap();
         assert_eq!(facts.raft_id.as_deref(), Some("db-1-3f2a91c4"));
         assert_eq!(facts.cluster_id, Some(CLUSTER));
-        let (_, block) = parse_x509_pem(leaf.certificate_pem.as_bytes()).unwrap();
-        let (_, certificate) = X509Certificate::from_der(&block.contents).unwrap();
-        let names = certificate.subject_alternative_name().unwrap().unwrap();
-        let dns: Vec<&str> = names
-            .value
-            .general_names
-            .iter()
-            .filter_map(|name| match name {
-                GeneralName::DNSName(dns) => Some(*dns),
-                _ => None,
-            })
-            .collect();
+        let dns: Vec<&str> = facts.dns_names.iter().map(String::as_str).collect();
         assert_eq!(dns, ["db-1-3f2a91c4", "db-1.db-members.ns.svc.cluster.local"]);
     }
 

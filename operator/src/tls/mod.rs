@@ -8,15 +8,22 @@
 //! ```
 //! Invariant: a leaf names exactly one (cluster ID, Raft ID) in its URI SAN; a certificate of another cluster is
 //! signed by another authority and proves nothing here.
+//! Certificates of others (`spec.tls`) are checked, and then copied into the members' Secrets: what is wrong with them
+//! reaches no member, and a change of the source is a change of the authority like any other.
 //! Not here: when an authority follows another, which the planner decides, and hot reload, which is the sidecar's.
 
 mod authority;
+mod brought;
+pub(crate) mod issuance;
 mod leaf;
 mod trust;
 
 pub(crate) use authority::Authority;
+pub(crate) use brought::{Brought, Wanted, check};
 pub(crate) use leaf::{Facts, Leaf, needs_renewal, uri_name};
-pub(crate) use trust::{CA_CERTIFICATE, CA_KEY, NEXT_CERTIFICATE, NEXT_KEY, PREVIOUS_CERTIFICATE, Trust};
+pub(crate) use trust::{
+    Anchor, CA_CERTIFICATE, CA_KEY, NEXT_CERTIFICATE, NEXT_KEY, PREVIOUS_CERTIFICATE, Trust,
+};
 
 /// Why a certificate cannot be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +31,8 @@ pub(crate) use trust::{CA_CERTIFICATE, CA_KEY, NEXT_CERTIFICATE, NEXT_KEY, PREVI
 pub enum TlsError {
     /// The authority's Secret does not hold what it should.
     #[error(
-        "secret {secret} holds no usable certificate authority: {why}; restore it from a backup, or delete it \
-             and every member's -tls secret to issue new ones (members refuse each other until all have loaded theirs)"
+        "secret {secret} holds no usable certificate authority: {why}; restore it from a backup, or delete it and leave \
+             the members' -tls secrets alone: a new authority then takes over while members trust both"
     )]
     Authority {
         /// Its name.

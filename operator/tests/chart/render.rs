@@ -166,6 +166,31 @@ fn an_operator_of_some_namespaces_has_no_rights_beyond_them() {
     }
 }
 
+/// K46: only accounts that were named may have tokens reviewed, and they may do nothing else everywhere.
+#[test]
+fn only_named_accounts_may_have_tokens_reviewed() {
+    for program in helms() {
+        let text = serde_yaml::to_string(&render(&program, &[]).unwrap()).unwrap();
+        assert!(!text.contains("tokenreviews"), "nobody may by default");
+        let objects =
+            render(&program, &["rbac.tokenReview[0].namespace=shop", "rbac.tokenReview[0].name=db-member"])
+                .unwrap();
+        let of = |kind| {
+            let is_it = |object: &&&Value| {
+                object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-token-review"))
+            };
+            kinds(&objects, kind).iter().find(is_it).copied().cloned().unwrap()
+        };
+        let rules = serde_yaml::from_str::<Value>(
+            "[{apiGroups: [authentication.k8s.io], resources: [tokenreviews], verbs: [create]}]",
+        );
+        assert_eq!(of("ClusterRole")["rules"], rules.unwrap());
+        let subjects =
+            serde_yaml::from_str::<Value>("[{kind: ServiceAccount, namespace: shop, name: db-member}]");
+        assert_eq!(of("ClusterRoleBinding")["subjects"], subjects.unwrap());
+    }
+}
+
 /// The operator is closed but for its port for probes and metrics.
 #[test]
 fn the_network_policy_opens_one_port() {

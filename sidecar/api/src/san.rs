@@ -6,6 +6,10 @@ use std::fmt;
 /// The Raft ID in the operator's own certificate.
 pub const OPERATOR: &str = "operator";
 
+/// In place of a Raft ID where one certificate is shared by all members (one Secret brought by the user): it proves the
+/// cluster only.
+pub const ANY_MEMBER: &str = "*";
+
 /// Longest Raft ID accepted in a name.
 pub const RAFT_ID_BYTES_MAX: usize = 128;
 
@@ -17,8 +21,14 @@ const CLUSTER_ID_DIGITS: usize = 32;
 pub struct Name {
     /// The cluster.
     pub cluster_id: u128,
-    /// The member, or [`OPERATOR`].
+    /// The member, [`OPERATOR`] or [`ANY_MEMBER`].
     pub raft_id: String,
+}
+
+/// Whether a certificate for `shown` is good for `raft_id` of the same cluster. One that is shared by all members is good for
+/// each of them, and never for the operator.
+pub fn stands_for(shown: &str, raft_id: &str) -> bool {
+    shown == raft_id || (shown == ANY_MEMBER && raft_id != OPERATOR)
 }
 
 /// A URI that is no name of ours.
@@ -47,7 +57,8 @@ pub fn parse(uri: &str) -> Result<Name, NotAName> {
         return Err(NotAName);
     }
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if raft_id.is_empty() || raft_id.len() > RAFT_ID_BYTES_MAX || !raft_id.bytes().all(is_allowed) {
+    let is_whole = raft_id == ANY_MEMBER || raft_id.bytes().all(is_allowed);
+    if raft_id.is_empty() || raft_id.len() > RAFT_ID_BYTES_MAX || !is_whole {
         return Err(NotAName);
     }
     let cluster_id = u128::from_str_radix(cluster_id, 16).map_err(|_| NotAName)?;
@@ -69,10 +80,21 @@ mod tests {
             "quorate://00000000000000000000000000000ABC/db-0",
             "quorate://00000000000000000000000000000abc/",
             "quorate://00000000000000000000000000000abc/a/b",
+            "quorate://00000000000000000000000000000abc/db-*",
             "https://00000000000000000000000000000abc/db-0",
             "",
         ] {
             assert_eq!(parse(bad), Err(NotAName), "{bad}");
         }
+    }
+
+    /// K23: a shared certificate is any member's, and never the operator's.
+    #[test]
+    fn a_shared_certificate_is_any_members_and_never_the_operators() {
+        assert_eq!(parse(&format(7, ANY_MEMBER)).map(|name| name.raft_id), Ok(ANY_MEMBER.to_owned()));
+        assert!(stands_for("db-0", "db-0") && stands_for(ANY_MEMBER, "db-0"));
+        assert!(
+            !stands_for("db-0", "db-1") && !stands_for(ANY_MEMBER, OPERATOR) && !stands_for("db-0", OPERATOR)
+        );
     }
 }

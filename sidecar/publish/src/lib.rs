@@ -5,7 +5,9 @@
 //!                                              ──▶ Lease           renewed every 10 s (K32)
 //!                                              ──▶ EndpointSlice   this member, if no later leader is there (K40)
 //! ```
-//! The one sidecar crate that may name kube. Only a leader uses it; the data path neither waits for it nor fails
+//! And for members that clients outside the Pod may use: who holds a token, asked of the API server (`review`).
+//!
+//! The one sidecar crate that may name kube. Only a leader publishes; the data path neither waits for it nor fails
 //! with it. No watches, caches or kube runtime: three writes need none of them, and a sidecar must stay small.
 
 mod connect;
@@ -14,6 +16,7 @@ mod lease;
 pub mod limits;
 mod pace;
 mod publisher;
+mod review;
 mod slice;
 mod status;
 mod target;
@@ -24,6 +27,7 @@ mod view;
 pub use connect::Connection;
 pub use error::PublishError;
 pub use publisher::{Publishing, publish};
+pub use review::{Account, Review, ReviewError, TokenReviewer};
 pub use slice::LEADER_TERM_ANNOTATION;
 pub use target::Target;
 pub use view::{BlockedView, MemberRole, MemberState, MemberView, RaftView};

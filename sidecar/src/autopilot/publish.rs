@@ -12,10 +12,7 @@ use tokio::sync::watch;
 
 use super::{Autopilot, Conclusion, Facts};
 use crate::exit::{Code, Failure};
-use crate::settings::KubernetesSettings;
-
-/// Where the projected token is mounted.
-const TOKEN_DIRECTORY: &str = "/var/run/secrets/quorate";
+use crate::settings::{KubernetesSettings, TOKEN_DIRECTORY};
 
 /// Publishing to Kubernetes, ready to start.
 pub(crate) struct Publish {

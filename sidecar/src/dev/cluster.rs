@@ -18,6 +18,7 @@ use crate::autopilot::DefaultSettings;
 use crate::driver::{CallError, ErrorKind, Handle, View};
 use crate::exit::{Code, Failure};
 use crate::member::Member;
+use crate::serve::OutsideSettings;
 use crate::settings::{MemberSettings, open_disk};
 
 /// How a cluster differs from the usual.
@@ -29,11 +30,13 @@ pub struct ClusterOptions {
     pub raft: Settings,
     /// What members speak that are new.
     pub versions: Versions,
+    /// Clients from outside the Pod (K46).
+    pub outside: Option<OutsideSettings>,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { ports: MemberPorts::free, raft: Settings::default(), versions: Versions::OURS }
+        Self { ports: MemberPorts::free, raft: Settings::default(), versions: Versions::OURS, outside: None }
     }
 }
 
@@ -121,6 +124,7 @@ impl Cluster {
             admin_token: Some(self.admin_token.clone()),
             control_socket: None,
             kubernetes: None,
+            outside: self.options.outside.clone(),
             defaults: DefaultSettings::HashiCorp,
             node: String::new(),
             zone: String::new(),
@@ -133,7 +137,8 @@ impl Cluster {
     /// Starts a member that was stopped.
     pub async fn start_again(&mut self, number: usize) -> Result<(), Failure> {
         let slot = &mut self.slots[number];
-        let (settings, addresses) = (slot.settings.clone(), slot.ports.addresses());
+        let addresses = slot.ports.addresses(slot.settings.outside.is_some());
+        let settings = slot.settings.clone();
         slot.member = Some(Member::start_again(settings, &addresses, self.options.raft).await?);
         Ok(())
     }
@@ -142,7 +147,8 @@ impl Cluster {
     pub async fn start_now(&mut self, number: usize) -> Result<(), Failure> {
         let slot = &mut self.slots[number];
         let raft = self.options.raft;
-        let started = Member::start_with(slot.settings.clone(), &slot.ports.addresses(), raft).await;
+        let addresses = slot.ports.addresses(slot.settings.outside.is_some());
+        let started = Member::start_with(slot.settings.clone(), &addresses, raft).await;
         slot.member = Some(started?);
         Ok(())
     }

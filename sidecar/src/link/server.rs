@@ -26,7 +26,7 @@ use crate::limits::{
     LINK_MESSAGE_BYTES_MAX, LINK_QUEUE_MAX, LINK_WINDOW_BYTES, REQUEST_TIMEOUT_DEFAULT, REQUEST_TIMEOUT_MAX,
     SNAPSHOT_CHUNKS_WAITING_MAX,
 };
-use crate::tls::{self, Caller, CredentialsReceiver};
+use crate::tls::{self, Bounds, Caller, CredentialsReceiver, Door};
 
 /// The service of port 7400.
 pub(crate) struct LinkServer {
@@ -40,6 +40,9 @@ pub(crate) struct LinkServer {
     /// Set when the member stops: streams end, so that connections can.
     pub(crate) stopping: watch::Receiver<bool>,
 }
+
+/// Every peer has a certificate.
+const PEERS: Bounds = Bounds { all: LINK_CONNECTIONS_MAX, unnamed: 0 };
 
 /// Serves until `stopping`.
 pub(crate) async fn serve(
@@ -57,9 +60,12 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(LINK_CALLER_KEEPALIVE))
         .http2_keepalive_timeout(Some(LINK_CALLER_KEEPALIVE))
         .add_service(service)
-        .serve_with_incoming_shutdown(tls::accept(listener, credentials, LINK_CONNECTIONS_MAX), async move {
-            stopped(&mut stopping).await;
-        })
+        .serve_with_incoming_shutdown(
+            tls::accept(listener, credentials, Door::Certified, PEERS),
+            async move {
+                stopped(&mut stopping).await;
+            },
+        )
         .await
 }
 
@@ -74,9 +80,12 @@ impl LinkServer {
     }
 
     fn check(&self, theirs: &Hello, caller: &Caller) -> Result<(), Status> {
+        let Caller::Certified(caller) = caller else {
+            return Err(Status::unauthenticated("no certificate: peers connect with mutual TLS"));
+        };
         let cluster = self.handle.view().status.version;
-        hello::check(&self.identity, cluster, theirs, &caller.0).map_err(|refused| {
-            warn!(caller = %caller.0, why = %refused, "refused a peer");
+        hello::check(&self.identity, cluster, theirs, caller).map_err(|refused| {
+            warn!(%caller, why = %refused, "refused a peer");
             Status::permission_denied(refused.to_string())
         })
     }

@@ -3,6 +3,7 @@
 //! The ops port is open to whoever reaches the Pod: a caller that opens connections and sends nothing must neither
 //! use up the process's files nor keep the probes out for long.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,16 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::stopped;
 use crate::limits::ACCEPT_ERROR_PAUSE;
+use crate::tls;
 
 /// What one port allows.
 #[derive(Clone, Copy)]
@@ -61,6 +66,33 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
+/// As [`serve`], on connections whose handshake is done and whose number is bounded already.
+pub(super) async fn serve_tls(
+    application: Router,
+    mut accepted: ReceiverStream<io::Result<tls::Connection>>,
+    stopping: watch::Receiver<bool>,
+    idle_max: Duration,
+) -> Result<(), String> {
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stopped(stopping.clone()));
+    loop {
+        let next = tokio::select! {
+            next = accepted.next() => next,
+            () = &mut stop => break,
+        };
+        match next {
+            Some(Ok(stream)) => {
+                connections.spawn(exchange(application.clone(), stream, stopping.clone(), idle_max));
+            }
+            Some(Err(_)) => {}
+            None => break,
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
 async fn connection(
     application: Router,
     stream: TcpStream,
@@ -70,6 +102,16 @@ async fn connection(
 ) {
     // Without it small answers wait for company; a connection that is gone already shows below.
     let _ = stream.set_nodelay(true);
+    exchange(application, stream, stopping, idle_max).await;
+}
+
+/// Requests and answers of one connection, until either end has enough.
+async fn exchange(
+    application: Router,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stopping: watch::Receiver<bool>,
+    idle_max: Duration,
+) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(idle_max);
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(application));

@@ -10,8 +10,31 @@ pub const GRPC_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Calls one gRPC connection may have open; further ones wait in the client.
 pub const GRPC_STREAMS_MAX: u32 = 1_024;
 
-/// TLS connections of the operator and others accepted at once; further ones wait in the backlog.
+/// TLS connections of the operator and members accepted at once; further ones wait in the backlog.
 pub const GRPC_TLS_CONNECTIONS_MAX: usize = 256;
+
+/// TLS connections of callers without a certificate at once, on each port that `clientAccess: Cluster` opens; further ones
+/// are closed. They never take the places above.
+pub const OUTSIDE_CONNECTIONS_MAX: usize = 1_024;
+
+/// Longest token that is reviewed; Kubernetes' own have about 1 KiB.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Answers of the API server about tokens that are kept; then the oldest goes, refusals first.
+pub const REVIEWS_CACHED_MAX: usize = 1_024;
+
+/// A reviewed token is believed for so long without asking again: one that was revoked works so much longer.
+pub const REVIEW_LIFE: Duration = Duration::from_mins(1);
+
+/// A refused token is not asked about again for so long.
+pub const REVIEW_REFUSED_LIFE: Duration = Duration::from_secs(10);
+
+/// While the API server is away, a token that was good the last time is believed until its review is so old: a pause of
+/// the API server must not stop the data path.
+pub const REVIEW_GRACE: Duration = Duration::from_mins(10);
+
+/// Reviews under way at once; further callers wait for their turn, at most to their deadline.
+pub const REVIEWS_AT_ONCE_MAX: usize = 16;
 
 /// The transport ends a call at its deadline with a bare text; ours, which says more, must leave before.
 pub const DEADLINE_MARGIN_MAX: Duration = Duration::from_millis(100);

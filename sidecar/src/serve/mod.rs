@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!   127.0.0.1:7401  gRPC, plain   applications: data calls, and pictures that change nothing
-//!   <Pod IP>:7401   gRPC, mTLS    the operator, by its certificate: everything (K23, K46)
+//!   <Pod IP>:7401   gRPC, mTLS    the operator, by its certificate: everything (K23, K46); with clientAccess Cluster
+//!                                 also others, by a reviewed token: as applications
 //!   127.0.0.1:8500  HTTP, plain   applications: /v1/kv and what clients ask at start
+//!   <Pod IP>:8500   HTTPS         with clientAccess Cluster only, by a reviewed token: as applications
 //!   :7402           HTTP, plain   probes, metrics, status: changes nothing
 //! ```
 //!
@@ -19,6 +21,7 @@ pub mod limits;
 mod metrics;
 mod moment;
 mod ops;
+mod outside;
 mod rights;
 
 use std::sync::Arc;
@@ -31,9 +34,11 @@ use tokio::task::JoinSet;
 use crate::autopilot::Autopilot;
 use crate::driver::Handle;
 use crate::exit::{Code, Failure};
-use crate::tls::CredentialsReceiver;
+use crate::tls::{self, CredentialsReceiver, Door};
 use http::Bounds;
 use metrics::Metrics;
+
+pub use outside::{Outside, OutsideSettings};
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -52,6 +57,8 @@ pub struct Context {
     pub credentials: CredentialsReceiver,
     /// The token that opens administrative calls on the plain port (K23).
     pub admin_token: Option<Arc<str>>,
+    /// Admits clients from outside the Pod; none: nobody comes from there.
+    pub outside: Option<Arc<Outside>>,
     /// How publishing to Kubernetes goes; none outside Kubernetes.
     pub publishing: Option<watch::Receiver<quorate_publish::Publishing>>,
     /// Whoever runs the member starts it anew for a recovery that was asked for here (K18).
@@ -64,8 +71,10 @@ pub struct Context {
 pub struct Listeners {
     /// gRPC without TLS.
     pub grpc: Vec<TcpListener>,
-    /// gRPC with mutual TLS.
+    /// gRPC with TLS.
     pub grpc_tls: Vec<TcpListener>,
+    /// HTTP with TLS, for clients from outside the Pod.
+    pub https: Vec<TcpListener>,
     /// HTTP.
     pub http: Vec<TcpListener>,
     /// Probes, metrics, status.
@@ -78,6 +87,10 @@ const HTTP_BOUNDS: Bounds =
 /// Whoever reaches the Pod.
 const OPS_BOUNDS: Bounds =
     Bounds { connections_max: limits::OPS_CONNECTIONS_MAX, idle_max: limits::OPS_IDLE_MAX };
+
+/// Clients from outside the Pod: none of them shows a certificate.
+const OUTSIDE_BOUNDS: tls::Bounds =
+    tls::Bounds { all: limits::OUTSIDE_CONNECTIONS_MAX, unnamed: limits::OUTSIDE_CONNECTIONS_MAX };
 
 /// Shared by everything that answers.
 struct Shared {
@@ -118,6 +131,14 @@ pub async fn run(context: Context, listeners: Listeners) -> Result<(), Failure> 
     let application = consul::router(&shared);
     for listener in listeners.http {
         servers.spawn(http::serve(application.clone(), listener, stopping(), HTTP_BOUNDS));
+    }
+    if let Some(outside) = &shared.context.outside {
+        let guarded = outside::behind_gate(application, Arc::clone(outside), Arc::clone(&shared));
+        for listener in listeners.https {
+            let connections =
+                tls::accept(listener, shared.context.credentials.clone(), Door::Web, OUTSIDE_BOUNDS);
+            servers.spawn(http::serve_tls(guarded.clone(), connections, stopping(), limits::HTTP_IDLE_MAX));
+        }
     }
     servers.spawn(http::serve(ops::router(&shared), listeners.ops, stopping(), OPS_BOUNDS));
     while let Some(ended) = servers.join_next().await {

@@ -5,6 +5,9 @@
 //! | plain port | yes | yes | with the admin token |
 //! | TLS, certificate of the operator | yes | yes | yes |
 //! | TLS, certificate of a member | no | its own status only | no |
+//! | TLS, no certificate, a token that was reviewed | yes | yes | no |
+//!
+//! Of callers without a certificate only those whose token was reviewed come as far as this (`outside`).
 
 use quorate_api::san;
 
@@ -40,15 +43,19 @@ impl Credentials<'_> {
         admin_token: Option<&str>,
     ) -> Result<(), &'static str> {
         match self.caller {
-            Some(Caller(identity)) if identity.cluster_id != cluster_id => {
+            Some(Caller::Certified(identity)) if identity.cluster_id != cluster_id => {
                 Err("the certificate is another cluster's: use this cluster's")
             }
-            Some(Caller(identity)) if identity.raft_id == san::OPERATOR => Ok(()),
-            Some(_) if right == Right::Status => Ok(()),
-            Some(_) => Err(
+            Some(Caller::Certified(identity)) if identity.raft_id == san::OPERATOR => Ok(()),
+            Some(Caller::Certified(_)) if right == Right::Status => Ok(()),
+            Some(Caller::Certified(_)) => Err(
                 "a member's certificate opens the peer port only: use the operator's, or 127.0.0.1 inside the Pod",
             ),
-            None if right != Right::Admin => Ok(()),
+            // One without a certificate comes as far as this with a reviewed token only, and then is as one in the Pod.
+            None | Some(Caller::Unnamed) if right != Right::Admin => Ok(()),
+            Some(Caller::Unnamed) => {
+                Err("a token opens data calls only: edit the RaftCluster and let the operator do it")
+            }
             None if admin_token.is_some_and(|expected| self.has_token(expected)) => Ok(()),
             None => Err(
                 "this port takes data calls only: edit the RaftCluster and let the operator do it, or send the admin token outside Kubernetes",
@@ -80,7 +87,7 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef";
 
     fn check(caller: Option<(u128, &str)>, token: Option<&str>, right: Right) -> bool {
-        let caller = caller.map(|(cluster, raft_id)| Caller(PeerIdentity::new(cluster, raft_id)));
+        let caller = caller.map(|(cluster, raft_id)| Caller::Certified(PeerIdentity::new(cluster, raft_id)));
         let credentials = Credentials { caller: caller.as_ref(), token };
         credentials.check(right, CLUSTER, Some(TOKEN)).is_ok()
     }
@@ -98,6 +105,9 @@ mod tests {
         assert_eq!(allowed(Some((CLUSTER, "db-0-3f2a91c4")), None), [false, false, true, false]);
         assert_eq!(allowed(Some((8, "operator")), None), [false, false, false, false]);
         assert_eq!(allowed(Some((CLUSTER, "db-0")), Some(TOKEN)), [false, false, true, false]);
+        let reviewed = Credentials { caller: Some(&Caller::Unnamed), token: Some(TOKEN) };
+        let outside = rights.map(|right| reviewed.check(right, CLUSTER, Some(TOKEN)).is_ok());
+        assert_eq!(outside, [true, true, true, false]);
     }
 
     /// K23: no token set means that none opens anything, the empty one included.

@@ -1,7 +1,8 @@
 //! Accepting connections behind TLS: who called is known before the first request is read.
 //!
 //! Handshakes run side by side, so that a caller who says nothing holds up nobody; their number and that
-//! of open connections is bounded, and at the bound new callers wait in the listener's backlog.
+//! of open connections is bounded, and at the bound new callers wait in the listener's backlog. Callers without a
+//! certificate have a bound of their own below it: strangers never take the places of the operator and of peers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,29 +19,46 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tracing::debug;
 
+use super::credentials::Door;
 use super::identity::PeerIdentity;
 use super::reload::CredentialsReceiver;
 use crate::limits::{ACCEPT_ERROR_PAUSE, ACCEPTED_WAITING_MAX, HANDSHAKE_TIMEOUT};
 
-/// Who is at the other end, as its certificate says. In the extensions of every request.
+/// Who is at the other end of a connection behind TLS. In the extensions of every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller(pub PeerIdentity);
+pub enum Caller {
+    /// As its certificate says.
+    Certified(PeerIdentity),
+    /// It showed no certificate, which [`Door::Anyone`] and [`Door::Web`] allow.
+    Unnamed,
+}
+
+/// How many connections may be open at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// In all; further callers wait in the listener's backlog.
+    pub all: usize,
+    /// Of callers without a certificate; further ones are closed.
+    pub unnamed: usize,
+}
 
 /// An accepted connection.
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     caller: Caller,
-    _permit: OwnedSemaphorePermit,
+    _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
 
-/// Accepts on `listener` until the stream is dropped; at most `connections_max` are open at once.
+/// Accepts on `listener` whom the door lets through, until the stream is dropped.
 pub fn accept(
     listener: TcpListener,
     credentials: CredentialsReceiver,
-    connections_max: usize,
+    door: Door,
+    bounds: Bounds,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (accepted, stream) = mpsc::channel(ACCEPTED_WAITING_MAX);
-    let open = Arc::new(Semaphore::new(connections_max));
+    let open = Arc::new(Semaphore::new(bounds.all));
+    let unnamed = Arc::new(Semaphore::new(bounds.unnamed));
     tokio::spawn(async move {
         loop {
             // The semaphore is never closed; if it were, accepting would end.
@@ -52,9 +70,9 @@ pub fn accept(
             match connection {
                 Ok((tcp, remote)) => {
                     let credentials = credentials.borrow().clone();
-                    let accepted = accepted.clone();
+                    let (accepted, unnamed) = (accepted.clone(), Arc::clone(&unnamed));
                     tokio::spawn(async move {
-                        match handshake(tcp, &credentials.server(), permit).await {
+                        match handshake(tcp, &credentials.server(door), permit, unnamed).await {
                             Ok(connection) => {
                                 // Nobody listens any more: the connection just closes.
                                 let _ = accepted.send(Ok(connection)).await;
@@ -75,13 +93,14 @@ pub fn accept(
 }
 
 fn refused(remote: SocketAddr, error: &io::Error) {
-    debug!(%remote, %error, "refused a connection: no certificate of this cluster");
+    debug!(%remote, %error, "refused a connection");
 }
 
 async fn handshake(
     tcp: TcpStream,
     config: &Arc<rustls::ServerConfig>,
     permit: OwnedSemaphorePermit,
+    unnamed: Arc<Semaphore>,
 ) -> io::Result<Connection> {
     tcp.set_nodelay(true)?;
     let handshake = TlsAcceptor::from(Arc::clone(config)).accept(tcp);
@@ -89,9 +108,14 @@ async fn handshake(
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long"))??;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let leaf = certificates.first().ok_or_else(|| io::Error::other("no certificate"))?;
-    let identity = PeerIdentity::of(leaf).map_err(io::Error::other)?;
-    Ok(Connection { stream, caller: Caller(identity), _permit: permit })
+    let (caller, place) = if let Some(leaf) = certificates.first() {
+        (Caller::Certified(PeerIdentity::of(leaf).map_err(io::Error::other)?), None)
+    } else {
+        // The door was asked already: it let nobody without a certificate through unless it is open to them.
+        let full = |_| io::Error::other("too many connections of callers without a certificate");
+        (Caller::Unnamed, Some(unnamed.try_acquire_owned().map_err(full)?))
+    };
+    Ok(Connection { stream, caller, _places: (permit, place) })
 }
 
 impl Connected for Connection {

@@ -11,8 +11,22 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::identity::PeerIdentity;
 use super::verify::PeerVerifier;
 
-/// What is offered in the TLS handshake: every port behind TLS speaks gRPC, hence HTTP/2.
+/// What is offered in the TLS handshake of gRPC.
 const ALPN_H2: &[u8] = b"h2";
+/// What is offered in the TLS handshake of the HTTP API.
+const ALPN_HTTP: &[u8] = b"http/1.1";
+
+/// Whom a listener lets through its handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// gRPC for whoever shows a certificate of this CA, and nobody else.
+    Certified,
+    /// gRPC for anyone; a certificate that is shown must be of this CA. Who shows none has to prove himself by a token
+    /// with each call (K46).
+    Anyone,
+    /// HTTP/1.1 for anyone; no certificate is asked for, and each request needs a token.
+    Web,
+}
 
 /// Why certificates can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +70,9 @@ pub struct Credentials {
     key: PrivateKeyDer<'static>,
     identity: PeerIdentity,
     hash: String,
-    server: Arc<ServerConfig>,
+    certified: Arc<ServerConfig>,
+    anyone: Arc<ServerConfig>,
+    web: Arc<ServerConfig>,
 }
 
 impl Credentials {
@@ -73,8 +89,9 @@ impl Credentials {
         let leaf = chain.first().ok_or_else(|| parse("tls.crt", &"it holds no certificate"))?;
         let identity = PeerIdentity::of(leaf).map_err(|why| CredentialsError::NoIdentity { why })?;
         let roots = Arc::new(roots);
-        let server = server_config(&provider, &roots, &chain, &key)?;
-        Ok(Self { provider, roots, chain, key, identity, hash, server: Arc::new(server) })
+        let server = |door| server_config(&provider, &roots, (&chain, &key), door).map(Arc::new);
+        let (certified, anyone, web) = (server(Door::Certified)?, server(Door::Anyone)?, server(Door::Web)?);
+        Ok(Self { provider, roots, chain, key, identity, hash, certified, anyone, web })
     }
 
     /// Who this certificate says we are.
@@ -87,9 +104,13 @@ impl Credentials {
         &self.hash
     }
 
-    /// For listeners: callers must show a certificate of this CA.
-    pub fn server(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.server)
+    /// For listeners.
+    pub fn server(&self, door: Door) -> Arc<ServerConfig> {
+        Arc::clone(match door {
+            Door::Certified => &self.certified,
+            Door::Anyone => &self.anyone,
+            Door::Web => &self.web,
+        })
     }
 
     /// For dialing exactly `expected`: any other certificate ends the handshake (K23).
@@ -111,19 +132,23 @@ impl Credentials {
 fn server_config(
     provider: &Arc<CryptoProvider>,
     roots: &Arc<RootCertStore>,
-    chain: &[CertificateDer<'static>],
-    key: &PrivateKeyDer<'static>,
+    (chain, key): (&[CertificateDer<'static>], &PrivateKeyDer<'static>),
+    door: Door,
 ) -> Result<ServerConfig, CredentialsError> {
-    let callers = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
-        .build()
-        .map_err(|error| unusable(&error))?;
+    let callers = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
+    let callers = match door {
+        Door::Certified => callers.build(),
+        Door::Anyone => callers.allow_unauthenticated().build(),
+        Door::Web => Ok(WebPkiClientVerifier::no_client_auth()),
+    };
+    let callers = callers.map_err(|error| unusable(&error))?;
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(&error))?
         .with_client_cert_verifier(callers)
         .with_single_cert(chain.to_vec(), key.clone_key())
         .map_err(|error| unusable(&error))?;
-    config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    config.alpn_protocols = vec![if door == Door::Web { ALPN_HTTP } else { ALPN_H2 }.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)

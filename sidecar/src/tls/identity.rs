@@ -23,6 +23,11 @@ impl PeerIdentity {
         Self { cluster_id, raft_id: raft_id.into() }
     }
 
+    /// Whether a certificate of this name is good for `other`: the very same, or one shared by all members (K23).
+    pub fn stands_for(&self, other: &Self) -> bool {
+        self.cluster_id == other.cluster_id && san::stands_for(&self.raft_id, &other.raft_id)
+    }
+
     /// What the certificate says; it must have exactly one URI SAN of ours.
     pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
         let (_, parsed) =

@@ -1,7 +1,7 @@
 //! Certificates: what this member shows, whom it trusts, and who is at the other end (K23, K46).
 //!
 //! ```text
-//!   ca.crt, tls.crt, tls.key ──▶ Credentials ──▶ server(): asks every caller for a certificate of this CA
+//!   ca.crt, tls.crt, tls.key ──▶ Credentials ──▶ server(door): asks callers for a certificate of this CA
 //!        (watched, reloaded)                └──▶ client(expected): demands quorate://<cluster>/<raft id>
 //! ```
 //!
@@ -16,8 +16,8 @@ mod identity;
 mod reload;
 mod verify;
 
-pub use accept::{Caller, Connection, accept};
-pub use credentials::{Credentials, CredentialsError};
+pub use accept::{Bounds, Caller, Connection, accept};
+pub use credentials::{Credentials, CredentialsError, Door};
 pub use dial::{DialError, dial};
 pub use identity::PeerIdentity;
 pub use reload::{CredentialsFiles, CredentialsReceiver, follow};

@@ -3,6 +3,7 @@
 // A test that meets what it does not expect has failed; so have its helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod api_server;
 mod grpc;
 mod grpc_input;
 mod grpc_pipeline;
@@ -16,6 +17,7 @@ mod http_txn;
 mod leaderless;
 mod operator_port;
 mod ops;
+mod outside;
 
 use std::time::Duration;
 

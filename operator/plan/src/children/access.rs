@@ -1,4 +1,7 @@
 //! What a member may do with the API server (K40, K44): get and patch three named objects, create nothing.
+//!
+//! Not here: having tokens reviewed (`clientAccess`). That is a right over the whole Kubernetes cluster, which no Role can
+//! give and which the operator itself does not have: whoever installs the operator gives it (`rbac.tokenReview`).
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};

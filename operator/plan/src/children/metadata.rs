@@ -21,6 +21,8 @@ pub mod label_keys {
     pub const CLAIM_UID: &str = "quorate.dev/claim-uid";
     /// Annotation of Pods: what they were rendered from (K47).
     pub const TEMPLATE_HASH: &str = "quorate.dev/template-hash";
+    /// Annotation of a `NetworkPolicy`: a hash of what it was rendered as.
+    pub const RENDERED: &str = "quorate.dev/rendered";
     /// Annotation of the resource: pause (K48).
     pub const PAUSED: &str = "quorate.dev/paused";
     /// On the resource: `<member>@<term> lost=<raft id>,...` to become the cluster when a majority is lost for good (K18).

@@ -9,6 +9,7 @@ pub mod budget;
 pub mod claim;
 mod metadata;
 pub mod names;
+pub mod network_policy;
 pub mod pod;
 mod pod_volumes;
 pub mod rendering;

@@ -10,8 +10,12 @@ pub const PEER_PORT: i32 = 7400;
 pub const GRPC_PORT: i32 = 7401;
 /// Probes, metrics, status.
 pub const OPS_PORT: i32 = 7402;
-/// The Consul-compatible HTTP API, localhost only.
+/// The Consul-compatible HTTP API: in plain on localhost, with TLS on the Pod IP where `clientAccess` opens it.
 pub const HTTP_PORT: i32 = 8500;
+/// The name of [`GRPC_PORT`] in Pods and Services.
+pub const GRPC_PORT_NAME: &str = "q-grpc";
+/// The name of [`HTTP_PORT`] in Pods and Services.
+pub const HTTP_PORT_NAME: &str = "q-http";
 
 /// A member's Pod, and its name in status.
 pub fn pod(cluster: &str, ordinal: Ordinal) -> String {
@@ -26,6 +30,11 @@ pub fn claim(cluster: &str, ordinal: Ordinal) -> String {
 /// The ordinal a Pod's name ends in, if it is one of this cluster's.
 pub fn ordinal_of_pod(cluster: &str, pod: &str) -> Option<Ordinal> {
     parse_ordinal(pod.strip_prefix(cluster)?.strip_prefix('-')?)
+}
+
+/// The ordinal in the name of a member's certificate Secret, if it is one of this cluster's.
+pub fn ordinal_of_tls_secret(cluster: &str, secret: &str) -> Option<Ordinal> {
+    ordinal_of_pod(cluster, secret.strip_suffix("-tls")?)
 }
 
 /// The ordinal a claim's name ends in, if it is one of this cluster's.
@@ -54,6 +63,11 @@ pub fn read_service(cluster: &str) -> String {
     format!("{cluster}-read")
 }
 
+/// The `NetworkPolicy` of the members.
+pub fn network_policy(cluster: &str) -> String {
+    members_service(cluster)
+}
+
 /// The disruption budget of the voters.
 pub fn budget(cluster: &str) -> String {
     format!("{cluster}-voters")
@@ -67,6 +81,21 @@ pub fn access(cluster: &str) -> String {
 /// The Secret of the cluster's certificate authority.
 pub fn ca_secret(cluster: &str) -> String {
     format!("{cluster}-ca")
+}
+
+/// The `ConfigMap` with the certificates that clients outside the Pods trust the members by.
+pub fn published_authority(cluster: &str) -> String {
+    ca_secret(cluster)
+}
+
+/// The operator's own certificate, where cert-manager issues it.
+pub fn operator_certificate(cluster: &str) -> String {
+    format!("{cluster}-operator")
+}
+
+/// The Secret that cert-manager puts a certificate into; from there it is copied once it was checked.
+pub fn issued_secret(certificate: &str) -> String {
+    format!("{certificate}-issued")
 }
 
 /// The Secret of a member's certificate.

@@ -47,7 +47,9 @@ impl<'a> Rendering<'a> {
         let spec = &self.cluster.spec;
         // Field by field: one that a later version adds must not make every Pod outdated.
         let Sidecar { image, image_pull_policy, resources, update: _ } = &spec.sidecar;
-        hash(&(&spec.template, image, image_pull_policy, resources, &spec.topology))
+        let user = (&spec.template, image, image_pull_policy, resources, &spec.topology);
+        // Left out where it is as it always was, for the same reason.
+        if spec.client_access.is_open() { hash(&(user, &spec.client_access)) } else { hash(&user) }
     }
 
     /// The pins in force: those in status while the user's part is the one they were taken with, else new ones.
@@ -89,7 +91,7 @@ impl<'a> Rendering<'a> {
 }
 
 /// Ten hexadecimal digits: enough to tell one cluster's renderings apart, short enough to read.
-fn hash(value: &impl serde::Serialize) -> String {
+pub(crate) fn hash(value: &impl serde::Serialize) -> String {
     // Maps are BTreeMaps and field order is fixed, so equal values give equal text.
     let text = serde_json::to_vec(value).unwrap_or_default();
     let digest = Sha256::digest(&text);

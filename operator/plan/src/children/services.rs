@@ -5,8 +5,8 @@
 //!   <c>-leader    no selector: the leader itself writes the endpoints of the one EndpointSlice
 //!   <c>-read      selects ready members
 //! ```
-//! The last two carry the application containers' named ports; without any there are no such Services, for the
-//! sidecar itself is reached on localhost only.
+//! The last two carry the application containers' named ports, and the sidecar's own where `clientAccess` opens them to
+//! the cluster; without any there are no such Services.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Service, ServicePort, ServiceSpec};
@@ -17,11 +17,17 @@ use quorate_crds::RaftCluster;
 use super::metadata::{metadata, selector_map};
 use super::names;
 
-/// The application's named ports; of two with one name, the first.
+/// The ports of the Services: the sidecar's, if they are open to the cluster, and the application's named ones; of two with
+/// one name, the first.
 pub fn named_ports(cluster: &RaftCluster) -> Vec<(String, ContainerPort)> {
+    let own = |(name, port): (&str, i32)| {
+        (name.to_owned(), ContainerPort { container_port: port, ..ContainerPort::default() })
+    };
+    let open = [(names::GRPC_PORT_NAME, names::GRPC_PORT), (names::HTTP_PORT_NAME, names::HTTP_PORT)];
+    let is_open = cluster.spec.client_access.is_open();
+    let mut ports: Vec<(String, ContainerPort)> = open.into_iter().filter(|_| is_open).map(own).collect();
     let template = cluster.spec.template.as_ref().and_then(|template| template.spec.as_ref());
     let containers: &[Container] = template.map_or(&[], |pod| pod.containers.as_slice());
-    let mut ports: Vec<(String, ContainerPort)> = Vec::new();
     for port in containers.iter().flat_map(|container| container.ports.iter().flatten()) {
         if let Some(name) = port.name.clone().filter(|name| !ports.iter().any(|(seen, _)| seen == name)) {
             ports.push((name, port.clone()));

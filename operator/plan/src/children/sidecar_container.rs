@@ -22,7 +22,7 @@ pub(super) fn sidecar(rendering: Rendering<'_>, identity: &Identity) -> Containe
         image_pull_policy: pull_policy,
         command: Some(vec!["quorate-sidecar".to_owned(), "run".to_owned()]),
         env: Some(env(rendering, identity)),
-        ports: Some(ports()),
+        ports: Some(ports(rendering.cluster.spec.client_access.is_open())),
         resources: Some(spec.resources.clone().unwrap_or_else(resources)),
         volume_mounts: Some(mounts()),
         startup_probe: Some(Probe {
@@ -67,7 +67,8 @@ fn env(rendering: Rendering<'_>, identity: &Identity) -> Vec<EnvVar> {
             ..EnvVarSource::default()
         }),
     };
-    vec![
+    let access = &rendering.cluster.spec.client_access;
+    let mut env = vec![
         text("QUORATE_CLUSTER", cluster),
         text("QUORATE_NAMESPACE", namespace),
         text("QUORATE_POD", &pod),
@@ -82,13 +83,31 @@ fn env(rendering: Rendering<'_>, identity: &Identity) -> Vec<EnvVar> {
         text("QUORATE_ZONE_FILE", ZONE_FILE),
         text("QUORATE_RECOVERY_EPOCH", &identity.recovery_epoch.to_string()),
         text("QUORATE_KUBERNETES", "true"),
-        text("QUORATE_CLIENT_ACCESS", "Pod"),
+        text("QUORATE_CLIENT_ACCESS", if access.is_open() { "Cluster" } else { "Pod" }),
         text("QUORATE_LEADER_SLICE", &leader_slice),
-    ]
+    ];
+    if access.is_open() {
+        env.push(text("QUORATE_CLIENT_ACCOUNTS", &client_accounts(&access.service_accounts, namespace)));
+    }
+    env
 }
 
-fn ports() -> Vec<ContainerPort> {
-    [("q-peer", names::PEER_PORT), ("q-grpc", names::GRPC_PORT), ("q-ops", names::OPS_PORT)]
+/// Each with its namespace.
+fn client_accounts(accounts: &[String], namespace: &str) -> String {
+    let full = |account: &String| {
+        if account.contains('/') { account.clone() } else { format!("{namespace}/{account}") }
+    };
+    accounts.iter().map(full).collect::<Vec<_>>().join(",")
+}
+
+fn ports(is_open: bool) -> Vec<ContainerPort> {
+    let mut ports = vec![
+        ("q-peer", names::PEER_PORT),
+        (names::GRPC_PORT_NAME, names::GRPC_PORT),
+        ("q-ops", names::OPS_PORT),
+    ];
+    ports.extend(is_open.then_some((names::HTTP_PORT_NAME, names::HTTP_PORT)));
+    ports
         .into_iter()
         .map(|(name, port)| ContainerPort {
             name: Some(name.to_owned()),

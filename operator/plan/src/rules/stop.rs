@@ -39,6 +39,8 @@ pub(crate) fn name_conflict(round: &mut Round<'_>) -> Verdict {
         ("Role", names::access(cluster), &children.role),
         ("RoleBinding", names::access(cluster), &children.role_binding),
         ("Secret", names::ca_secret(cluster), &children.ca_secret),
+        ("NetworkPolicy", names::network_policy(cluster), &children.network_policy),
+        ("ConfigMap", names::published_authority(cluster), &children.published_authority.owner),
     ]
     .into_iter()
     .filter(|(_, _, child)| **child == Child::Foreign)

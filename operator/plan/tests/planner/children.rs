@@ -4,8 +4,12 @@
 
 use std::path::PathBuf;
 
-use quorate_crds::{ClaimPolicy, RaftCluster, RaftClusterSpec, RaftClusterStatus, Spread, Unsatisfiable};
+use quorate_crds::{
+    ClaimPolicy, ClientAccess, ClientScope, RaftCluster, RaftClusterSpec, RaftClusterStatus, Spread,
+    Unsatisfiable,
+};
 use quorate_plan::Ordinal;
+use quorate_plan::children::network_policy::network_policy;
 use quorate_plan::children::pod::{Identity, pod};
 use quorate_plan::children::{Rendering, access, budget, claim, services};
 use quorate_plan::observed::StorageFacts;
@@ -114,6 +118,33 @@ fn what_exists_once_per_cluster() {
     golden("role", &access::role(&cluster));
     golden("role-binding", &access::role_binding(&cluster));
     golden("service-account", &access::service_account(&cluster));
+}
+
+/// K46: open to the cluster, the Services carry the sidecar's own ports, the Pod is told whom to let in, and everything that
+/// was rendered without it stays as it was.
+#[test]
+fn a_cluster_that_is_used_from_outside() {
+    let operator = World::cluster("db").operator();
+    let mut cluster = cluster(RaftClusterSpec::default());
+    let closed = Rendering { cluster: &cluster, operator: &operator }.user_hash();
+    cluster.spec.client_access = ClientAccess {
+        scope: ClientScope::Cluster,
+        service_accounts: vec!["web".to_owned(), "stock/batch".to_owned()],
+    };
+    let open = Rendering { cluster: &cluster, operator: &operator };
+    assert_ne!(open.user_hash(), closed, "members learn of it by a rollout");
+    golden("pod-open", &pod(open, &identity()));
+    golden("service-read-open", &services::read(&cluster));
+    golden("leader-slice-open", &services::leader_slice(&cluster));
+    golden("network-policy-open", &network_policy(&cluster, "quorate-system"));
+}
+
+/// Ports that the application declares stay open, and what it calls is its own business; a sidecar alone is held in both
+/// directions.
+#[test]
+fn who_may_reach_the_members() {
+    golden("network-policy-with-application", &network_policy(&with_application(), "quorate-system"));
+    golden("network-policy-alone", &network_policy(&cluster(RaftClusterSpec::default()), "quorate-system"));
 }
 
 /// K40: no named port, no Service: the sidecar itself is reached on localhost only.

@@ -9,6 +9,9 @@
 //! | `delete-pod N` · `delete-claim-and-pod N` · `empty-directory N` | what a person or a fault does |
 //! | `out-of-service N` · `strand N` · `ask-to-replace N` · `delete-claim N` | what makes a member be replaced |
 //! | `rotate-ca WORD` · `ca-grows-old` · `slow-kubelet N` · `kubelets-deliver` | a new certificate authority is asked for or due; Secrets arrive later |
+//! | `lose-ca` · `bring` · `bring WORDS` · `bring -` | the authority's Secret is gone; `spec.tls` brings another authority, or one with this problem, or none |
+//! | `issuer NAME` · `not-issued N WORDS` · `issued` | `spec.tls` names an issuer of cert-manager; a member's certificate has not come; all have |
+//! | `open` · `shield` · `unshield` | `clientAccess: Cluster`; `spec.networkPolicy.create` |
 //! | `fence NAME...` · `fence -` | sets and takes away the annotation |
 //! | `exit N CODE [REASON]` | the sidecar ended with this code, and its Pod waits to start it again |
 //! | `hibernate` · `wake` | sets and unsets `spec.hibernate` |
@@ -38,8 +41,11 @@ use std::fmt::Write as _;
 
 use datadriven::walk;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use quorate_crds::{ClaimPolicy, RaftClusterStatus, RaftStatus, SidecarUpdate, UpdateStrategy};
-use quorate_plan::observed::{BudgetCounts, Node, Obstacle, ObstacleKind};
+use quorate_crds::{
+    ClaimPolicy, ClientAccess, ClientScope, IssuerRef, RaftClusterStatus, RaftStatus, SidecarUpdate, Tls,
+    TlsMode, UpdateStrategy,
+};
+use quorate_plan::observed::{Brought, BudgetCounts, Node, Obstacle, ObstacleKind};
 use quorate_plan::record::ClaimRecord;
 use quorate_plan::{Now, Ordinal, Plan};
 
@@ -130,6 +136,32 @@ fn run(world: &mut World, line: &str) -> String {
         "slow-kubelet" => {
             world.slow_kubelets.insert(Ordinal(number(0)));
         }
+        "lose-ca" => world.lose_authority(),
+        "bring" => {
+            let problem = (!args.is_empty()).then(|| args.join(" "));
+            let brought = Brought { problem, ..Brought::default() };
+            world.children.authority.brought = (args != ["-"]).then_some(brought);
+        }
+        "issuer" => {
+            let issuer = IssuerRef { name: args.join(""), ..IssuerRef::default() };
+            world.cluster.spec.tls =
+                Tls { mode: TlsMode::CertManager, issuer_ref: Some(issuer), secret_ref: None };
+        }
+        "not-issued" => {
+            let brought = world.children.authority.brought.as_mut().expect("bring");
+            brought.waiting.insert(Ordinal(number(0)), args[1..].join(" "));
+        }
+        "issued" => {
+            if let Some(brought) = &mut world.children.authority.brought {
+                brought.waiting.clear();
+            }
+        }
+        "open" => {
+            world.cluster.spec.client_access =
+                ClientAccess { scope: ClientScope::Cluster, service_accounts: vec!["web".to_owned()] };
+            world.edited();
+        }
+        "shield" | "unshield" => world.cluster.spec.network_policy.create = command == "shield",
         "kubelets-deliver" => world.slow_kubelets.clear(),
         "fence" => {
             let names = args.join(",");

@@ -36,11 +36,12 @@ impl Service {
     {
         let started = Instant::now();
         let view = self.handle().view();
-        let result = match self.check(name, right, &request, &view) {
-            Ok(()) => {
-                let deadline = started + timeout(request.metadata());
-                work(request.into_inner(), deadline).await
-            }
+        let deadline = started + timeout(request.metadata());
+        let caller = request.extensions().get::<Caller>().cloned();
+        let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let token = token.and_then(bearer).map(str::to_owned);
+        let result = match self.check((name, right), (caller, token), &view, deadline).await {
+            Ok(()) => work(request.into_inner(), deadline).await,
             Err(refused) => Err(refused),
         };
         let label = result.as_ref().map_or_else(Refused::label, |_| "ok");
@@ -48,17 +49,18 @@ impl Service {
         result.map(Response::new).map_err(|refused| refused.into_status(&self.handle().view()))
     }
 
-    fn check<Q>(
+    async fn check(
         &self,
-        name: &'static str,
-        right: Right,
-        request: &Request<Q>,
+        (name, right): (&'static str, Right),
+        (caller, token): (Option<Caller>, Option<String>),
         view: &View,
+        deadline: Instant,
     ) -> Result<(), Refused> {
-        let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-        let credentials =
-            Credentials { caller: request.extensions().get::<Caller>(), token: token.and_then(bearer) };
-        credentials
+        let token = token.as_deref();
+        if let (Some(Caller::Unnamed), Some(outside)) = (&caller, &self.shared.context.outside) {
+            outside.admit(token, deadline).await.map_err(|why| Refused::turned_away(name, right, &why))?;
+        }
+        Credentials { caller: caller.as_ref(), token }
             .check(right, view.identity.cluster_id.0, self.shared.context.admin_token.as_deref())
             .map_err(|reason| Refused::denied(name, right, reason))?;
         // Looking is always allowed: it is how one learns of the trouble.

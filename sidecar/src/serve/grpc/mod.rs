@@ -24,9 +24,11 @@ use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
-use super::limits::{GRPC_MESSAGE_BYTES_MAX, GRPC_STREAMS_MAX, GRPC_TLS_CONNECTIONS_MAX};
+use super::limits::{
+    GRPC_MESSAGE_BYTES_MAX, GRPC_STREAMS_MAX, GRPC_TLS_CONNECTIONS_MAX, OUTSIDE_CONNECTIONS_MAX,
+};
 use super::{Shared, stopped};
-use crate::tls;
+use crate::tls::{self, Bounds, Door};
 
 /// One implementation of all services.
 #[derive(Clone)]
@@ -65,7 +67,10 @@ pub(super) async fn serve_plain(shared: Arc<Shared>, listener: TcpListener) -> R
 
 pub(super) async fn serve_tls(shared: Arc<Shared>, listener: TcpListener) -> Result<(), String> {
     let stopping = stopped(shared.context.stopping.clone());
-    let connections = tls::accept(listener, shared.context.credentials.clone(), GRPC_TLS_CONNECTIONS_MAX);
+    let unnamed = if shared.context.outside.is_some() { OUTSIDE_CONNECTIONS_MAX } else { 0 };
+    let door = if unnamed > 0 { Door::Anyone } else { Door::Certified };
+    let bounds = Bounds { all: GRPC_TLS_CONNECTIONS_MAX + unnamed, unnamed };
+    let connections = tls::accept(listener, shared.context.credentials.clone(), door, bounds);
     router(&shared)
         .serve_with_incoming_shutdown(connections, stopping)
         .await

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 
 use crate::driver::{CallError, Effect, ErrorKind, View};
 use crate::serve::limits::RETRY_AFTER;
+use crate::serve::outside::TurnedAway;
 use crate::serve::rights::Right;
 
 /// Why a call got no answer.
@@ -42,11 +43,19 @@ impl Refused {
         Self::field(field, invalid.to_string())
     }
 
-    pub(super) fn denied(call: &str, right: Right, reason: &str) -> Self {
-        let (outcome, end) = match right {
-            Right::Admin | Right::Data => (WriteOutcome::NotApplied, "; nothing was changed"),
-            Right::Picture | Right::Status => (WriteOutcome::Unspecified, ""),
+    /// K46: a caller from outside the Pod whose token opens nothing, or could not be reviewed.
+    pub(super) fn turned_away(call: &str, right: Right, why: &TurnedAway) -> Self {
+        let (outcome, end) = unchanged(right);
+        let (code, begin) = match why {
+            TurnedAway::Unauthenticated(_) => (ErrorCode::Unauthenticated, "Unauthenticated"),
+            TurnedAway::Denied(_) => (ErrorCode::PermissionDenied, "Permission denied"),
+            TurnedAway::Unavailable(_) => (ErrorCode::Unavailable, "Unavailable"),
         };
+        Self::new(code, outcome, format!("{begin}: {call}: {}{end}", why.message()))
+    }
+
+    pub(super) fn denied(call: &str, right: Right, reason: &str) -> Self {
+        let (outcome, end) = unchanged(right);
         Self::new(
             ErrorCode::PermissionDenied,
             outcome,
@@ -95,7 +104,7 @@ impl Refused {
     pub(super) fn label(&self) -> &'static str {
         match self.code {
             ErrorCode::InvalidArgument => "invalid",
-            ErrorCode::PermissionDenied => "denied",
+            ErrorCode::PermissionDenied | ErrorCode::Unauthenticated => "denied",
             ErrorCode::NoLeader => "no_leader",
             ErrorCode::NotLeader => "not_leader",
             ErrorCode::Busy => "busy",
@@ -183,10 +192,19 @@ impl From<quorate_raft::Refusal> for Refused {
     }
 }
 
+/// What a call that was not let in did: nothing.
+fn unchanged(right: Right) -> (WriteOutcome, &'static str) {
+    match right {
+        Right::Admin | Right::Data => (WriteOutcome::NotApplied, "; nothing was changed"),
+        Right::Picture | Right::Status => (WriteOutcome::Unspecified, ""),
+    }
+}
+
 fn grpc_code(code: ErrorCode) -> Code {
     match code {
         ErrorCode::InvalidArgument => Code::InvalidArgument,
         ErrorCode::PermissionDenied => Code::PermissionDenied,
+        ErrorCode::Unauthenticated => Code::Unauthenticated,
         ErrorCode::NoLeader | ErrorCode::Unavailable => Code::Unavailable,
         ErrorCode::Busy | ErrorCode::NoSpace => Code::ResourceExhausted,
         ErrorCode::LeadershipLost | ErrorCode::ConfigurationChanging | ErrorCode::ConfigurationMismatch => {

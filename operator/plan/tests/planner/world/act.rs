@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod as KubePod};
 use quorate_crds::RaftClusterStatus;
-use quorate_plan::observed::{Certificate, Child, Claim, Now, Pod};
+use quorate_plan::children::network_policy::rendered;
+use quorate_plan::observed::{Authority, Brought, Certificate, Child, Claim, Now, Pod, Published};
 use quorate_plan::plan::{Applied, AuthorityChange, Check, FactKind};
 use quorate_plan::raft_view::Intent;
 use quorate_plan::record::ClaimRecord;
@@ -310,15 +311,26 @@ impl World {
                 self.slice_ports = ports.iter().filter_map(|port| port.port).collect();
             }
             Ensure::CreateLease(_) => self.children.leader_lease = Child::Ours,
+            Ensure::DeleteNetworkPolicy { .. } => {
+                self.children.network_policy = Child::Missing;
+                self.children.network_policy_rendered = None;
+            }
             Ensure::DeleteBudget { .. } => {
                 self.children.budget = Child::Missing;
                 self.children.budget_min_available = None;
             }
-            Ensure::Certificate { ordinal, raft_id, .. } => {
-                self.children.ca_secret = Child::Ours;
+            Ensure::RequestCertificate(request) => {
+                self.children.authority.asked.insert(request.name.clone(), request.rendered());
+            }
+            Ensure::PublishAuthority { .. } => {
+                self.children.published_authority = Published { owner: Child::Ours, is_current: true };
+            }
+            Ensure::Certificate { ordinal, raft_id, dns_names } => {
+                self.ensure_authority();
                 let made = Certificate {
                     owner: Child::Ours,
                     raft_id: Some(raft_id.clone()),
+                    dns_names: dns_names.iter().cloned().collect(),
                     content: self.children.authority.resource_version.clone(),
                     ..Certificate::default()
                 };
@@ -333,6 +345,7 @@ impl World {
                         AuthorityChange::Switch => (false, true),
                         AuthorityChange::Forget => (false, false),
                     };
+                    take_over(found, *change);
                     found.rotation.clone_from(rotation);
                     found.is_old = false;
                     found.resource_version = version;
@@ -415,6 +428,10 @@ impl World {
             }
             Applied::ServiceAccount(_) => children.service_account = Child::Ours,
             Applied::Role(_) => children.role = Child::Ours,
+            Applied::NetworkPolicy(policy) => {
+                children.network_policy = Child::Ours;
+                children.network_policy_rendered = rendered(policy).cloned();
+            }
             Applied::RoleBinding(binding) => {
                 children.role_binding = Child::Ours;
                 children.bound_accounts =
@@ -485,5 +502,51 @@ impl World {
             ..Pod::default()
         };
         self.pods.insert(ordinal, pod);
+    }
+}
+
+impl World {
+    /// The authority's Secret is gone.
+    pub(crate) fn lose_authority(&mut self) {
+        let brought = self.children.authority.brought.take();
+        self.children.authority =
+            Authority { brought: brought.map(|_| Brought::default()), ..Authority::default() };
+        self.children.authority.resource_version = self.version();
+        self.children.ca_secret = Child::Missing;
+    }
+
+    /// The authority's Secret, before the first certificate; in place of one that was lost it holds what members trust,
+    /// without its key, and the one that is to follow.
+    fn ensure_authority(&mut self) {
+        if std::mem::replace(&mut self.children.ca_secret, Child::Ours) == Child::Ours {
+            return;
+        }
+        let is_lost = !self.certificates.is_empty();
+        let found = &mut self.children.authority;
+        if is_lost {
+            (found.is_keyless, found.has_next) = (true, true);
+            take_over(found, AuthorityChange::Announce);
+        } else if let Some(brought) = &mut found.brought {
+            (brought.is_in_force, found.is_keyless) = (true, true);
+        }
+    }
+}
+
+/// Whose key the Secret holds, and where an authority of others stands.
+fn take_over(found: &mut Authority, change: AuthorityChange) {
+    match change {
+        AuthorityChange::Announce => {
+            found.is_next_keyless = found.brought.is_some();
+            if let Some(brought) = &mut found.brought {
+                brought.is_next = true;
+            }
+        }
+        AuthorityChange::Switch => {
+            found.is_keyless = std::mem::take(&mut found.is_next_keyless);
+            if let Some(brought) = &mut found.brought {
+                brought.is_in_force = std::mem::take(&mut brought.is_next);
+            }
+        }
+        AuthorityChange::Forget => {}
     }
 }

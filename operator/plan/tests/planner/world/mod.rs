@@ -210,6 +210,7 @@ impl World {
         OperatorFacts {
             sidecar_image: self.operator_image.clone(),
             sidecar_pull_policy: None,
+            namespace: "quorate-system".to_owned(),
             is_turn: self.is_turn,
             // Another one each round: a stale read must not give the cluster a second identity.
             fresh_cluster_id: format!("{:032x}", self.now),
