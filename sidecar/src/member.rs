@@ -30,6 +30,7 @@ use crate::link::{self, LinkServer, Receiving, Staging};
 use crate::recover;
 use crate::serve;
 use crate::settings::{Addresses, MemberSettings};
+use crate::tls::CredentialsReceiver;
 
 /// Bound ports of one member.
 struct Listeners {
@@ -153,10 +154,37 @@ impl Member {
         let (stopping, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let Listeners { peer, serve: listeners } = listeners;
-        spawn_link(&mut tasks, &running, &identity, &settings, &doom, (peer, stopped.clone()));
         let handle = running.handle.clone();
-        let (autopilot, runner) = autopilot::start(handle.clone(), settings.defaults, stopped.clone());
+        let words = Arc::new(settings.words());
+        let (autopilot, runner) = autopilot::start(
+            handle.clone(),
+            autopilot::Parts {
+                defaults: settings.defaults,
+                is_reconciling: settings.is_reconciling,
+                words: Arc::clone(&words),
+                reports: running.reports.clone(),
+            },
+            stopped.clone(),
+        );
         tasks.spawn(runner);
+        let server = LinkServer {
+            identity: Arc::clone(&identity),
+            inbox: running.inbox.clone(),
+            returns: running.returns.clone(),
+            handle: handle.clone(),
+            witness: running.witness.clone(),
+            staging: Staging::new(&running, doom.clone()),
+            autopilot: autopilot.clone(),
+            words,
+            receiving: Receiving::new(
+                Arc::clone(&running.directory),
+                running.inbox.clone(),
+                doom.clone(),
+                stopped.clone(),
+            ),
+            stopping: stopped.clone(),
+        };
+        spawn_link(&mut tasks, server, peer, settings.credentials.clone());
         let publishing = spawn_publish(&mut tasks, &settings, &autopilot, &identity, &stopped)?;
         spawn_until_stop(&mut tasks, driver::keep_registered(handle.clone()), &stopped);
         spawn_until_stop(&mut tasks, driver::keep_sessions(handle.clone()), &stopped);
@@ -265,28 +293,10 @@ fn spawn_until_stop(
 
 fn spawn_link(
     tasks: &mut JoinSet<()>,
-    running: &Running,
-    identity: &Arc<Identity>,
-    settings: &MemberSettings,
-    doom: &Doom,
-    (listener, stopping): (TcpListener, watch::Receiver<bool>),
+    server: LinkServer,
+    listener: TcpListener,
+    credentials: CredentialsReceiver,
 ) {
-    let server = LinkServer {
-        identity: Arc::clone(identity),
-        inbox: running.inbox.clone(),
-        returns: running.returns.clone(),
-        handle: running.handle.clone(),
-        witness: running.witness.clone(),
-        staging: Staging::new(running, doom.clone()),
-        receiving: Receiving::new(
-            Arc::clone(&running.directory),
-            running.inbox.clone(),
-            doom.clone(),
-            stopping.clone(),
-        ),
-        stopping,
-    };
-    let credentials = settings.credentials.clone();
     tasks.spawn(async move {
         if let Err(error) = link::serve(server, listener, credentials).await {
             warn!(%error, "the peer port ended");

@@ -29,11 +29,18 @@ pub struct ClusterOptions {
     pub raft: Settings,
     /// What members speak that are new.
     pub versions: Versions,
+    /// The zone of member `n`; empty: none.
+    pub zone: fn(u16) -> String,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { ports: MemberPorts::free, raft: Settings::default(), versions: Versions::OURS }
+        Self {
+            ports: MemberPorts::free,
+            raft: Settings::default(),
+            versions: Versions::OURS,
+            zone: |_| String::new(),
+        }
     }
 }
 
@@ -123,7 +130,9 @@ impl Cluster {
             kubernetes: None,
             defaults: DefaultSettings::HashiCorp,
             node: String::new(),
-            zone: String::new(),
+            zone: (self.options.zone)(short),
+            upgrade_version: String::new(),
+            is_reconciling: true,
         };
         self.slots.push(Slot { settings, ports, member: None });
         self.start_again(number).await?;

@@ -5,6 +5,7 @@
 
 mod grpc;
 mod grpc_input;
+mod http_autopilot;
 mod http_blocking;
 mod http_client;
 mod http_input;

@@ -214,9 +214,9 @@ async fn the_plain_port_refuses_what_changes_the_cluster_without_the_token() {
 
     let mut autopilot = AutopilotClient::connect(plain).await.unwrap();
     let change = v1::SetAutopilotConfigurationRequest { max_trailing_logs: Some(7), ..Default::default() };
-    denied(&autopilot.set_configuration(change).await.unwrap_err());
+    denied(&autopilot.set_configuration(change.clone()).await.unwrap_err());
     let with_token = |token: &str| {
-        let mut request = Request::new(change);
+        let mut request = Request::new(change.clone());
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         request
     };
@@ -232,6 +232,7 @@ async fn the_plain_port_refuses_what_changes_the_cluster_without_the_token() {
     *request.get_mut() = absurd;
     let status = autopilot.set_configuration(request).await.unwrap_err();
     assert!(status.message().contains("it should at least be 3"), "{status}");
+    assert_eq!(detail(&status).field, "min_quorum");
     cluster.stop().await;
 }
 

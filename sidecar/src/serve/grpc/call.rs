@@ -59,7 +59,7 @@ impl Service {
         let credentials =
             Credentials { caller: request.extensions().get::<Caller>(), token: token.and_then(bearer) };
         credentials
-            .check(right, view.identity.cluster_id.0, self.shared.context.admin_token.as_deref())
+            .check(right, view.identity.cluster_id.0, self.shared.admin_token(right))
             .map_err(|reason| Refused::denied(name, right, reason))?;
         // Looking is always allowed: it is how one learns of the trouble.
         match self.shared.out_of_service() {

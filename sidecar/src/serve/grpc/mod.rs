@@ -9,7 +9,7 @@ mod kv;
 mod membership;
 mod refused;
 mod session;
-mod shape;
+pub(crate) mod shape;
 
 use std::sync::Arc;
 

@@ -44,7 +44,9 @@ impl Refused {
 
     pub(super) fn denied(call: &str, right: Right, reason: &str) -> Self {
         let (outcome, end) = match right {
-            Right::Admin | Right::Data => (WriteOutcome::NotApplied, "; nothing was changed"),
+            Right::Admin | Right::Settings | Right::Data => {
+                (WriteOutcome::NotApplied, "; nothing was changed")
+            }
             Right::Picture | Right::Status => (WriteOutcome::Unspecified, ""),
         };
         Self::new(
