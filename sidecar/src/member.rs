@@ -30,7 +30,6 @@ use crate::link::{self, LinkServer, Receiving, Staging};
 use crate::recover;
 use crate::serve;
 use crate::settings::{Addresses, MemberSettings};
-use crate::tls::CredentialsReceiver;
 
 /// Bound ports of one member.
 struct Listeners {
@@ -155,36 +154,8 @@ impl Member {
         let mut tasks = JoinSet::new();
         let Listeners { peer, serve: listeners } = listeners;
         let handle = running.handle.clone();
-        let words = Arc::new(settings.words());
-        let (autopilot, runner) = autopilot::start(
-            handle.clone(),
-            autopilot::Parts {
-                defaults: settings.defaults,
-                is_reconciling: settings.is_reconciling,
-                words: Arc::clone(&words),
-                reports: running.reports.clone(),
-            },
-            stopped.clone(),
-        );
-        tasks.spawn(runner);
-        let server = LinkServer {
-            identity: Arc::clone(&identity),
-            inbox: running.inbox.clone(),
-            returns: running.returns.clone(),
-            handle: handle.clone(),
-            witness: running.witness.clone(),
-            staging: Staging::new(&running, doom.clone()),
-            autopilot: autopilot.clone(),
-            words,
-            receiving: Receiving::new(
-                Arc::clone(&running.directory),
-                running.inbox.clone(),
-                doom.clone(),
-                stopped.clone(),
-            ),
-            stopping: stopped.clone(),
-        };
-        spawn_link(&mut tasks, server, peer, settings.credentials.clone());
+        let autopilot = spawn_autopilot(&mut tasks, &running, &settings, &stopped);
+        spawn_link(&mut tasks, &running, &settings, &doom, autopilot.clone(), (peer, stopped.clone()));
         let publishing = spawn_publish(&mut tasks, &settings, &autopilot, &identity, &stopped)?;
         spawn_until_stop(&mut tasks, driver::keep_registered(handle.clone()), &stopped);
         spawn_until_stop(&mut tasks, driver::keep_sessions(handle.clone()), &stopped);
@@ -291,12 +262,49 @@ fn spawn_until_stop(
     });
 }
 
+fn spawn_autopilot(
+    tasks: &mut JoinSet<()>,
+    running: &Running,
+    settings: &MemberSettings,
+    stopping: &watch::Receiver<bool>,
+) -> Autopilot {
+    let parts = autopilot::Parts {
+        defaults: settings.defaults,
+        is_reconciling: settings.is_reconciling,
+        words: Arc::new(settings.words()),
+        reports: running.reports.clone(),
+    };
+    let (autopilot, runner) = autopilot::start(running.handle.clone(), parts, stopping.clone());
+    tasks.spawn(runner);
+    autopilot
+}
+
 fn spawn_link(
     tasks: &mut JoinSet<()>,
-    server: LinkServer,
-    listener: TcpListener,
-    credentials: CredentialsReceiver,
+    running: &Running,
+    settings: &MemberSettings,
+    doom: &Doom,
+    autopilot: Autopilot,
+    (listener, stopping): (TcpListener, watch::Receiver<bool>),
 ) {
+    let server = LinkServer {
+        identity: Arc::clone(&running.handle.view().identity),
+        inbox: running.inbox.clone(),
+        returns: running.returns.clone(),
+        handle: running.handle.clone(),
+        witness: running.witness.clone(),
+        staging: Staging::new(running, doom.clone()),
+        autopilot,
+        words: Arc::new(settings.words()),
+        receiving: Receiving::new(
+            Arc::clone(&running.directory),
+            running.inbox.clone(),
+            doom.clone(),
+            stopping.clone(),
+        ),
+        stopping,
+    };
+    let credentials = settings.credentials.clone();
     tasks.spawn(async move {
         if let Err(error) = link::serve(server, listener, credentials).await {
             warn!(%error, "the peer port ended");

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
 use crate::servers;
+use crate::session::SessionId;
 use crate::session_codec::{read_id, read_spec, write_id, write_spec};
 use crate::settings_codec;
 
@@ -163,15 +164,14 @@ fn encode(to: &mut Writer, command: &Command) {
             to.byte(CREATE_SESSION);
             write_spec(to, spec);
         }
-        Command::DestroySession { session } => {
-            to.byte(DESTROY_SESSION);
-            write_id(to, *session);
-        }
-        Command::EndLockDelay { session } => {
-            to.byte(END_LOCK_DELAY);
-            write_id(to, *session);
-        }
+        Command::DestroySession { session } => end(to, DESTROY_SESSION, *session),
+        Command::EndLockDelay { session } => end(to, END_LOCK_DELAY, *session),
     }
+}
+
+fn end(to: &mut Writer, kind: u8, session: SessionId) {
+    to.byte(kind);
+    write_id(to, session);
 }
 
 fn decode(from: &mut Reader<'_>) -> Result<Command, DecodeError> {

@@ -56,33 +56,27 @@ pub fn blamed_field(invalid: &InvalidSettings) -> &'static str {
 /// The fields of `change` that say something else than what is in effect. A client that reads all settings, changes one
 /// and writes all must not turn the computed ones into its own.
 pub fn differing(change: &SettingsChange, effective: &Settings) -> SettingsChange {
-    fn unless<T: PartialEq>(wanted: Option<T>, effective: T) -> Option<T> {
-        wanted.filter(|wanted| *wanted != effective)
+    fn unless<T: PartialEq>(wanted: Option<T>, effective: &T) -> Option<T> {
+        wanted.filter(|wanted| wanted != effective)
     }
     SettingsChange {
-        cleanup_dead_servers: unless(change.cleanup_dead_servers, effective.cleanup_dead_servers),
-        last_contact_threshold: unless(change.last_contact_threshold, effective.last_contact_threshold),
+        cleanup_dead_servers: unless(change.cleanup_dead_servers, &effective.cleanup_dead_servers),
+        last_contact_threshold: unless(change.last_contact_threshold, &effective.last_contact_threshold),
         dead_server_last_contact_threshold: unless(
             change.dead_server_last_contact_threshold,
-            effective.dead_server_last_contact_threshold,
+            &effective.dead_server_last_contact_threshold,
         ),
-        max_trailing_logs: unless(change.max_trailing_logs, effective.max_trailing_logs),
-        min_quorum: unless(change.min_quorum, effective.min_quorum),
+        max_trailing_logs: unless(change.max_trailing_logs, &effective.max_trailing_logs),
+        min_quorum: unless(change.min_quorum, &effective.min_quorum),
         server_stabilization_time: unless(
             change.server_stabilization_time,
-            effective.server_stabilization_time,
+            &effective.server_stabilization_time,
         ),
-        redundancy_zone_tag: unless(
-            change.redundancy_zone_tag.clone(),
-            effective.redundancy_zone_tag.clone(),
-        ),
-        upgrade_version_tag: unless(
-            change.upgrade_version_tag.clone(),
-            effective.upgrade_version_tag.clone(),
-        ),
+        redundancy_zone_tag: unless(change.redundancy_zone_tag.clone(), &effective.redundancy_zone_tag),
+        upgrade_version_tag: unless(change.upgrade_version_tag.clone(), &effective.upgrade_version_tag),
         disable_upgrade_migration: unless(
             change.disable_upgrade_migration,
-            effective.disable_upgrade_migration,
+            &effective.disable_upgrade_migration,
         ),
     }
 }

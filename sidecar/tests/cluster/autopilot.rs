@@ -75,7 +75,7 @@ async fn concluded(
             conclusions.changed().await.unwrap();
         }
     };
-    tokio::time::timeout(PATIENCE, found).await.expect("a round a second")
+    tokio::time::timeout(PATIENCE, found).await.unwrap()
 }
 
 /// autopilot.md §6b, A28: each member says where it is and what it runs, and a leader that never heard one still knows it.

@@ -75,8 +75,10 @@ impl Endpoint {
         match self {
             Self::Kv => &[Method::GET, Method::PUT, Method::DELETE],
             Self::SessionCreate | Self::SessionDestroy | Self::SessionRenew | Self::Txn => &[Method::PUT],
-            Self::SessionInfo | Self::SessionNode | Self::SessionList => &[Method::GET],
-            Self::StatusLeader
+            Self::SessionInfo
+            | Self::SessionNode
+            | Self::SessionList
+            | Self::StatusLeader
             | Self::StatusPeers
             | Self::AutopilotHealth
             | Self::AutopilotState
