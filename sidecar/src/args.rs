@@ -84,17 +84,9 @@ pub struct RunArgs {
     /// File with the zone this member runs in; may be empty or missing
     #[arg(long, env = "QUORATE_ZONE_FILE", default_value = "/etc/quorate/pod/zone", value_name = "FILE")]
     pub zone_file: PathBuf,
-    /// Version of the application, which autopilot's upgrade migration goes by; without it that in the file
+    /// Version of the application, which autopilot's upgrade migration goes by
     #[arg(long, env = "QUORATE_UPGRADE_VERSION", default_value = "", value_name = "VERSION")]
     pub upgrade_version: String,
-    /// File with the version of the application; may be empty or missing
-    #[arg(
-        long,
-        env = "QUORATE_UPGRADE_VERSION_FILE",
-        default_value = "/etc/quorate/pod/app-version",
-        value_name = "FILE"
-    )]
-    pub upgrade_version_file: PathBuf,
     /// Whether autopilot promotes, replaces and removes servers while this member leads; false: it only looks
     #[arg(long, env = "QUORATE_RECONCILE", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub reconcile: bool,

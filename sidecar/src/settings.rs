@@ -165,11 +165,8 @@ pub fn member_settings(args: &RunArgs, credentials: CredentialsReceiver) -> Resu
         kubernetes: args.kubernetes.then(|| KubernetesSettings::of_run(args)),
         defaults: if args.kubernetes { DefaultSettings::Kubernetes } else { DefaultSettings::HashiCorp },
         node: args.node.clone(),
-        zone: read_text(&args.zone_file),
-        upgrade_version: match args.upgrade_version.as_str() {
-            "" => read_text(&args.upgrade_version_file),
-            given => short(given),
-        },
+        zone: read_zone(&args.zone_file),
+        upgrade_version: short(&args.upgrade_version),
         is_reconciling: args.reconcile,
     })
 }
@@ -223,8 +220,8 @@ fn read_token(path: &Path) -> Result<String, Failure> {
     Ok(token.to_owned())
 }
 
-/// Kubernetes fills the file when there is the label or annotation it is of; until then nothing is known.
-fn read_text(path: &Path) -> String {
+/// Kubernetes fills the file when the node has the label; until then the zone is unknown.
+fn read_zone(path: &Path) -> String {
     std::fs::read_to_string(path).map(|text| short(text.trim())).unwrap_or_default()
 }
 

@@ -31,6 +31,8 @@ pub struct ClusterOptions {
     pub versions: Versions,
     /// The zone of member `n`; empty: none.
     pub zone: fn(u16) -> String,
+    /// Whose defaults autopilot's settings have.
+    pub defaults: DefaultSettings,
 }
 
 impl Default for ClusterOptions {
@@ -40,6 +42,7 @@ impl Default for ClusterOptions {
             raft: Settings::default(),
             versions: Versions::OURS,
             zone: |_| String::new(),
+            defaults: DefaultSettings::HashiCorp,
         }
     }
 }
@@ -128,7 +131,7 @@ impl Cluster {
             admin_token: Some(self.admin_token.clone()),
             control_socket: None,
             kubernetes: None,
-            defaults: DefaultSettings::HashiCorp,
+            defaults: self.options.defaults,
             node: String::new(),
             zone: (self.options.zone)(short),
             upgrade_version: String::new(),

@@ -68,12 +68,14 @@ async fn settings_are_read_and_changed_as_consul_s_clients_do_it() {
         assert_eq!(answer.status, status);
         assert!(answer.text().starts_with(text), "{}", answer.text());
     }
+    let long = json!({ "RedundancyZoneTag": "z".repeat(129) }).to_string();
     for (body, field) in [
         (r#"{"CleanupDeadServers":true,"MinQuorum":2}"#, "MinQuorum"),
         (r#"{"LastContactThreshold":"0s","MaxTrailingLogs":9}"#, "LastContactThreshold"),
         (r#"{"LastContactThreshold":"25h"}"#, "LastContactThreshold"),
         (r#"{"MaxTrailingLogs":"9"}"#, "MaxTrailingLogs"),
         ("{", "EOF"),
+        (long.as_str(), "redundancy_zone_tag is 129 bytes"),
     ] {
         let answer = write(&cluster, member, "PUT", CONSULS, body).await;
         assert_eq!(answer.status, 400, "{body}: {}", answer.text());

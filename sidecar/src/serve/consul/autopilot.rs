@@ -24,6 +24,7 @@ use super::params::Params;
 use super::refused::Refused;
 use super::token::{check_settings, token};
 use crate::autopilot::{Configuration, SetError, SetOutcome, blamed_field, differing};
+use crate::driver::ErrorKind;
 use crate::serve::duration::format_duration;
 use crate::serve::moment::rfc3339;
 
@@ -64,6 +65,7 @@ pub(super) async fn set_configuration(
             let field = consul_field(blamed_field(&invalid));
             Err(Refused::Bad(format!("Invalid {field}: {invalid}; nothing was changed")))
         }
+        Err(SetError::Call(error)) if error.kind == ErrorKind::Invalid => Err(Refused::Bad(error.message)),
         Err(SetError::Call(error)) => Err(error.into()),
     }
 }

@@ -27,7 +27,7 @@ use super::params::Params;
 use super::refused::Refused;
 use super::token::{check_settings, token};
 use crate::autopilot::{SetError, blamed_field, differing};
-use crate::driver::Consistency;
+use crate::driver::{Consistency, ErrorKind};
 use crate::serve::duration::{format_duration, parse_duration};
 
 pub(super) async fn state(api: &Api, params: &Params) -> Result<Response, Refused> {
@@ -56,6 +56,7 @@ pub(super) async fn set_configuration(
             let field = blamed_field(&invalid);
             Err(Refused::Bad(format!("invalid {field}: {invalid}; nothing was changed")))
         }
+        Err(SetError::Call(error)) if error.kind == ErrorKind::Invalid => Err(Refused::Bad(error.message)),
         Err(SetError::Call(error)) => Err(error.into()),
     }
 }
