@@ -96,6 +96,12 @@ pub struct RunArgs {
     /// File with the zone this member runs in; may be empty or missing
     #[arg(long, env = "QUORATE_ZONE_FILE", default_value = "/etc/quorate/pod/zone", value_name = "FILE")]
     pub zone_file: PathBuf,
+    /// Version of the application, which autopilot's upgrade migration goes by
+    #[arg(long, env = "QUORATE_UPGRADE_VERSION", default_value = "", value_name = "VERSION")]
+    pub upgrade_version: String,
+    /// Whether autopilot promotes, replaces and removes servers while this member leads; false: it only looks
+    #[arg(long, env = "QUORATE_RECONCILE", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub reconcile: bool,
     /// Lowest recovery epoch of a data directory; one below it is refused with exit code 78
     #[arg(long, env = "QUORATE_RECOVERY_EPOCH", default_value_t = 0, value_name = "N")]
     pub recovery_epoch: u64,

@@ -106,6 +106,9 @@ pub const GONE_DIALS_MAX: usize = 5;
 /// Between two of them: a dying process has closed its port by then.
 pub const GONE_DIAL_PAUSE: Duration = Duration::from_millis(20);
 
+/// A member tells whoever leads so often how it is (autopilot.md §6b): as often as there are rounds.
+pub const REPORT_EVERY: Duration = Duration::from_secs(1);
+
 /// Deadline of a call forwarded to the leader when the caller set none.
 pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Longest deadline accepted from a caller: what waits in memory must end.

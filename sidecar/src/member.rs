@@ -154,10 +154,9 @@ impl Member {
         let (stopping, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let Listeners { peer, serve: listeners } = listeners;
-        spawn_link(&mut tasks, &running, &identity, &settings, &doom, (peer, stopped.clone()));
         let handle = running.handle.clone();
-        let (autopilot, runner) = autopilot::start(handle.clone(), settings.defaults, stopped.clone());
-        tasks.spawn(runner);
+        let autopilot = spawn_autopilot(&mut tasks, &running, &settings, &stopped);
+        spawn_link(&mut tasks, &running, &settings, &doom, autopilot.clone(), (peer, stopped.clone()));
         let publishing = spawn_publish(&mut tasks, &settings, &autopilot, &identity, &stopped)?;
         spawn_until_stop(&mut tasks, driver::keep_registered(handle.clone()), &stopped);
         spawn_until_stop(&mut tasks, driver::keep_sessions(handle.clone()), &stopped);
@@ -266,21 +265,40 @@ fn spawn_until_stop(
     });
 }
 
+fn spawn_autopilot(
+    tasks: &mut JoinSet<()>,
+    running: &Running,
+    settings: &MemberSettings,
+    stopping: &watch::Receiver<bool>,
+) -> Autopilot {
+    let parts = autopilot::Parts {
+        defaults: settings.defaults,
+        is_reconciling: settings.is_reconciling,
+        words: Arc::new(settings.words()),
+        reports: running.reports.clone(),
+    };
+    let (autopilot, runner) = autopilot::start(running.handle.clone(), parts, stopping.clone());
+    tasks.spawn(runner);
+    autopilot
+}
+
 fn spawn_link(
     tasks: &mut JoinSet<()>,
     running: &Running,
-    identity: &Arc<Identity>,
     settings: &MemberSettings,
     doom: &Doom,
+    autopilot: Autopilot,
     (listener, stopping): (TcpListener, watch::Receiver<bool>),
 ) {
     let server = LinkServer {
-        identity: Arc::clone(identity),
+        identity: Arc::clone(&running.handle.view().identity),
         inbox: running.inbox.clone(),
         returns: running.returns.clone(),
         handle: running.handle.clone(),
         witness: running.witness.clone(),
         staging: Staging::new(running, doom.clone()),
+        autopilot,
+        words: Arc::new(settings.words()),
         receiving: Receiving::new(
             Arc::clone(&running.directory),
             running.inbox.clone(),

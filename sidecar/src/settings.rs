@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quorate_publish::Connection;
+use quorate_machine::limits::AUTOPILOT_TEXT_BYTES_MAX;
 use quorate_raft::{Address, ClusterId, RaftId, RecoveryEpoch, Versions};
 use quorate_store::{Disk, OsDisk, RecoveryRequest};
+use tracing::warn;
 
 use crate::args::{ClientAccess, RunArgs};
-use crate::autopilot::DefaultSettings;
+use crate::autopilot::{DefaultSettings, Words};
 use crate::exit::{Code, Failure};
 use crate::limits::ADMIN_TOKEN_BYTES_MIN;
 use crate::serve::OutsideSettings;
@@ -55,8 +57,23 @@ pub struct MemberSettings {
     pub defaults: DefaultSettings,
     /// The node it runs on, for status.
     pub node: String,
-    /// The zone it runs in, for status; empty if unknown.
+    /// The zone it runs in; empty if unknown.
     pub zone: String,
+    /// The version that upgrade migration goes by; empty: none.
+    pub upgrade_version: String,
+    /// Whether autopilot does what it wants done when this member leads.
+    pub is_reconciling: bool,
+}
+
+impl MemberSettings {
+    /// What the member says of itself to whoever leads.
+    pub(crate) fn words(&self) -> Words {
+        Words {
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            zone: self.zone.clone(),
+            upgrade_version: self.upgrade_version.clone(),
+        }
+    }
 }
 
 /// The addresses one member listens on.
@@ -163,6 +180,8 @@ pub fn member_settings(args: &RunArgs, credentials: CredentialsReceiver) -> Resu
         defaults: if args.kubernetes { DefaultSettings::Kubernetes } else { DefaultSettings::HashiCorp },
         node: args.node.clone(),
         zone: read_zone(&args.zone_file),
+        upgrade_version: short(&args.upgrade_version),
+        is_reconciling: args.reconcile,
     })
 }
 
@@ -231,7 +250,20 @@ fn read_token(path: &Path) -> Result<String, Failure> {
 
 /// Kubernetes fills the file when the node has the label; until then the zone is unknown.
 fn read_zone(path: &Path) -> String {
-    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string(path).map(|text| short(text.trim())).unwrap_or_default()
+}
+
+/// What a member says of itself is kept by every member, so it is short. Half a version would be another one.
+fn short(text: &str) -> String {
+    if text.len() > AUTOPILOT_TEXT_BYTES_MAX {
+        warn!(
+            bytes = text.len(),
+            limit = AUTOPILOT_TEXT_BYTES_MAX,
+            "a zone or version is too long (AUTOPILOT_TEXT_BYTES_MAX): ignored"
+        );
+        return String::new();
+    }
+    text.to_owned()
 }
 
 fn usage(message: &dyn std::fmt::Display) -> Failure {

@@ -93,49 +93,6 @@ pub struct TxnError {
     pub what: String,
 }
 
-/// `/v1/operator/autopilot/health`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct AutopilotHealth {
-    /// Every server is.
-    pub healthy: bool,
-    /// How many healthy voters may fail.
-    pub failure_tolerance: usize,
-    /// One for each server of the configuration.
-    pub servers: Vec<ServerHealth>,
-}
-
-/// A server in [`AutopilotHealth`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ServerHealth {
-    /// Its Raft ID.
-    #[serde(rename = "ID")]
-    pub id: String,
-    /// Its Pod, if known, else its Raft ID.
-    pub name: String,
-    /// host:port of its peer link.
-    pub address: String,
-    /// `alive`, `failed`, `left` or `unknown`.
-    pub serf_status: &'static str,
-    /// Its version, if known.
-    pub version: String,
-    /// Whether it leads.
-    pub leader: bool,
-    /// Age of its last contact as Go writes it.
-    pub last_contact: String,
-    /// The term of its last entry.
-    pub last_term: u64,
-    /// Its last entry.
-    pub last_index: u64,
-    /// Whether it is healthy.
-    pub healthy: bool,
-    /// Whether it votes.
-    pub voter: bool,
-    /// When its health last changed, RFC 3339, UTC.
-    pub stable_since: String,
-}
-
 /// `/v1/operator/raft/configuration`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -3,6 +3,7 @@
 //! The .proto files are the documentation. Not here: meaning. Types are converted at the edges that
 //! use them, and no crate of ours is known here.
 
+pub mod autopilot;
 pub mod credentials;
 pub mod json;
 pub mod san;

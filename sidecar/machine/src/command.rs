@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
 
+use crate::servers::RememberedServer;
 use crate::session::{SessionId, SessionSpec};
 
 /// An index as the API shows it: log index + `index_base` (K17). All changes of one log entry share it.
@@ -143,6 +144,8 @@ pub enum Command {
         /// Only if the settings' modify index is this; [`ApiIndex::MISSING`]: only if never set.
         expected: Option<ApiIndex>,
     },
+    /// What servers say of themselves is to outlast their leader. Proposed by leaders only.
+    RememberServers(Vec<RememberedServer>),
     /// An archive takes the place of the state (K17). Proposed by a leader that has it staged on a quorum, never by a
     /// client; whoever owns the state's file carries it out ([`Restored`](crate::Restored)).
     Restore(RestoreOrder),
@@ -158,7 +161,7 @@ pub struct RestoreOrder {
 }
 
 /// The member a client belongs to, as Raft ID and incarnation in one text; compared for equality only.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner(pub String);
 
 /// What becomes of the fields a settings change does not name.
@@ -281,6 +284,7 @@ impl Command {
             | Self::RegisterClient { .. }
             | Self::SetAutopilot { .. }
             // Nothing was released before these.
+            | Self::RememberServers(_)
             | Self::Restore(_)
             | Self::Acquire { .. }
             | Self::Release { .. }

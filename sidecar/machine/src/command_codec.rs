@@ -11,6 +11,8 @@ use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
+use crate::servers;
+use crate::session::SessionId;
 use crate::session_codec::{read_id, read_spec, write_id, write_spec};
 use crate::settings_codec;
 
@@ -29,6 +31,7 @@ const RELEASE: u8 = 10;
 const CREATE_SESSION: u8 = 11;
 const DESTROY_SESSION: u8 = 12;
 const END_LOCK_DELAY: u8 = 13;
+const REMEMBER_SERVERS: u8 = 14;
 
 const OP_SET: u8 = 1;
 const OP_CAS: u8 = 2;
@@ -138,6 +141,10 @@ fn encode(to: &mut Writer, command: &Command) {
             optional_index(to, *expected);
             settings_codec::encode(to, change);
         }
+        Command::RememberServers(servers) => {
+            to.byte(REMEMBER_SERVERS);
+            servers::encode(to, servers);
+        }
         Command::Restore(RestoreOrder { sha256, bytes }) => {
             to.byte(RESTORE);
             to.bytes(sha256);
@@ -157,15 +164,14 @@ fn encode(to: &mut Writer, command: &Command) {
             to.byte(CREATE_SESSION);
             write_spec(to, spec);
         }
-        Command::DestroySession { session } => {
-            to.byte(DESTROY_SESSION);
-            write_id(to, *session);
-        }
-        Command::EndLockDelay { session } => {
-            to.byte(END_LOCK_DELAY);
-            write_id(to, *session);
-        }
+        Command::DestroySession { session } => end(to, DESTROY_SESSION, *session),
+        Command::EndLockDelay { session } => end(to, END_LOCK_DELAY, *session),
     }
+}
+
+fn end(to: &mut Writer, kind: u8, session: SessionId) {
+    to.byte(kind);
+    write_id(to, session);
 }
 
 fn decode(from: &mut Reader<'_>) -> Result<Command, DecodeError> {
@@ -194,6 +200,7 @@ fn decode(from: &mut Reader<'_>) -> Result<Command, DecodeError> {
             let expected = read_optional_index(from)?;
             Command::SetAutopilot { change: settings_codec::decode(from)?, mode, expected }
         }
+        REMEMBER_SERVERS => Command::RememberServers(servers::decode(from)?),
         RESTORE => {
             let sha256 = <[u8; 32]>::try_from(&*from.bytes("sha256")?);
             let sha256 = sha256.map_err(|_| DecodeError::OutOfRange { what: "length of a SHA-256" })?;

@@ -31,6 +31,7 @@ mod outcome;
 mod outcome_codec;
 mod read;
 mod restored;
+mod servers;
 mod session;
 mod session_codec;
 mod sessions;
@@ -54,6 +55,7 @@ pub use meta::{
 pub use outcome::{Obstacle, Outcome, Refusal, TxnFailure, TxnFailureReason};
 pub use read::{KeyRead, Keys, List, PageLimit};
 pub use restored::{ARCHIVE_INDEX_MAX, Restored};
+pub use servers::RememberedServer;
 pub use session::{Behavior, Session, SessionChecks, SessionEvent, SessionId, SessionSpec, Ttl};
 pub use sessions::SessionList;
 pub use validate::Invalid;

@@ -64,6 +64,12 @@ pub const SESSION_KEYS_MAX: usize = 128;
 /// A session's name, its node and its TTL as written, each. Longer is refused.
 pub const SESSION_TEXT_BYTES_MAX: usize = 256;
 
+/// Longest text autopilot keeps: a zone, a version, a tag. Longer is refused; members cut what they say of themselves.
+pub const AUTOPILOT_TEXT_BYTES_MAX: usize = 128;
+
+/// Servers in one report to remember; a configuration has fewer. More is refused.
+pub const SERVERS_REMEMBERED_MAX: usize = 256;
+
 /// Shortest time to live of a session. Shorter is refused. Consul's limit: a change of leadership must fit in.
 pub const SESSION_TTL_MIN: Duration = Duration::from_secs(10);
 

@@ -18,6 +18,7 @@ use crate::limits::{MEMTABLE_BYTES_MAX, RECOVERY_INDEX_GAP, SESSION_KEYS_MAX, SE
 use crate::locks::Unacquired;
 use crate::meta::{AppliedConfiguration, Era, Meta, Position, StateError};
 use crate::outcome::{Obstacle, Outcome, Refusal};
+use crate::servers;
 use crate::session::{SessionEvent, SessionId};
 use crate::txn;
 use crate::validate::Invalid;
@@ -121,6 +122,7 @@ impl<B: Base> Machine<B> {
             self.meta.index_base += RECOVERY_INDEX_GAP;
         }
         self.meta.era = era;
+        servers::remember(&mut self.meta.servers, Vec::new(), &owners);
         self.meta.configuration = Some(AppliedConfiguration { index: at.index, owners, encoded });
     }
 
@@ -265,6 +267,11 @@ impl<B: Base> Machine<B> {
             }
             Command::SetAutopilot { change, mode, expected } => {
                 self.set_autopilot(index, change, mode, expected)
+            }
+            Command::RememberServers(newer) => {
+                let members = self.meta.owners().to_vec();
+                servers::remember(&mut self.meta.servers, newer, &members);
+                Outcome::Written { modify_index: index }
             }
             // Whoever owns the state's file carries an order out before it comes here; one that comes all the same was
             // marked as a client's, and is refused by every member alike.

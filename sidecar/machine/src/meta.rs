@@ -6,7 +6,7 @@
 //! Row: `format u8 = 1`, then as in `codec` the numbers applied index, applied term, index base, keys' index, tombstones,
 //! tombstone floor, sessions' index, places of sessions, cluster version, recovery epoch, restore epoch, settings' create
 //! and modify index; the settings
-//! (`settings_codec`); 0, or 1 and the configuration's index, owners and bytes.
+//! (`settings_codec`); remembered servers (`servers`); 0, or 1 and the configuration's index, owners and bytes.
 
 use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
@@ -14,6 +14,7 @@ use quorate_autopilot::SettingsChange;
 use crate::base::{Base, Table};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::{ApiIndex, Owner};
+use crate::servers::RememberedServer;
 
 /// A place in the log: the applied entry's index and term. The sidecar translates to and from Raft's own type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,6 +113,8 @@ pub struct Meta {
     pub sessions: SessionsMeta,
     /// Autopilot's settings.
     pub autopilot: AutopilotRecord,
+    /// What servers last said of themselves, by owner.
+    pub servers: Vec<RememberedServer>,
     /// As of the last configuration entry.
     pub era: Era,
     /// How often the state was restored from an archive (K17).
@@ -150,6 +153,7 @@ impl Meta {
         to.number(self.autopilot.create_index.0);
         to.number(self.autopilot.modify_index.0);
         crate::settings_codec::encode(&mut to, &self.autopilot.settings);
+        crate::servers::encode(&mut to, &self.servers);
         match &self.configuration {
             None => to.byte(0),
             Some(configuration) => {
@@ -186,6 +190,7 @@ impl Meta {
         let create_index = ApiIndex(from.number("settings create index")?);
         let modify_index = ApiIndex(from.number("settings modify index")?);
         let settings = crate::settings_codec::decode(&mut from)?;
+        let servers = crate::servers::decode(&mut from)?;
         let configuration = if from.flag("configuration")? {
             let index = from.number("configuration index")?;
             let owners = from.list("configuration owner", |from| from.text("owner").map(Owner))?;
@@ -201,6 +206,7 @@ impl Meta {
             keys,
             sessions,
             autopilot: AutopilotRecord { settings, create_index, modify_index },
+            servers,
             era,
             restore_epoch,
         })

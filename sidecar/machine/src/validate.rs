@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::command::{Command, TxnOp};
 use crate::entry::KeyText;
 use crate::limits::{
-    KEY_BYTES_MAX, OWNER_BYTES_MAX, SESSION_TEXT_BYTES_MAX, SESSION_TTL_MAX, SESSION_TTL_MIN, TXN_BYTES_MAX,
-    TXN_OPS_MAX, VALUE_BYTES_MAX,
+    AUTOPILOT_TEXT_BYTES_MAX, KEY_BYTES_MAX, OWNER_BYTES_MAX, SERVERS_REMEMBERED_MAX, SESSION_TEXT_BYTES_MAX,
+    SESSION_TTL_MAX, SESSION_TTL_MIN, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX,
 };
 use crate::session::{SessionId, SessionSpec};
 
@@ -84,6 +84,26 @@ pub enum Invalid {
     /// A session without an ID: those are drawn by whoever proposes it.
     #[error("the session has no ID; not applied")]
     SessionIdMissing,
+    /// A text of autopilot's is too long.
+    #[error(
+        "{what} is {bytes} bytes, the limit is {limit} (AUTOPILOT_TEXT_BYTES_MAX): use a shorter one; not applied",
+        limit = AUTOPILOT_TEXT_BYTES_MAX
+    )]
+    AutopilotTextTooLong {
+        /// Which.
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+    },
+    /// More servers than a configuration has.
+    #[error(
+        "{servers} servers are to be remembered, the limit is {limit} (SERVERS_REMEMBERED_MAX); not applied",
+        limit = SERVERS_REMEMBERED_MAX
+    )]
+    TooManyServers {
+        /// How many.
+        servers: usize,
+    },
     /// A member's name is too long.
     #[error(
         "the owner's name is {bytes} bytes, the limit is {limit} (OWNER_BYTES_MAX): not registered",
@@ -124,7 +144,30 @@ impl Command {
                 _ => Ok(()),
             },
             Self::CreateSession(spec) => check_session(spec),
-            Self::SetAutopilot { .. } | Self::DestroySession { .. } | Self::EndLockDelay { .. } => Ok(()),
+            Self::SetAutopilot { change, .. } => {
+                let tags = [
+                    ("redundancy_zone_tag", &change.redundancy_zone_tag),
+                    ("upgrade_version_tag", &change.upgrade_version_tag),
+                ];
+                let check = |(what, tag): (_, &Option<String>)| check_autopilot_text(what, tag.as_deref());
+                tags.into_iter().try_for_each(check)
+            }
+            Self::RememberServers(servers) => {
+                if servers.len() > SERVERS_REMEMBERED_MAX {
+                    return Err(Invalid::TooManyServers { servers: servers.len() });
+                }
+                servers.iter().try_for_each(|server| {
+                    let bytes = server.owner.0.len();
+                    if bytes > OWNER_BYTES_MAX {
+                        return Err(Invalid::OwnerTooLong { bytes });
+                    }
+                    server
+                        .texts()
+                        .into_iter()
+                        .try_for_each(|(what, text)| check_autopilot_text(what, Some(text)))
+                })
+            }
+            Self::DestroySession { .. } | Self::EndLockDelay { .. } => Ok(()),
             Self::Restore(_) => Err(Invalid::Restore),
         }
     }
@@ -142,10 +185,18 @@ impl Command {
             Self::RegisterClient { owner } => owner.as_ref().map_or(0, |owner| owner.0.len()),
             Self::CreateSession(spec) => spec.name.len() + spec.node.len() + spec.ttl.text.len(),
             Self::SetAutopilot { .. }
+            | Self::RememberServers(_)
             | Self::Restore(_)
             | Self::DestroySession { .. }
             | Self::EndLockDelay { .. } => 0,
         }
+    }
+}
+
+fn check_autopilot_text(what: &'static str, text: Option<&str>) -> Result<(), Invalid> {
+    match text.map_or(0, str::len) {
+        bytes if bytes > AUTOPILOT_TEXT_BYTES_MAX => Err(Invalid::AutopilotTextTooLong { what, bytes }),
+        _ => Ok(()),
     }
 }
 

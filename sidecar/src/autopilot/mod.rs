@@ -3,27 +3,39 @@
 //! ```text
 //!   core's status ─┐
 //!   settings (replicated state) ─┼─▶ round (pure) ─▶ state, watched by serve and publish
-//!   facts (operator) ─┘                         └─▶ actions ─▶ Handle, with the index and term they were decided on
+//!   facts (operator), reports (members) ─┘      └─▶ actions ─▶ Handle, with the index and term they were decided on
 //! ```
 //!
 //! Invariant: a state is published only under the term it was computed in; when leadership ends it is gone,
 //! and the next leader starts knowing nothing (K55).
 //! Not here: judgement. Who is healthy and who gets a vote is decided in `quorate-autopilot`.
 
+mod configuration;
 mod facts;
+mod picture;
 mod publish;
+mod reports;
 mod runner;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use quorate_autopilot::State;
+use quorate_api::v1;
+use quorate_autopilot::{Report, State};
+use quorate_raft::ServerId;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-use crate::driver::Handle;
+use crate::driver::{CallError, Handle};
 
+pub use configuration::{Configuration, SetError, SetOutcome, blamed_field, differing};
 pub use facts::{Facts, MemberFact};
+pub(crate) use picture::picture;
 pub(crate) use publish::Publish;
-use runner::Runner;
+pub(crate) use reports::Reports;
+pub use reports::Words;
+use runner::{Feeds, Runner};
 
 /// Whose defaults apply to settings that nobody set (K27).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +51,14 @@ pub enum DefaultSettings {
 pub struct Conclusion {
     /// The picture.
     pub state: State,
+    /// The wall clock when it was computed, for people.
+    pub wall: SystemTime,
+    /// Whether what it wants done is done.
+    pub is_reconciling: bool,
     /// What the platform said.
     pub facts: Arc<Facts>,
+    /// What servers said of themselves, or were last known to say.
+    pub reports: BTreeMap<ServerId, Report>,
     /// The settings in effect.
     pub settings: quorate_autopilot::Settings,
 }
@@ -48,20 +66,72 @@ pub struct Conclusion {
 /// The way to the runner. Cheap to clone.
 #[derive(Clone)]
 pub struct Autopilot {
+    handle: Handle,
     conclusions: watch::Receiver<Option<Arc<Conclusion>>>,
     facts: watch::Sender<Arc<Facts>>,
+    reconciling: watch::Sender<bool>,
     defaults: DefaultSettings,
 }
 
 impl Autopilot {
-    /// The latest conclusion; none unless this member leads and its first round is done.
+    /// The latest conclusion; none unless this member leads and the first round of this leadership is done (A22).
     pub fn conclusion(&self) -> Option<Arc<Conclusion>> {
-        self.conclusions.borrow().clone()
+        let latest = self.conclusions.borrow().clone();
+        // The runner may not have heard yet that leadership ended.
+        let view = self.handle.view();
+        latest.filter(|latest| view.is_leader() && view.status.term == latest.state.term)
     }
 
-    /// Conclusions as they come.
+    /// Conclusions as they come; none while this member does not lead.
     pub fn watch(&self) -> watch::Receiver<Option<Arc<Conclusion>>> {
         self.conclusions.clone()
+    }
+
+    /// The leader's picture, from here or one hop away; waits for a leader and its first round until the deadline.
+    pub async fn picture(&self, deadline: Instant) -> Result<v1::AutopilotState, CallError> {
+        let ask = |leader| async move {
+            match leader {
+                None => self.picture_here(deadline).await,
+                Some(leader) => self.handle.leaders().autopilot_state(&leader, deadline).await,
+            }
+        };
+        self.handle.with_leader(deadline, ask).await
+    }
+
+    /// As [`Autopilot::picture`], but only if this member leads.
+    pub(crate) async fn picture_here(&self, deadline: Instant) -> Result<v1::AutopilotState, CallError> {
+        let (mut conclusions, mut leadership) = (self.watch(), self.handle.watch_leadership());
+        loop {
+            conclusions.mark_unchanged();
+            leadership.mark_unchanged();
+            if let Some(conclusion) = self.conclusion() {
+                return Ok(picture(&conclusion));
+            }
+            if !self.handle.view().is_leader() {
+                return Err(CallError::no_leader());
+            }
+            let news = async {
+                tokio::select! {
+                    changed = conclusions.changed() => changed.is_ok(),
+                    changed = leadership.changed() => changed.is_ok(),
+                }
+            };
+            match timeout_at(deadline, news).await {
+                Ok(true) => {}
+                Ok(false) => return Err(CallError::stopping()),
+                Err(_) => return Err(CallError::no_leader()),
+            }
+        }
+    }
+
+    /// Whether what rounds want done is done, from the next round on. The state is computed in any case.
+    pub fn reconcile(&self, is_wanted: bool) {
+        self.reconciling.send_replace(is_wanted);
+    }
+
+    /// Whether the resource is the source of truth for settings here.
+    pub fn is_on_kubernetes(&self) -> bool {
+        self.defaults == DefaultSettings::Kubernetes
     }
 
     /// Takes a report of the operator; it replaces the last one as a whole (K15).
@@ -71,7 +141,8 @@ impl Autopilot {
 
     /// The defaults under which settings are read and checked here.
     pub fn defaults(&self) -> quorate_autopilot::Defaults {
-        self.defaults.under(self.facts.borrow().declared_replicas)
+        let declared = runner::declared(&self.facts.borrow(), &self.handle.view().status);
+        self.defaults.under(declared)
     }
 }
 
@@ -84,15 +155,28 @@ impl DefaultSettings {
     }
 }
 
+/// What autopilot is made of, beside the way to the core.
+pub(crate) struct Parts {
+    pub(crate) defaults: DefaultSettings,
+    pub(crate) is_reconciling: bool,
+    /// What this member says of itself.
+    pub(crate) words: Arc<Words>,
+    /// What peers say of themselves.
+    pub(crate) reports: Reports,
+}
+
 /// The handle, and the task that runs the rounds until `stopping`.
 pub(crate) fn start(
     handle: Handle,
-    defaults: DefaultSettings,
+    parts: Parts,
     stopping: watch::Receiver<bool>,
 ) -> (Autopilot, impl Future<Output = ()> + Send + 'static) {
     let (facts, reported) = watch::channel(Arc::new(Facts::default()));
     let (conclusions, watched) = watch::channel(None);
-    let runner = Runner::new(handle, defaults, reported, conclusions);
-    let autopilot = Autopilot { conclusions: watched, facts, defaults };
+    let Parts { defaults, is_reconciling, words, reports } = parts;
+    let (reconciling, watched_reconciling) = watch::channel(is_reconciling);
+    let autopilot = Autopilot { handle: handle.clone(), conclusions: watched, facts, reconciling, defaults };
+    let feeds = Feeds { facts: reported, reconciling: watched_reconciling, reports, words };
+    let runner = Runner::new(handle, defaults, feeds, conclusions);
     (autopilot, runner.run(stopping))
 }

@@ -94,7 +94,7 @@ fn raft_view(conclusion: &Conclusion, identity: &Identity, own_name: &str) -> Ra
             state: member_state(server, stabilizing.is_some()),
             reason: server.health.reason.as_ref().map(ToString::to_string),
             trailing: leader_last.saturating_sub(server.stats.last.index.0),
-            zone: fact.map(|fact| fact.zone.clone()).filter(|zone| !zone.is_empty()),
+            zone: fact.map(|fact| fact.zone.clone()).filter(|zone| !zone.is_empty()).or(server.zone.clone()),
         }
     });
     RaftView {

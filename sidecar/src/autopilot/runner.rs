@@ -1,79 +1,151 @@
 //! The task behind autopilot: a round a second while this member leads, then what the round wants done.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use quorate_autopilot::{Action, Input, Observer, Settings, SettingsChange, limits::ROUND_INTERVAL, round};
-use quorate_raft::{Change, Index, Now, RemoveReason, ServerId, Status, Version};
+use quorate_machine::{Command, RememberedServer, Tagged};
+use quorate_raft::{Change, Index, Now, RemoveReason, ServerId, Status, Term, Version};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info};
 
+use super::reports::{Reports, Sources, Words, forgotten};
 use super::{Conclusion, DefaultSettings, Facts};
 use crate::driver::{Consistency, Handle};
 use crate::limits::{AUTOPILOT_ACTION_TIMEOUT, AUTOPILOT_READ_TIMEOUT};
 
+/// What a runner is made of.
+pub(super) struct Feeds {
+    pub(super) facts: watch::Receiver<Arc<Facts>>,
+    pub(super) reconciling: watch::Receiver<bool>,
+    pub(super) reports: Reports,
+    pub(super) words: Arc<Words>,
+}
+
 pub(super) struct Runner {
     handle: Handle,
     defaults: DefaultSettings,
-    facts: watch::Receiver<Arc<Facts>>,
+    feeds: Feeds,
     conclusions: watch::Sender<Option<Arc<Conclusion>>>,
     observer: Observer,
     /// The zero of this runner's clock.
     started: Instant,
+    /// The term this member leads, and since when.
+    leads: Option<(Term, Instant)>,
+    /// What the last round wanted done, one such task at a time: a slow change must not hold up the next picture.
+    acting: Option<AbortOnDrop>,
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Runner {
     pub(super) fn new(
         handle: Handle,
         defaults: DefaultSettings,
-        facts: watch::Receiver<Arc<Facts>>,
+        feeds: Feeds,
         conclusions: watch::Sender<Option<Arc<Conclusion>>>,
     ) -> Self {
-        let started = Instant::now();
-        Self { handle, defaults, facts, conclusions, observer: Observer::default(), started }
+        let (observer, started) = (Observer::default(), Instant::now());
+        Self { handle, defaults, feeds, conclusions, observer, started, leads: None, acting: None }
     }
 
     pub(super) async fn run(mut self, mut stopping: watch::Receiver<bool>) {
         let mut rounds = interval(ROUND_INTERVAL);
         // Hysteresis counts rounds: two at once would judge one pause twice.
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut leadership = self.handle.watch_leadership();
+        let (mut leadership, mut view) = (self.handle.watch_leadership(), self.handle.watch_view());
         loop {
+            let is_waiting = self.leads.is_none() && view.borrow_and_update().is_leader();
             tokio::select! {
                 _ = rounds.tick() => {}
                 // A new leader's first state comes at once (A4), and an old leader's goes.
                 changed = leadership.changed() => if changed.is_err() { return },
+                // One that leads is ready a moment later.
+                changed = view.changed(), if is_waiting => if changed.is_err() { return },
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }
             leadership.mark_unchanged();
+            let did_lead = self.leads;
             self.round().await;
+            if did_lead != self.leads {
+                rounds.reset();
+            }
         }
     }
 
     async fn round(&mut self) {
         let view = self.handle.view();
         if !view.is_leader() || !view.status.is_ready {
-            self.observer = Observer::default();
-            self.conclusions.send_if_modified(|conclusion| conclusion.take().is_some());
-            return;
+            return self.end();
         }
-        let Some(stored) = self.stored_settings().await else { return };
-        let facts = self.facts.borrow().clone();
-        let Some(input) = self.input(&view.status, &facts) else { return };
-        let declared = declared(&facts, &view.status);
-        let settings = Settings::new(&stored, &self.defaults.under(declared));
+        let term = view.status.term;
+        if self.leads.is_none_or(|(led, _)| led != term) {
+            self.end();
+        }
+        let Some((stored, remembered)) = self.stored().await else { return };
+        let (_, led_since) = *self.leads.get_or_insert((term, Instant::now()));
+        let facts = self.feeds.facts.borrow().clone();
+        let now = Now(self.started.elapsed());
+        let sources = Sources {
+            words: &self.feeds.words,
+            heard: &self.feeds.reports,
+            facts: &facts,
+            remembered: &remembered,
+            led_since,
+            started: self.started,
+        };
+        let reports = sources.reports(&view, now);
+        let Some(input) = self.input(&view.status, now, &facts) else { return };
+        let is_reconciling = *self.feeds.reconciling.borrow();
+        let input = Input { is_reconciling, ..input.with_reports(reports.clone()) };
+        let settings = Settings::new(&stored, &self.defaults.under(declared(&facts, &view.status)));
+        let wall = SystemTime::now();
         let done = round(&mut self.observer, &settings, &input);
-        let conclusion = Conclusion { state: done.state, facts, settings };
+        let news = forgotten(&reports, &remembered);
+        let conclusion = Conclusion { state: done.state, wall, is_reconciling, facts, settings, reports };
         self.conclusions.send_replace(Some(Arc::new(conclusion)));
-        for action in done.actions {
-            self.act(action).await;
-        }
+        self.begin(if is_reconciling { done.actions } else { Vec::new() }, news);
     }
 
-    async fn stored_settings(&self) -> Option<SettingsChange> {
+    /// Leadership ended: nothing of it is kept (K55), and what it wanted done is not waited for (A4).
+    fn end(&mut self) {
+        self.observer = Observer::default();
+        (self.leads, self.acting) = (None, None);
+        self.conclusions.send_if_modified(|conclusion| conclusion.take().is_some());
+    }
+
+    /// What a round wants done, unless something of an earlier one is under way: the next round will want it again.
+    fn begin(&mut self, actions: Vec<Action>, news: Vec<RememberedServer>) {
+        if self.acting.as_ref().is_some_and(|acting| !acting.0.is_finished())
+            || actions.is_empty() && news.is_empty()
+        {
+            return;
+        }
+        let actor = Actor { handle: self.handle.clone() };
+        self.acting = Some(AbortOnDrop(tokio::spawn(async move {
+            for action in actions {
+                actor.act(action).await;
+            }
+            actor.remember(news).await;
+        })));
+    }
+
+    /// The replicated state's part: settings, and what servers said last.
+    async fn stored(&self) -> Option<(SettingsChange, Vec<RememberedServer>)> {
         let deadline = tokio::time::Instant::now() + AUTOPILOT_READ_TIMEOUT;
-        let read = |state: &crate::driver::State| Ok(state.meta().autopilot.settings.clone());
+        let read = |state: &crate::driver::State| {
+            let meta = state.meta();
+            Ok((meta.autopilot.settings.clone(), meta.servers.clone()))
+        };
         match self.handle.read(Consistency::Stale, deadline, read).await {
             Ok(read) => Some(read.value),
             Err(error) => {
@@ -83,10 +155,28 @@ impl Runner {
         }
     }
 
-    fn input(&self, status: &Status, facts: &Facts) -> Option<Input> {
+    fn input(&self, status: &Status, now: Now, facts: &Facts) -> Option<Input> {
         let has_operator = self.defaults == DefaultSettings::Kubernetes;
-        let (now, known) = (Now(self.started.elapsed()), facts.for_round(self.started));
-        Input::of(status, now, known, facts.has_outdated_members(), has_operator)
+        Input::of(status, now, facts.for_round(self.started), facts.has_outdated_members(), has_operator)
+    }
+}
+
+/// Carries out what rounds want.
+struct Actor {
+    handle: Handle,
+}
+
+impl Actor {
+    /// What servers say of themselves outlasts this leader.
+    async fn remember(&self, news: Vec<RememberedServer>) {
+        if news.is_empty() {
+            return;
+        }
+        let deadline = tokio::time::Instant::now() + AUTOPILOT_ACTION_TIMEOUT;
+        let command = Tagged { tag: None, command: Command::RememberServers(news) };
+        if let Err(error) = self.handle.propose_here(command.encode(), deadline).await {
+            debug!(%error, "what servers say of themselves is not remembered yet");
+        }
     }
 
     async fn act(&self, action: Action) {
@@ -137,7 +227,7 @@ impl Runner {
 }
 
 /// The declared number of members; where nobody declares one, those there are.
-fn declared(facts: &Facts, status: &Status) -> u32 {
+pub(super) fn declared(facts: &Facts, status: &Status) -> u32 {
     if facts.declared_replicas > 0 {
         return facts.declared_replicas;
     }

@@ -32,11 +32,22 @@ pub struct ClusterOptions {
     pub versions: Versions,
     /// Clients from outside the Pod (K46).
     pub outside: Option<OutsideSettings>,
+    /// The zone of member `n`; empty: none.
+    pub zone: fn(u16) -> String,
+    /// Whose defaults autopilot's settings have.
+    pub defaults: DefaultSettings,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { ports: MemberPorts::free, raft: Settings::default(), versions: Versions::OURS, outside: None }
+        Self {
+            ports: MemberPorts::free,
+            raft: Settings::default(),
+            versions: Versions::OURS,
+            zone: |_| String::new(),
+            defaults: DefaultSettings::HashiCorp,
+            outside: None,
+        }
     }
 }
 
@@ -125,9 +136,11 @@ impl Cluster {
             control_socket: None,
             kubernetes: None,
             outside: self.options.outside.clone(),
-            defaults: DefaultSettings::HashiCorp,
+            defaults: self.options.defaults,
             node: String::new(),
-            zone: String::new(),
+            zone: (self.options.zone)(short),
+            upgrade_version: String::new(),
+            is_reconciling: true,
         };
         self.slots.push(Slot { settings, ports, member: None });
         self.start_again(number).await?;

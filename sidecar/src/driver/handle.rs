@@ -94,6 +94,11 @@ impl Handle {
         &self.shared.tally
     }
 
+    /// The way to other members when they lead.
+    pub(crate) fn leaders(&self) -> &Leaders {
+        &self.shared.leaders
+    }
+
     /// Who measures sessions.
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.shared.sessions
@@ -420,7 +425,7 @@ impl Handle {
     }
 
     /// Tries leaders until one answers or the deadline passes; only calls without effect are repeated.
-    pub(super) async fn with_leader<T, F>(
+    pub(crate) async fn with_leader<T, F>(
         &self,
         deadline: Instant,
         call: impl Fn(Option<ServerId>) -> F,
@@ -497,6 +502,7 @@ fn is_growing(command: &Command) -> bool {
         | Command::DeletePrefix { .. }
         | Command::RegisterClient { .. }
         | Command::SetAutopilot { .. }
+        | Command::RememberServers(_)
         | Command::Restore(_) => false,
     }
 }

@@ -42,7 +42,7 @@ pub(crate) use doom::{Doom, storage_failure};
 pub use error::{CallError, Effect, ErrorKind};
 pub use handle::{Applied, Consistency, Handle, ReadResult};
 pub use machine::{QueryError, State};
-pub(crate) use own_client::keep_registered;
+pub(crate) use own_client::{keep_registered, owner};
 pub(crate) use restore::{RestoredAt, staging_failed};
 pub(crate) use sessions::{Sessions, keep_sessions};
 pub(crate) use snapshots::Sending;

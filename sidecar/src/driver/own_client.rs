@@ -36,7 +36,7 @@ pub(super) fn is_refused_as_client(outcome: &Outcome) -> bool {
 }
 
 /// A member's name among the clients: compared for equality only.
-pub(super) fn owner(id: &ServerId) -> Owner {
+pub(crate) fn owner(id: &ServerId) -> Owner {
     Owner(format!("{}@{}", id.raft_id, id.incarnation))
 }
 

@@ -26,6 +26,7 @@ use super::tally::Tally;
 use super::turn::{Completion, Driver, Inboxes};
 use super::view::{Outlook, Seen, View};
 use super::work::Work;
+use crate::autopilot::Reports;
 use crate::exit::{Code, Failure};
 use crate::limits::{
     ARCHIVES_MAX, CAUGHT_UP_TIMEOUT, COMPLETION_QUEUE_MAX, PEER_QUEUE_MAX, PROPOSAL_QUEUE_BYTES_MAX,
@@ -52,6 +53,7 @@ pub(crate) struct Running {
     pub(crate) inbox: mpsc::Sender<FromPeer>,
     pub(crate) returns: Returns,
     pub(crate) witness: Witness,
+    pub(crate) reports: Reports,
     pub(crate) directory: Arc<Directory>,
     pub(crate) stages: Arc<Stages>,
     stop: oneshot::Sender<()>,
@@ -81,7 +83,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let reports = machine_reports(&completions);
     let machine = MachineThread::start(state.clone(), reports, doom.clone(), counted, Arc::clone(&sessions))?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
-    let returns = links.returns().clone();
+    let (returns, peer_reports) = (links.returns().clone(), links.reports().clone());
     let witness = Witness::new(links.book(), inbox.clone());
     let outlook = Outlook::new(View::first(Arc::clone(&identity), raft.status(), applied));
     let shared = Shared {
@@ -129,7 +131,8 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
     let task = tokio::spawn(driver.run(inboxes));
     tokio::spawn(catch_up(handle.clone(), requests));
-    Ok(Running { handle, inbox, returns, witness, directory, stages, stop, task, machine })
+    let reports = peer_reports;
+    Ok(Running { handle, inbox, returns, witness, reports, directory, stages, stop, task, machine })
 }
 
 fn start_log(log: Log, completions: &mpsc::Sender<Completion>, doom: &Doom) -> Result<LogThread, Failure> {

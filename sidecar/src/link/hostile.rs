@@ -32,15 +32,21 @@ fn frames_of_peers_never_panic() {
     let message = |body| message_to_wire(Message { from: id("a"), to: id("b"), term: Term(3), body });
     let messages: Vec<proto::Message> = bodies().into_iter().map(message).collect();
     let hello = Some(our_hello().to_wire());
+    let (build, zone, upgrade_version) = ("1.2.3".to_owned(), "z1".to_owned(), "2".to_owned());
+    let report = proto::Report { applied_index: 9, term: 3, build, zone, upgrade_version };
     let mut frames = vec![
         proto::Frame { hello, ..proto::Frame::default() },
         proto::Frame { messages: messages.clone(), is_space_low: true, ..proto::Frame::default() },
+        proto::Frame { report: Some(report), ..proto::Frame::default() },
     ];
     let alone = |message| proto::Frame { messages: vec![message], ..proto::Frame::default() };
     frames.extend(messages.into_iter().map(alone));
     let samples = Samples::new(frames.iter().map(proto::Frame::encode_to_vec));
     quorate_fuzz::bytes("frames_of_peers_never_panic", &samples, |bytes| {
         let Ok(frame) = proto::Frame::decode(bytes) else { return };
+        if let Some(report) = frame.report {
+            crate::autopilot::Reports::default().hear(&id("a"), report);
+        }
         let read = Hello::from_wire(frame.hello);
         if let Ok(hello) = &read {
             let identity = Identity { server: id("b"), ..identity_of(hello) };

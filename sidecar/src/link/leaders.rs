@@ -8,8 +8,10 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use prost::Message;
 use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_client::PeerClient;
+use quorate_api::v1;
 use quorate_machine::{Outcome, RestoreOrder, Session, SessionId};
 use quorate_raft::{Identity, Index, ServerId, Term};
 use tokio::sync::watch;
@@ -126,6 +128,28 @@ impl Leaders {
                 Some(proto::renew_session_response::Result::Error(error)) => Err(error_from_wire(error)),
                 None => Err(unreachable(leader, "its answer is empty")),
             },
+        }
+    }
+
+    pub(crate) async fn autopilot_state(
+        &self,
+        leader: &ServerId,
+        deadline: Instant,
+    ) -> Result<v1::AutopilotState, CallError> {
+        let mut client = self.client(leader, deadline).await?;
+        let hello = Some(hello::ours(&self.identity, Some(leader.clone())).to_wire());
+        let request = with_deadline(proto::AutopilotStateRequest { hello }, deadline);
+        match timeout_at(deadline, client.autopilot_state(request)).await {
+            Err(_) => Err(CallError::not_applied(
+                ErrorKind::Deadline,
+                format!("the leader {} did not answer in time: ask again", leader.raft_id),
+            )),
+            Ok(Err(status)) if is_refusal(&status) => Err(refusal(leader, &status)),
+            Ok(Err(status)) => {
+                self.forget(leader);
+                Err(unreachable(leader, status.message()))
+            }
+            Ok(Ok(response)) => autopilot_state_result(leader, response.into_inner()),
         }
     }
 
@@ -249,6 +273,28 @@ pub(super) fn renew_session_response(
         Err(error) => proto::renew_session_response::Result::Error(error_to_wire(error)),
     };
     proto::RenewSessionResponse { result: Some(result) }
+}
+
+fn autopilot_state_result(
+    leader: &ServerId,
+    response: proto::AutopilotStateResponse,
+) -> Result<v1::AutopilotState, CallError> {
+    match response.result {
+        Some(proto::autopilot_state_response::Result::State(state)) => v1::AutopilotState::decode(state)
+            .map_err(|error| unreachable(leader, &format!("its answer is no state: {error}"))),
+        Some(proto::autopilot_state_response::Result::Error(error)) => Err(error_from_wire(error)),
+        None => Err(unreachable(leader, "its answer is empty")),
+    }
+}
+
+pub(super) fn autopilot_state_response(
+    result: Result<v1::AutopilotState, CallError>,
+) -> proto::AutopilotStateResponse {
+    let result = match result {
+        Ok(state) => proto::autopilot_state_response::Result::State(state.encode_to_vec().into()),
+        Err(error) => proto::autopilot_state_response::Result::Error(error_to_wire(error)),
+    };
+    proto::AutopilotStateResponse { result: Some(result) }
 }
 
 fn error_to_wire(error: CallError) -> proto::CallError {

@@ -45,6 +45,7 @@ pub(crate) use transfer::Transfer;
 pub use wire::{Hello, WireError};
 pub(crate) use witness::Witness;
 
+use crate::autopilot::Reports;
 use crate::limits::{DEPARTED_KEEP, LINK_QUEUE_MAX};
 use crate::tls::CredentialsReceiver;
 
@@ -100,6 +101,7 @@ pub(crate) struct Links {
     book: watch::Sender<Arc<Book>>,
     /// The cluster's version, as far as this member knows (K24).
     version: watch::Sender<Option<Version>>,
+    reports: Reports,
 }
 
 struct Peer {
@@ -117,11 +119,16 @@ impl Links {
     ) -> Self {
         let book = watch::Sender::new(Arc::new(Book::new()));
         let (peers, returns, version) = (HashMap::new(), Returns::default(), watch::Sender::new(None));
-        Self { identity, credentials, inbox, peers, returns, book, version }
+        Self { identity, credentials, inbox, peers, returns, book, version, reports: Reports::default() }
     }
 
     pub(crate) fn returns(&self) -> &Returns {
         &self.returns
+    }
+
+    /// What peers say of themselves.
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     pub(crate) fn book(&self) -> watch::Receiver<Arc<Book>> {
@@ -168,6 +175,7 @@ impl Links {
         }
         self.peers.retain(|_, peer| !is_gone(peer));
         let peers = &self.peers;
+        self.reports.retain(|id| peers.contains_key(id));
         self.book.send_modify(|book| Arc::make_mut(book).retain(|id, _| peers.contains_key(id)));
     }
 
@@ -185,6 +193,7 @@ impl Links {
             messages,
             self.inbox.clone(),
             self.version.subscribe(),
+            self.reports.clone(),
         );
         // It ends when `queue` is dropped, that is with this entry or with the links.
         tokio::spawn(task.run());

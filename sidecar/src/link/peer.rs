@@ -22,6 +22,7 @@ use super::FromPeer;
 use super::dialer::Dialer;
 use super::hello;
 use super::wire::{Hello, message_from_wire, message_to_wire};
+use crate::autopilot::Reports;
 use crate::limits::{
     DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, FRAMES_WAITING_MAX, HANDSHAKE_TIMEOUT, LINK_BATCH_BYTES_MAX,
     LINK_BATCH_MAX, LINK_MESSAGE_BYTES_MAX, REFUSED_PAUSE, VOLUME_LOST_PAUSE,
@@ -34,6 +35,8 @@ pub(super) struct PeerTask {
     inbox: mpsc::Sender<FromPeer>,
     /// The cluster's version, as the driver knows it (K24).
     version: watch::Receiver<Option<Version>>,
+    /// Where autopilot reads what the peer says of itself.
+    reports: Reports,
     /// What the driver was told of the peer's volume (K8) since the connection was made.
     is_space_low: bool,
 }
@@ -58,8 +61,9 @@ impl PeerTask {
         messages: mpsc::Receiver<Message>,
         inbox: mpsc::Sender<FromPeer>,
         version: watch::Receiver<Option<Version>>,
+        reports: Reports,
     ) -> Self {
-        Self { identity, dialer, messages, inbox, version, is_space_low: false }
+        Self { identity, dialer, messages, inbox, version, reports, is_space_low: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -203,6 +207,9 @@ impl PeerTask {
         if std::mem::replace(&mut self.is_space_low, frame.is_space_low) != frame.is_space_low {
             let space = FromPeer::Space { peer: self.dialer.peer().clone(), is_low: frame.is_space_low };
             self.inbox.send(space).await.map_err(|_| Ended::Done)?;
+        }
+        if let Some(report) = frame.report {
+            self.reports.hear(self.dialer.peer(), report);
         }
         for message in frame.messages {
             let message = message_from_wire(message).map_err(|error| Ended::Broken(error.to_string()))?;

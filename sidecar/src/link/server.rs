@@ -20,11 +20,12 @@ use super::peer::frame;
 use super::receiving::{Offer, Receiving};
 use super::wire::{Hello, message_from_wire};
 use super::{FromPeer, Returns, Staging, Witness, fetch, hello, leaders};
+use crate::autopilot::{Autopilot, Words};
 use crate::driver::Handle;
 use crate::limits::{
     FRAMES_WAITING_MAX, HANDSHAKE_TIMEOUT, LINK_CALLER_KEEPALIVE, LINK_CONNECTIONS_MAX,
-    LINK_MESSAGE_BYTES_MAX, LINK_QUEUE_MAX, LINK_WINDOW_BYTES, REQUEST_TIMEOUT_DEFAULT, REQUEST_TIMEOUT_MAX,
-    SNAPSHOT_CHUNKS_WAITING_MAX,
+    LINK_MESSAGE_BYTES_MAX, LINK_QUEUE_MAX, LINK_WINDOW_BYTES, REPORT_EVERY, REQUEST_TIMEOUT_DEFAULT,
+    REQUEST_TIMEOUT_MAX, SNAPSHOT_CHUNKS_WAITING_MAX,
 };
 use crate::tls::{self, Bounds, Caller, CredentialsReceiver, Door};
 
@@ -37,6 +38,9 @@ pub(crate) struct LinkServer {
     pub(crate) receiving: Receiving,
     pub(crate) witness: Witness,
     pub(crate) staging: Staging,
+    pub(crate) autopilot: Autopilot,
+    /// What this member says of itself.
+    pub(crate) words: Arc<Words>,
     /// Set when the member stops: streams end, so that connections can.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -108,6 +112,9 @@ struct Incoming {
     returns: Returns,
     handle: Handle,
     witness: Witness,
+    words: Arc<Words>,
+    /// When the caller was last told how this member is.
+    reported: Option<Instant>,
     number: u64,
     stopping: watch::Receiver<bool>,
 }
@@ -132,9 +139,14 @@ impl Incoming {
                 permit = self.frames.reserve(), if next.is_some() => {
                     let Ok(permit) = permit else { return Ok(()) };
                     if let Some(first) = next.take() {
-                        let is_space_low = self.handle.view().is_space_low;
+                        let view = self.handle.view();
+                        let is_due = self.reported.is_none_or(|reported| reported.elapsed() >= REPORT_EVERY);
+                        let report = is_due.then(|| self.words.report(&view));
+                        if is_due {
+                            self.reported = Some(Instant::now());
+                        }
                         let answers = frame(first, &mut self.answers, &mut next);
-                        permit.send(Ok(proto::Frame { is_space_low, ..answers }));
+                        permit.send(Ok(proto::Frame { is_space_low: view.is_space_low, report, ..answers }));
                     }
                 }
                 message = self.answers.recv(), if next.is_none() => match message {
@@ -216,6 +228,8 @@ impl Peer for LinkServer {
                     returns: self.returns.clone(),
                     handle: self.handle.clone(),
                     witness: self.witness.clone(),
+                    words: Arc::clone(&self.words),
+                    reported: None,
                     number,
                     stopping: self.stopping.clone(),
                 };
@@ -317,6 +331,17 @@ impl Peer for LinkServer {
         let id = SessionId(u128::from_be_bytes(id));
         let result = self.handle.renew_session_here(id, deadline(&request)).await;
         Ok(Response::new(leaders::renew_session_response(result)))
+    }
+
+    async fn autopilot_state(
+        &self,
+        request: Request<proto::AutopilotStateRequest>,
+    ) -> Result<Response<proto::AutopilotStateResponse>, Status> {
+        let theirs = Hello::from_wire(request.get_ref().hello.clone())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.caller(&request, &theirs)?;
+        let result = self.autopilot.picture_here(deadline(&request)).await;
+        Ok(Response::new(leaders::autopilot_state_response(result)))
     }
 }
 

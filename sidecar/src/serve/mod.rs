@@ -35,8 +35,10 @@ use crate::autopilot::Autopilot;
 use crate::driver::Handle;
 use crate::exit::{Code, Failure};
 use crate::tls::{self, CredentialsReceiver, Door};
+pub(crate) use grpc::shape;
 use http::Bounds;
 use metrics::Metrics;
+use rights::Right;
 
 pub use outside::{Outside, OutsideSettings};
 
@@ -108,6 +110,13 @@ impl Shared {
         view.is_volume_lost.then_some(
             "the cluster knows this member with another volume: it serves nothing until it is replaced; use another member",
         )
+    }
+
+    /// The token that opens calls of this kind on the plain ports; none: the operator's certificate alone does. On
+    /// Kubernetes nothing else than the resource may change settings: the operator would change them back.
+    fn admin_token(&self, right: Right) -> Option<&str> {
+        let is_the_operators = right == Right::Settings && self.context.autopilot.is_on_kubernetes();
+        self.context.admin_token.as_deref().filter(|_| !is_the_operators)
     }
 
     /// Why the leader's view does not reach Kubernetes; empty if it does, or need not.

@@ -1,16 +1,9 @@
-//! A moment of this process on the wall clock, for people. Nothing is decided by it.
-
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use quorate_raft::Now;
+//! A moment of the wall clock, for people. Nothing is decided by it.
 
 const DAY_SECONDS: u64 = 86_400;
 
-/// When `then` was, if `now` is `wall`: RFC 3339, UTC, to the second.
-pub(super) fn rfc3339(wall: SystemTime, now: Now, then: Now) -> String {
-    let ago = Duration::from_secs(now.since(then).as_secs());
-    let since_epoch = wall.checked_sub(ago).and_then(|moment| moment.duration_since(UNIX_EPOCH).ok());
-    let seconds = since_epoch.unwrap_or_default().as_secs();
+/// Seconds since the Unix epoch as RFC 3339, UTC.
+pub(super) fn rfc3339(seconds: u64) -> String {
     let (year, month, day) = civil(seconds / DAY_SECONDS);
     let second = seconds % DAY_SECONDS;
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
@@ -40,8 +33,7 @@ mod tests {
         assert_eq!(civil(11_016), (2000, 2, 29));
         assert_eq!(civil(11_017), (2000, 3, 1));
         assert_eq!(civil(20_777), (2026, 11, 20));
-        let wall = UNIX_EPOCH + Duration::from_secs(951_782_400 + 90);
-        let at = |seconds| Now(Duration::from_secs(seconds));
-        assert_eq!(rfc3339(wall, at(100), at(10)), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
     }
 }

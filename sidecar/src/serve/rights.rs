@@ -24,6 +24,18 @@ pub(super) enum Right {
     Status,
     /// Changes the cluster itself.
     Admin,
+    /// Changes autopilot's settings, which on Kubernetes the resource alone has.
+    Settings,
+}
+
+impl Right {
+    /// Whether it takes more than to be in the same Pod.
+    fn is_administrative(self) -> bool {
+        match self {
+            Self::Admin | Self::Settings => true,
+            Self::Data | Self::Picture | Self::Status => false,
+        }
+    }
 }
 
 /// What came with a call to tell who makes it.
@@ -52,11 +64,14 @@ impl Credentials<'_> {
                 "a member's certificate opens the peer port only: use the operator's, or 127.0.0.1 inside the Pod",
             ),
             // One without a certificate comes as far as this with a reviewed token only, and then is as one in the Pod.
-            None | Some(Caller::Unnamed) if right != Right::Admin => Ok(()),
+            None | Some(Caller::Unnamed) if !right.is_administrative() => Ok(()),
             Some(Caller::Unnamed) => {
                 Err("a token opens data calls only: edit the RaftCluster and let the operator do it")
             }
             None if admin_token.is_some_and(|expected| self.has_token(expected)) => Ok(()),
+            None if right == Right::Settings => Err(
+                "on Kubernetes autopilot's settings are those of the RaftCluster: edit its spec.autopilot, and the operator sets them here; elsewhere send the admin token",
+            ),
             None => Err(
                 "this port takes data calls only: edit the RaftCluster and let the operator do it, or send the admin token outside Kubernetes",
             ),
@@ -96,6 +111,7 @@ mod tests {
     #[test]
     fn each_caller_may_do_what_the_table_says() {
         let rights = [Right::Data, Right::Picture, Right::Status, Right::Admin];
+        let settings = |caller, token| check(caller, token, Right::Settings);
         let allowed = |caller, token| rights.map(|right| check(caller, token, right));
         assert_eq!(allowed(None, None), [true, true, true, false]);
         assert_eq!(allowed(None, Some("0123456789abcdeF")), [true, true, true, false]);
@@ -108,6 +124,9 @@ mod tests {
         let reviewed = Credentials { caller: Some(&Caller::Unnamed), token: Some(TOKEN) };
         let outside = rights.map(|right| reviewed.check(right, CLUSTER, Some(TOKEN)).is_ok());
         assert_eq!(outside, [true, true, true, false]);
+        assert!(reviewed.check(Right::Settings, CLUSTER, Some(TOKEN)).is_err());
+        assert!(settings(None, Some(TOKEN)) && settings(Some((CLUSTER, "operator")), None));
+        assert!(!settings(None, None) && !settings(Some((CLUSTER, "db-0")), Some(TOKEN)));
     }
 
     /// K23: no token set means that none opens anything, the empty one included.

@@ -1,6 +1,7 @@
 //! Whole clusters in one process: real ports, mutual TLS, redb files; only the operator is played.
 #![allow(clippy::unwrap_used)] // A failed step of a test is a failed test; its helpers are no #[test] themselves.
 
+mod autopilot;
 mod faults;
 mod identity;
 mod membership;

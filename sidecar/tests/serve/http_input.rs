@@ -55,7 +55,10 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("PUT", "/v1/session/nope", 404, "Invalid URL path"),
     ("PUT", "/v1/txn", 400, "Failed to parse body"),
     ("GET", "/v1/catalog/services", 501, "service catalog not supported"),
-    ("PUT", "/v1/operator/autopilot/configuration", 501, "use gRPC"),
+    ("PUT", "/v1/operator/autopilot/configuration", 403, "spec.autopilot"),
+    ("GET", "/v1/operator/autopilot/nope", 404, "Invalid URL path"),
+    ("PUT", "/v1/operator/autopilot/health", 405, "method PUT not allowed"),
+    ("DELETE", "/v1/operator/raft/peer", 501, "use gRPC"),
     ("GET", "/v1/acl/tokens", 401, "ACL support disabled"),
     ("GET", "/v1/nope", 404, "Invalid URL path: not a recognized HTTP API endpoint\n"),
 ];

@@ -7,6 +7,7 @@ mod api_server;
 mod grpc;
 mod grpc_input;
 mod grpc_pipeline;
+mod http_autopilot;
 mod http_blocking;
 mod http_client;
 mod http_input;

@@ -11,13 +11,14 @@ use quorate_api::v1::kv_client::KvClient;
 use quorate_api::v1::membership_client::MembershipClient;
 use quorate_api::v1::{self, ErrorCode, ErrorDetail, WriteOutcome};
 use quorate_raft::Membership;
-use quorate_sidecar::dev::{Authority, Cluster};
+use quorate_sidecar::autopilot::DefaultSettings;
+use quorate_sidecar::dev::{Authority, Cluster, ClusterOptions};
 use quorate_sidecar::driver::View;
 use quorate_sidecar::tls::{PeerIdentity, dial};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::http_client::get;
+use crate::http_client::{get, send};
 use crate::{PATIENCE, cluster, follower};
 
 /// A connection with the certificate of `name` to a member's TLS port.
@@ -214,9 +215,9 @@ async fn the_plain_port_refuses_what_changes_the_cluster_without_the_token() {
 
     let mut autopilot = AutopilotClient::connect(plain).await.unwrap();
     let change = v1::SetAutopilotConfigurationRequest { max_trailing_logs: Some(7), ..Default::default() };
-    denied(&autopilot.set_configuration(change).await.unwrap_err());
+    denied(&autopilot.set_configuration(change.clone()).await.unwrap_err());
     let with_token = |token: &str| {
-        let mut request = Request::new(change);
+        let mut request = Request::new(change.clone());
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         request
     };
@@ -232,6 +233,34 @@ async fn the_plain_port_refuses_what_changes_the_cluster_without_the_token() {
     *request.get_mut() = absurd;
     let status = autopilot.set_configuration(request).await.unwrap_err();
     assert!(status.message().contains("it should at least be 3"), "{status}");
+    assert_eq!(detail(&status).field, "min_quorum");
+    cluster.stop().await;
+}
+
+/// K23, K27: on Kubernetes the resource has autopilot's settings: the operator alone sets them, and whoever else tries is told
+/// where to.
+#[tokio::test]
+async fn on_kubernetes_settings_are_the_resource_s() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ClusterOptions { defaults: DefaultSettings::Kubernetes, ..ClusterOptions::default() };
+    let mut cluster = Cluster::start_with(1, directory.path(), options).await.unwrap();
+    let (http, token) = (cluster.ports(0).http, cluster.admin_token().to_owned());
+    let body = br#"{"MaxTrailingLogs":7}"#;
+    for target in ["/v1/operator/autopilot/configuration", "/v1/sys/storage/raft/autopilot/configuration"] {
+        let answer = send(http, "PUT", target, &[("X-Consul-Token", &token)], body).await;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        assert!(answer.text().contains("edit its spec.autopilot"), "{}", answer.text());
+    }
+    let change = v1::SetAutopilotConfigurationRequest { max_trailing_logs: Some(7), ..Default::default() };
+    let mut request = Request::new(change.clone());
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let mut plain =
+        AutopilotClient::connect(format!("http://127.0.0.1:{}", cluster.ports(0).grpc)).await.unwrap();
+    denied(&plain.set_configuration(request).await.unwrap_err());
+    let mut operator = AutopilotClient::new(connect(&cluster, 0, san::OPERATOR).await);
+    assert!(operator.set_configuration(change).await.unwrap().into_inner().succeeded);
+    let json = get(http, "/v1/operator/autopilot/configuration").await.json();
+    assert_eq!((&json["MaxTrailingLogs"], &json["LastContactThreshold"]), (&7.into(), &"1s".into()));
     cluster.stop().await;
 }
 

@@ -11,6 +11,7 @@ use crate::limits::{MEMTABLE_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::machine::Machine;
 use crate::meta::{Era, Meta, Position, StateError};
 use crate::outcome::{Outcome, Refusal};
+use crate::servers::RememberedServer;
 use crate::tests::memory::Memory;
 
 /// K29: a million deleted keys are one entry of the memtable.
@@ -163,6 +164,10 @@ fn version_1_rows_are_what_they_were() {
     apply(&mut machine, Command::Delete { key: "gone".into(), expected: None });
     let change = SettingsChange { min_quorum: Some(3), ..SettingsChange::default() };
     apply(&mut machine, Command::SetAutopilot { change, mode: SettingsMode::Merge, expected: None });
+    let owner = Owner("db-0@7".to_owned());
+    let (build, zone) = ("1.2.3".to_owned(), "z1".to_owned());
+    let server = RememberedServer { owner, build, zone, upgrade_version: String::new() };
+    apply(&mut machine, Command::RememberServers(vec![server]));
     flush(&mut machine);
     let rows = machine.base().rows();
     let only = |table| {
@@ -183,7 +188,7 @@ fn version_1_rows_are_what_they_were() {
         (
             Table::Meta,
             b"meta",
-            b"\x01\x06\x01\0\x05\x01\0\0\0\x01\0\0\x06\x06\x01\x05\x03\x01\x01\x01\x06db-0@7\x07servers",
+            b"\x01\x07\x01\0\x05\x01\0\0\0\x01\0\0\x06\x06\x01\x05\x03\x01\x06db-0@7\x051.2.3\x02z1\0\x01\x01\x01\x06db-0@7\x07servers",
         ),
     ];
     for (table, key, row) in expected {

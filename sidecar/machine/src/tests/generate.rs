@@ -11,6 +11,7 @@ use quorate_autopilot::SettingsChange;
 use crate::command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
 use crate::entry::KvEntry;
 use crate::outcome::{Obstacle, Outcome, Refusal, TxnFailure, TxnFailureReason};
+use crate::servers::RememberedServer;
 use crate::session::{Behavior, SessionChecks, SessionId, SessionSpec, Ttl};
 
 pub(crate) fn tagged() -> impl Strategy<Value = Tagged> {
@@ -31,6 +32,10 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         1 => (settings(), any::<bool>(), option::of(index())).prop_map(|(change, merge, expected)| {
             let mode = if merge { SettingsMode::Merge } else { SettingsMode::Replace };
             Command::SetAutopilot { change, mode, expected }
+        }),
+        1 => vec((owner(), "[a-c]{0,2}", "[a-c]{0,2}", "[0-9]{0,2}"), 0..4).prop_map(|servers| {
+            let server = |(owner, build, zone, upgrade_version)| RememberedServer { owner, build, zone, upgrade_version };
+            Command::RememberServers(servers.into_iter().map(server).collect())
         }),
         1 => any::<([u8; 32], u64)>()
             .prop_map(|(sha256, bytes)| Command::Restore(RestoreOrder { sha256, bytes })),
@@ -194,7 +199,10 @@ fn settings() -> impl Strategy<Value = SettingsChange> {
             max_trailing_logs: trailing,
             min_quorum: quorum,
             server_stabilization_time: stabilization,
-            ..SettingsChange::default()
+            redundancy_zone_tag: trailing
+                .map(|number| "z".repeat(usize::try_from(number).unwrap_or_default())),
+            upgrade_version_tag: cleanup.map(|flag| flag.to_string()),
+            disable_upgrade_migration: cleanup,
         })
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
 
-use crate::command::{ApiIndex, ClientId, Command, SettingsMode, Tag, Tagged, TxnOp};
+use crate::command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tag, Tagged, TxnOp};
 use crate::entry::KvEntry;
 use crate::limits::CLIENT_WINDOW;
 use crate::meta::AutopilotRecord;
 use crate::outcome::{Obstacle, Outcome, Refusal, TxnFailure, TxnFailureReason};
+use crate::servers::RememberedServer;
 use crate::session::{Behavior, Session, SessionId};
 use crate::validate::Invalid;
 
@@ -19,6 +20,9 @@ pub(crate) struct Model {
     pub(crate) keys: BTreeMap<Bytes, KvEntry>,
     pub(crate) keys_index: ApiIndex,
     pub(crate) autopilot: AutopilotRecord,
+    /// Who is in the applied configuration.
+    pub(crate) members: BTreeSet<Owner>,
+    pub(crate) servers: BTreeMap<Owner, RememberedServer>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) sessions_index: ApiIndex,
     /// Ended sessions with the keys that nobody may acquire yet.
@@ -125,11 +129,24 @@ impl Model {
             Command::SetAutopilot { change, mode, expected } => {
                 self.set_autopilot(index, change, *mode, *expected)
             }
+            Command::RememberServers(newer) => {
+                for server in newer {
+                    self.servers.insert(server.owner.clone(), server.clone());
+                }
+                self.servers.retain(|owner, _| self.members.contains(owner));
+                Outcome::Written { modify_index: index }
+            }
             // What owns the state's file did not take it out: no client's command.
             Command::Restore(_) => {
                 Outcome::Refused(Refusal::Unreadable { reason: Invalid::Restore.to_string() })
             }
         }
+    }
+
+    /// A configuration of these was applied.
+    pub(crate) fn configure(&mut self, owners: &[Owner]) {
+        self.members = owners.iter().cloned().collect();
+        self.servers.retain(|owner, _| self.members.contains(owner));
     }
 
     fn set_autopilot(

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
 
-use super::{apply, flush, machine, put};
+use super::{apply, flush, machine, next, put};
 use crate::base::{KeyRange, Table, prefix_end};
-use crate::command::{ApiIndex, Command, SettingsMode, TxnOp};
+use crate::command::{ApiIndex, Command, Owner, SettingsMode, TxnOp};
 use crate::limits::{TOMBSTONES_DROPPED_PER_COMMAND, TOMBSTONES_MAX, TXN_RESULT_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::machine::Machine;
 use crate::outcome::{Outcome, TxnFailureReason};
+use crate::servers::RememberedServer;
 use crate::tests::memory::Memory;
 
 fn index_of(machine: &Machine<Memory>, key: &str) -> ApiIndex {
@@ -224,6 +225,45 @@ fn settings_merge_replace_and_compare() {
     let record = &machine.meta().autopilot;
     assert_eq!((record.settings.max_trailing_logs, record.settings.min_quorum), (None, Some(5)));
     assert_eq!(record.create_index, first);
+}
+
+/// A28: what a server said last is remembered while it is a member, whoever leads; strangers are not.
+#[test]
+fn what_members_said_is_remembered_until_they_leave() {
+    let mut machine = machine();
+    let owners = |names: &[&str]| names.iter().map(|name| Owner((*name).to_owned())).collect::<Vec<_>>();
+    let server = |name: &str, zone: &str| RememberedServer {
+        owner: Owner(name.to_owned()),
+        zone: zone.to_owned(),
+        ..RememberedServer::default()
+    };
+    let era = crate::meta::Era::default();
+    machine.apply_configuration(next(&machine), era, owners(&["b", "a"]), bytes::Bytes::new());
+    apply(&mut machine, Command::RememberServers(vec![server("b", "z2"), server("stranger", "z9")]));
+    apply(&mut machine, Command::RememberServers(vec![server("a", "z1")]));
+    assert_eq!(machine.meta().servers, [server("a", "z1"), server("b", "z2")]);
+    apply(&mut machine, Command::RememberServers(vec![server("b", "z3")]));
+    assert_eq!(machine.meta().servers, [server("a", "z1"), server("b", "z3")]);
+    machine.apply_configuration(next(&machine), era, owners(&["b", "c"]), bytes::Bytes::new());
+    assert_eq!(machine.meta().servers, [server("b", "z3")]);
+}
+
+/// The limits of what autopilot keeps are checked before it is an entry (P10).
+#[test]
+fn long_texts_of_autopilot_are_refused() {
+    let long = "x".repeat(crate::limits::AUTOPILOT_TEXT_BYTES_MAX + 1);
+    let server = RememberedServer { zone: long.clone(), ..RememberedServer::default() };
+    let change = SettingsChange { redundancy_zone_tag: Some(long.clone()), ..SettingsChange::default() };
+    let set = Command::SetAutopilot { change, mode: SettingsMode::Merge, expected: None };
+    for (command, what) in
+        [(Command::RememberServers(vec![server]), "the zone"), (set, "redundancy_zone_tag")]
+    {
+        let expected = crate::Invalid::AutopilotTextTooLong { what, bytes: long.len() };
+        assert_eq!(command.validate(), Err(expected));
+    }
+    let many = vec![RememberedServer::default(); crate::limits::SERVERS_REMEMBERED_MAX + 1];
+    let servers = many.len();
+    assert_eq!(Command::RememberServers(many).validate(), Err(crate::Invalid::TooManyServers { servers }));
 }
 
 /// The range of a prefix is exact at the edges of the byte order.

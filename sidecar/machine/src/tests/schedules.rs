@@ -170,6 +170,7 @@ fn check_reads(machine: &Machine<Memory>, model: &Model, prefix: &[u8]) {
     }
     assert_eq!(machine.meta().keys.index, model.keys_index);
     assert_eq!(machine.meta().autopilot, model.autopilot);
+    assert_eq!(machine.meta().servers, model.servers.values().cloned().collect::<Vec<_>>());
     let sessions: Vec<_> = model.sessions.values().cloned().collect();
     assert_eq!(machine.sessions().unwrap().sessions, sessions);
     assert_eq!(machine.meta().sessions.index, model.sessions_index);
@@ -200,7 +201,10 @@ proptest! {
                     Entry::Command(tagged.encode(), model.apply(calm.next().index, &tagged))
                 }
                 Step::Empty => Entry::Empty,
-                Step::Configuration(owners) => Entry::Configuration(owners),
+                Step::Configuration(owners) => {
+                    model.configure(&owners);
+                    Entry::Configuration(owners)
+                }
                 other => {
                     disturbed.disturb(&other);
                     check_reads(&disturbed.machine, &model, &prefix);

@@ -7,7 +7,7 @@ use quorate_machine::SessionId;
 use super::key::parse_key;
 use super::params::Params;
 use super::question::Question;
-use super::{session_body, txn_body};
+use super::{autopilot, session_body, txn_body, vault};
 use crate::serve::duration::parse_duration;
 
 #[test]
@@ -45,9 +45,12 @@ fn bodies_never_panic() {
         r#"{"name":"n","lockdelay":15,"ttl":"10s","servicechecks":[{"ID":"a"}]}"#,
         r#"[{"KV":{"Verb":"cas","Key":"k","Value":"eA==","Flags":7,"Index":3}},{"KV":{"Verb":"check-session","Key":"k","Session":"s"}}]"#,
         r#"[{"KV":{"Verb":"get-or-empty","Key":"/k","Value":null},"Node":null}]"#,
+        r#"{"CleanupDeadServers":false,"LastContactThreshold":"1.5s","MaxTrailingLogs":250,"MinQuorum":3,"RedundancyZoneTag":""}"#,
+        r#"{"cleanup_dead_servers":"true","dead_server_last_contact_threshold":"24h","max_trailing_logs":"9","min_quorum":3}"#,
     ]);
     quorate_fuzz::bytes("bodies_never_panic", &samples, |bytes| {
         let _ = session_body::parse(bytes, SessionId(1), &|node| node);
         let _ = txn_body::parse(bytes);
+        let _ = (autopilot::parse(bytes), vault::parse(bytes));
     });
 }

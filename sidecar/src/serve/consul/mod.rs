@@ -1,5 +1,5 @@
-//! HTTP as Consul's clients speak it: `/v1/kv`, `/v1/session`, `/v1/txn`, `/v1/status`, `/v1/snapshot`, autopilot's health
-//! and the configuration.
+//! HTTP as Consul's clients speak it: `/v1/kv`, `/v1/session`, `/v1/txn`, `/v1/status`, `/v1/snapshot`, autopilot and the
+//! configuration; and autopilot once more as Vault's do.
 //!
 //! Paths are matched here and not by a router: a key is whatever stands behind `/v1/kv/`, with `//`, `%2F` and all.
 //! Every status, header and text is one that clients in the field act on; errors are bare texts, and never a redirect.
@@ -8,7 +8,11 @@
 //! the middle of something.
 
 mod answer;
+mod autopilot;
 mod blocking;
+mod fields;
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod hostile;
 mod key;
@@ -20,8 +24,10 @@ mod refused;
 mod session;
 mod session_body;
 mod snapshot;
+mod token;
 mod txn;
 mod txn_body;
+mod vault;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,7 +60,11 @@ enum Endpoint {
     Txn,
     StatusLeader,
     StatusPeers,
+    AutopilotConfiguration,
     AutopilotHealth,
+    AutopilotState,
+    VaultAutopilotConfiguration,
+    VaultAutopilotState,
     RaftConfiguration,
     Snapshot,
 }
@@ -65,11 +75,18 @@ impl Endpoint {
         match self {
             Self::Kv => &[Method::GET, Method::PUT, Method::DELETE],
             Self::SessionCreate | Self::SessionDestroy | Self::SessionRenew | Self::Txn => &[Method::PUT],
-            Self::SessionInfo | Self::SessionNode | Self::SessionList => &[Method::GET],
-            Self::StatusLeader | Self::StatusPeers | Self::AutopilotHealth | Self::RaftConfiguration => {
-                &[Method::GET]
-            }
-            Self::Snapshot => &[Method::GET, Method::PUT],
+            Self::SessionInfo
+            | Self::SessionNode
+            | Self::SessionList
+            | Self::StatusLeader
+            | Self::StatusPeers
+            | Self::AutopilotHealth
+            | Self::AutopilotState
+            | Self::VaultAutopilotState
+            | Self::RaftConfiguration => &[Method::GET],
+            Self::Snapshot | Self::AutopilotConfiguration => &[Method::GET, Method::PUT],
+            // Vault takes either for a write.
+            Self::VaultAutopilotConfiguration => &[Method::GET, Method::POST, Method::PUT],
         }
     }
 
@@ -86,10 +103,19 @@ impl Endpoint {
             Self::Txn => "txn",
             Self::StatusLeader => "status/leader",
             Self::StatusPeers => "status/peers",
+            Self::AutopilotConfiguration => "operator/autopilot/configuration",
             Self::AutopilotHealth => "operator/autopilot/health",
+            Self::AutopilotState => "operator/autopilot/state",
+            Self::VaultAutopilotConfiguration => "sys/storage/raft/autopilot/configuration",
+            Self::VaultAutopilotState => "sys/storage/raft/autopilot/state",
             Self::RaftConfiguration => "operator/raft/configuration",
             Self::Snapshot => "snapshot",
         }
+    }
+
+    /// Whether its clients are Vault's.
+    fn is_vaults(self) -> bool {
+        matches!(self, Self::VaultAutopilotConfiguration | Self::VaultAutopilotState)
     }
 }
 
@@ -108,7 +134,11 @@ fn endpoint(path: &str) -> Result<Endpoint, Refused> {
     match path {
         "/v1/status/leader" => return Ok(Endpoint::StatusLeader),
         "/v1/status/peers" => return Ok(Endpoint::StatusPeers),
+        "/v1/operator/autopilot/configuration" => return Ok(Endpoint::AutopilotConfiguration),
         "/v1/operator/autopilot/health" => return Ok(Endpoint::AutopilotHealth),
+        "/v1/operator/autopilot/state" => return Ok(Endpoint::AutopilotState),
+        "/v1/sys/storage/raft/autopilot/configuration" => return Ok(Endpoint::VaultAutopilotConfiguration),
+        "/v1/sys/storage/raft/autopilot/state" => return Ok(Endpoint::VaultAutopilotState),
         "/v1/operator/raft/configuration" => return Ok(Endpoint::RaftConfiguration),
         "/v1/snapshot" => return Ok(Endpoint::Snapshot),
         "/v1/session/create" => return Ok(Endpoint::SessionCreate),
@@ -123,8 +153,8 @@ fn endpoint(path: &str) -> Result<Endpoint, Refused> {
     let under = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
     if under(&["/v1/agent/", "/v1/catalog/", "/v1/health/"]) {
         Err(Refused::NotSupported("service catalog not supported"))
-    } else if under(&["/v1/operator/autopilot/", "/v1/operator/raft/"]) {
-        Err(Refused::NotSupported("not supported over HTTP yet: use gRPC (Autopilot, Membership)"))
+    } else if under(&["/v1/operator/raft/", "/v1/sys/storage/raft/"]) {
+        Err(Refused::NotSupported("not supported over HTTP yet: use gRPC (Membership)"))
     } else if under(&["/v1/acl/"]) {
         Err(Refused::AclDisabled)
     } else {
@@ -146,6 +176,7 @@ async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
     }
     let found = endpoint(&path);
     let name = found.as_ref().map_or("other", |endpoint| endpoint.name());
+    let is_vaults = found.as_ref().is_ok_and(|endpoint| endpoint.is_vaults());
     let result = match found {
         Ok(endpoint) => dispatch(&api, endpoint, &path, request).await,
         Err(refused) => Err(refused),
@@ -157,7 +188,10 @@ async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
         Err(refused) => refused.label(),
     };
     api.shared.metrics.called("http", name, label, started.elapsed());
-    let mut response = result.unwrap_or_else(Refused::into_response);
+    let refuse = |refused: Refused| {
+        if is_vaults { refused.into_vaults_response() } else { refused.into_response() }
+    };
+    let mut response = result.unwrap_or_else(refuse);
     // Clients read it on every answer; there are no ACLs, so everything is allowed.
     answer::header(&mut response, "x-consul-default-acl-policy", "allow");
     response
@@ -184,9 +218,19 @@ async fn dispatch(api: &Api, endpoint: Endpoint, path: &str, request: Request) -
         Endpoint::Txn => txn::serve(api, &params, request).await,
         Endpoint::StatusLeader => Ok(operator::status_leader(&api.shared, &params)),
         Endpoint::StatusPeers => Ok(operator::status_peers(&api.shared, &params)),
-        Endpoint::AutopilotHealth => operator::autopilot_health(&api.shared, &params),
+        Endpoint::AutopilotConfiguration if method == Method::PUT => {
+            autopilot::set_configuration(api, &params, request).await
+        }
+        Endpoint::AutopilotConfiguration => autopilot::configuration(api, &params).await,
+        Endpoint::AutopilotHealth => autopilot::health(api, &params).await,
+        Endpoint::AutopilotState => autopilot::state(api, &params).await,
+        Endpoint::VaultAutopilotConfiguration if method != Method::GET => {
+            vault::set_configuration(api, &params, request).await
+        }
+        Endpoint::VaultAutopilotConfiguration => vault::configuration(api, &params).await,
+        Endpoint::VaultAutopilotState => vault::state(api, &params).await,
         Endpoint::RaftConfiguration => operator::raft_configuration(&api.shared, &params),
-        Endpoint::Snapshot if method == Method::PUT => snapshot::restore(api, request).await,
+        Endpoint::Snapshot if method == Method::PUT => snapshot::restore(api, &params, request).await,
         Endpoint::Snapshot => snapshot::save(api, &params).await,
     }
 }

@@ -105,20 +105,31 @@ impl Refused {
     }
 
     pub(super) fn into_response(self) -> Response {
+        let (status, message) = self.status_and_words();
+        text(status, &message)
+    }
+
+    /// In the shape Vault's clients look for.
+    pub(super) fn into_vaults_response(self) -> Response {
+        let (status, message) = self.status_and_words();
+        super::vault::errors(status, message)
+    }
+
+    fn status_and_words(self) -> (u16, String) {
         match self {
-            Self::Bad(message) => text(400, &message),
-            Self::UnprintablePath => text(400, ""),
-            Self::UndecodableQuery => text(500, ""),
-            Self::Failed(message) => text(500, &message),
-            Self::TooLarge(message) => text(413, &message),
-            Self::AclDisabled => text(401, "ACL support disabled"),
-            Self::Denied(message) => text(403, &message),
-            Self::UnknownPath => text(404, "Invalid URL path: not a recognized HTTP API endpoint\n"),
-            Self::NotFound(message) => text(404, &message),
-            Self::NotSupported(message) => text(501, message),
+            Self::Bad(message) => (400, message),
+            Self::UnprintablePath => (400, String::new()),
+            Self::UndecodableQuery => (500, String::new()),
+            Self::Failed(message) => (500, message),
+            Self::TooLarge(message) => (413, message),
+            Self::AclDisabled => (401, "ACL support disabled".to_owned()),
+            Self::Denied(message) => (403, message),
+            Self::UnknownPath => (404, "Invalid URL path: not a recognized HTTP API endpoint\n".to_owned()),
+            Self::NotFound(message) => (404, message),
+            Self::NotSupported(message) => (501, message.to_owned()),
             // Patroni and Go's lock monitor try again after 500 only, whatever went wrong.
-            Self::Call(error) if error.kind == ErrorKind::NoLeader => text(500, "No cluster leader"),
-            Self::Call(error) => text(500, &error.message),
+            Self::Call(error) if error.kind == ErrorKind::NoLeader => (500, "No cluster leader".to_owned()),
+            Self::Call(error) => (500, error.message),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use quorate_machine::{Behavior, SessionChecks, SessionId, SessionSpec, Ttl};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::fields::Fields;
 use super::params::quoted;
 use super::refused::Refused;
 use super::session::CHECK;
@@ -20,14 +21,14 @@ pub(super) fn parse(
     id: SessionId,
     resolve: &dyn Fn(Option<String>) -> Option<String>,
 ) -> Result<SessionSpec, Refused> {
-    let fields = Fields::parse(body)?;
+    let fields = Fields::parse("Request decode failed", body)?;
     let name = fields.text("Name")?.unwrap_or_default();
     let node = fields.text("Node")?.filter(|node| !node.is_empty());
-    let lock_delay = fields.lock_delay()?;
+    let lock_delay = lock_delay(&fields)?;
     let behavior = fields.text("Behavior")?.unwrap_or_default();
     let ttl = fields.text("TTL")?.unwrap_or_default();
     let (node_checks, checks) = (fields.texts("NodeChecks")?, fields.texts("Checks")?);
-    let services = fields.services()?;
+    let services = services(&fields)?;
     // Consul decodes all of it before it looks at what it says.
     let behavior = match behavior.as_str() {
         "" | "release" => Behavior::Release,
@@ -63,84 +64,26 @@ fn read_ttl(text: String) -> Result<Ttl, Refused> {
     Ok(Ttl { duration, text })
 }
 
-/// The object's fields, found whatever the case of their names.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn parse(body: &[u8]) -> Result<Self, Refused> {
-        if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self(Map::new()));
-        }
-        // Only the first value of the body counts.
-        match serde_json::Deserializer::from_slice(body).into_iter::<Value>().next() {
-            Some(Ok(Value::Object(fields))) => Ok(Self(fields)),
-            None | Some(Ok(Value::Null)) => Ok(Self(Map::new())),
-            Some(Ok(_)) => Err(undecodable("the body is not an object")),
-            Some(Err(error)) => Err(undecodable(&error.to_string())),
-        }
-    }
-
-    /// The field, unless it is null.
-    fn get(&self, name: &str) -> Option<&Value> {
-        let found = self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1;
-        Some(found).filter(|value| !value.is_null())
-    }
-
-    fn text(&self, name: &str) -> Result<Option<String>, Refused> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(undecodable(&format!("{name} is not a string"))),
-        }
-    }
-
-    fn list(&self, name: &str) -> Result<Option<&Vec<Value>>, Refused> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Array(items)) => Ok(Some(items)),
-            Some(_) => Err(undecodable(&format!("{name} is not a list"))),
-        }
-    }
-
-    fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Refused> {
-        let Some(items) = self.list(name)? else { return Ok(None) };
-        let text = |item: &Value| item.as_str().map(str::to_owned);
-        let texts: Option<_> = items.iter().map(text).collect();
-        texts.map(Some).ok_or_else(|| undecodable(&format!("{name} holds what is not a string")))
-    }
-
-    /// The IDs of service checks.
-    fn services(&self) -> Result<Option<Vec<String>>, Refused> {
-        let Some(items) = self.list("ServiceChecks")? else { return Ok(None) };
-        let id = |item: &Value| {
-            let fields = item.as_object()?;
-            let id = fields.iter().find(|(key, _)| key.eq_ignore_ascii_case("ID"))?.1;
-            id.as_str().map(str::to_owned)
-        };
-        let ids: Option<_> = items.iter().map(id).collect();
-        ids.map(Some).ok_or_else(|| undecodable("ServiceChecks holds what has no ID"))
-    }
-
-    /// A string, or a number: of seconds if it is small, else of nanoseconds.
-    fn lock_delay(&self) -> Result<Duration, Refused> {
-        let nanoseconds = match self.get("LockDelay") {
-            None => return Ok(LOCK_DELAY_DEFAULT),
-            Some(Value::String(text)) => parse_duration(text),
-            #[allow(clippy::cast_possible_truncation)] // As Go does it: a delay is capped at a minute anyway.
-            Some(Value::Number(number)) => {
-                number.as_i64().or_else(|| number.as_f64().map(|number| number as i64))
-            }
-            Some(_) => None,
-        };
-        let nanoseconds = nanoseconds.filter(|nanoseconds| *nanoseconds >= 0);
-        let nanoseconds = nanoseconds.ok_or_else(|| undecodable("LockDelay is no duration"))?;
-        let unit = if nanoseconds < LOCK_DELAY_SECONDS_BELOW { 1_000_000_000 } else { 1 };
-        Ok(Duration::from_nanos(nanoseconds.unsigned_abs() * unit))
-    }
+/// The IDs of service checks.
+fn services(fields: &Fields) -> Result<Option<Vec<String>>, Refused> {
+    let Some(items) = fields.list("ServiceChecks")? else { return Ok(None) };
+    let id = |item: &Value| {
+        let fields = item.as_object()?;
+        let id = fields.iter().find(|(key, _)| key.eq_ignore_ascii_case("ID"))?.1;
+        id.as_str().map(str::to_owned)
+    };
+    let ids: Option<_> = items.iter().map(id).collect();
+    ids.map(Some).ok_or_else(|| fields.undecodable("ServiceChecks holds what has no ID"))
 }
 
-fn undecodable(why: &str) -> Refused {
-    Refused::Bad(format!("Request decode failed: {why}"))
+/// A string, or a number: of seconds if it is small, else of nanoseconds.
+fn lock_delay(fields: &Fields) -> Result<Duration, Refused> {
+    let Some(nanoseconds) = fields.duration("LockDelay")? else { return Ok(LOCK_DELAY_DEFAULT) };
+    if nanoseconds < 0 {
+        return Err(fields.undecodable("LockDelay is no duration"));
+    }
+    let unit = if nanoseconds < LOCK_DELAY_SECONDS_BELOW { 1_000_000_000 } else { 1 };
+    Ok(Duration::from_nanos(nanoseconds.unsigned_abs() * unit))
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use axum::response::Response;
 use tokio::time::Instant;
 
@@ -11,13 +9,10 @@ use super::Api;
 use super::answer;
 use super::params::Params;
 use super::refused::Refused;
+use super::token::{check_admin, token};
 use crate::driver::{ErrorKind, ReadResult};
 use crate::limits::REQUEST_TIMEOUT_MAX;
 use crate::serve::archive;
-use crate::serve::rights::{Credentials, Right, bearer};
-
-/// Where Consul's clients put a token.
-const TOKEN_HEADER: &str = "x-consul-token";
 
 /// Saves: streamed, and whole only if the transfer ends as HTTP says that it should.
 pub(super) async fn save(api: &Api, params: &Params) -> Result<Response, Refused> {
@@ -45,15 +40,12 @@ pub(super) async fn save(api: &Api, params: &Params) -> Result<Response, Refused
 
 /// Restores: an archive of ours takes the place of all keys (K17). Needs the admin token (K23); anything else than one of
 /// our archives is 400, and nothing changes.
-pub(super) async fn restore(api: &Api, request: Request) -> Result<Response, Refused> {
+pub(super) async fn restore(api: &Api, params: &Params, request: Request) -> Result<Response, Refused> {
     if let Some(why) = api.shared.out_of_service() {
         return Err(Refused::Failed(why.to_owned()));
     }
-    let token = token(request.headers());
     let handle = &api.shared.context.handle;
-    let cluster_id = handle.view().identity.cluster_id.0;
-    Credentials { caller: None, token: token.as_deref() }
-        .check(Right::Admin, cluster_id, api.shared.context.admin_token.as_deref())
+    check_admin(&api.shared, token(params, request.headers()).as_deref())
         .map_err(|reason| Refused::Denied(format!("Permission denied: {reason}; nothing was changed")))?;
     let body = request.into_body().into_data_stream();
     let restored = archive::restore(handle, body).await.map_err(|error| match error.kind {
@@ -63,10 +55,4 @@ pub(super) async fn restore(api: &Api, request: Request) -> Result<Response, Ref
     let mut response = answer::text(200, "");
     answer::header(&mut response, "x-consul-index", &restored.api_index.to_string());
     Ok(response)
-}
-
-fn token(headers: &HeaderMap) -> Option<String> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let token = header(TOKEN_HEADER).or_else(|| header(AUTHORIZATION.as_str()).and_then(bearer));
-    token.map(str::to_owned)
 }

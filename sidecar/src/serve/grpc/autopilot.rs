@@ -1,28 +1,53 @@
 //! `quorate.v1.Autopilot`.
 
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt};
 use quorate_api::v1::{self, autopilot_server::Autopilot};
-use quorate_autopilot::{BlockedReason, ServerRole, ServerState, Settings, SettingsChange, State};
-use quorate_machine::{ApiIndex, AutopilotRecord, Command, Outcome, SettingsMode};
+use quorate_autopilot::{InvalidSettings, SettingsChange};
+use quorate_machine::ApiIndex;
 use tokio::time::Instant;
+use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use super::Service;
 use super::refused::Refused;
-use super::shape::{self, millis};
-use crate::autopilot::Conclusion;
+use super::shape::millis;
+use crate::autopilot::{SetError, SetOutcome, blamed_field, picture};
 use crate::driver::Consistency;
 use crate::serve::rights::Right;
 
 type Answer<T> = Result<Response<T>, Status>;
+type States = Pin<Box<dyn Stream<Item = Result<v1::AutopilotState, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Autopilot for Service {
     async fn get_state(&self, request: Request<v1::GetAutopilotStateRequest>) -> Answer<v1::AutopilotState> {
-        self.call("Autopilot.GetState", Right::Picture, request, |_, _| async move {
-            let conclusion = self.shared.context.autopilot.conclusion();
-            conclusion.map(|conclusion| state(&conclusion)).ok_or_else(|| Refused::not_leader("health"))
+        self.call("Autopilot.GetState", Right::Picture, request, |_, deadline| async move {
+            Ok(self.shared.context.autopilot.picture(deadline).await?)
+        })
+        .await
+    }
+
+    type WatchStateStream = States;
+
+    async fn watch_state(&self, request: Request<v1::WatchAutopilotStateRequest>) -> Answer<States> {
+        self.call("Autopilot.WatchState", Right::Picture, request, |_, _| async move {
+            let autopilot = self.shared.context.autopilot.clone();
+            if !self.handle().view().is_leader() {
+                return Err(Refused::not_leader("autopilot's state"));
+            }
+            let handle = self.handle().clone();
+            let states = WatchStream::new(autopilot.watch())
+                // The first round of a new leader is still to come.
+                .skip_while(|latest| std::future::ready(latest.is_none()))
+                .map(move |latest| match latest {
+                    Some(conclusion) => Ok(picture(&conclusion)),
+                    None => Err(Refused::not_leader("autopilot's state").into_status(&handle.view())),
+                });
+            let stopping = crate::serve::stopped(self.shared.context.stopping.clone());
+            Ok(Box::pin(until_error(states).take_until(stopping)) as States)
         })
         .await
     }
@@ -32,8 +57,9 @@ impl Autopilot for Service {
         request: Request<v1::GetAutopilotConfigurationRequest>,
     ) -> Answer<v1::AutopilotConfiguration> {
         self.call("Autopilot.GetConfiguration", Right::Picture, request, |_, deadline| async move {
-            let record = self.record(deadline).await?;
-            let settings = Settings::new(&record.settings, &self.shared.context.autopilot.defaults());
+            let found =
+                self.shared.context.autopilot.configuration(Consistency::Linearizable, deadline).await?;
+            let settings = found.settings;
             Ok(v1::AutopilotConfiguration {
                 cleanup_dead_servers: settings.cleanup_dead_servers,
                 last_contact_threshold_ms: millis(settings.last_contact_threshold),
@@ -41,8 +67,11 @@ impl Autopilot for Service {
                 max_trailing_logs: settings.max_trailing_logs,
                 min_quorum: settings.min_quorum,
                 server_stabilization_time_ms: millis(settings.server_stabilization_time),
-                create_index: record.create_index.0,
-                modify_index: record.modify_index.0,
+                redundancy_zone_tag: settings.redundancy_zone_tag,
+                upgrade_version_tag: settings.upgrade_version_tag,
+                disable_upgrade_migration: settings.disable_upgrade_migration,
+                create_index: found.create_index.0,
+                modify_index: found.modify_index.0,
             })
         })
         .await
@@ -52,23 +81,25 @@ impl Autopilot for Service {
         &self,
         request: Request<v1::SetAutopilotConfigurationRequest>,
     ) -> Answer<v1::SetAutopilotConfigurationResponse> {
-        self.call("Autopilot.SetConfiguration", Right::Admin, request, |set, deadline| async move {
+        self.call("Autopilot.SetConfiguration", Right::Settings, request, |set, deadline| async move {
             self.set_settings(&set, deadline).await
         })
         .await
     }
 }
 
-impl Service {
-    async fn record(&self, deadline: Instant) -> Result<AutopilotRecord, Refused> {
-        let read = self
-            .handle()
-            .read(Consistency::Linearizable, deadline, |state| Ok(state.meta().autopilot.clone()))
-            .await?;
-        Ok(read.value)
-    }
+/// An error is the last item.
+fn until_error(
+    states: impl Stream<Item = Result<v1::AutopilotState, Status>> + Send,
+) -> impl Stream<Item = Result<v1::AutopilotState, Status>> + Send {
+    states.scan(false, |is_over, state| {
+        let next = (!*is_over).then_some(state);
+        *is_over = next.as_ref().is_some_and(Result::is_err);
+        std::future::ready(next)
+    })
+}
 
-    /// The merged settings are checked as a whole (A20) and proposed only onto those they were checked with.
+impl Service {
     async fn set_settings(
         &self,
         set: &v1::SetAutopilotConfigurationRequest,
@@ -81,29 +112,29 @@ impl Service {
                 "no setting is given: set at least one field; nothing was changed",
             ));
         }
-        let record = self.record(deadline).await?;
-        if set.expected_modify_index.is_some_and(|expected| expected != record.modify_index.0) {
-            return Ok(settings_response(false, record.modify_index));
-        }
-        quorate_autopilot::validate(
-            &record.settings.merged(&change),
-            &self.shared.context.autopilot.defaults(),
-        )
-        .map_err(|invalid| Refused::field("", format!("{invalid}; nothing was changed")))?;
-        let expected = Some(record.modify_index);
-        let command = Command::SetAutopilot { change, mode: SettingsMode::Merge, expected };
-        match self.propose(command, None, deadline).await? {
-            Outcome::Written { modify_index } => Ok(settings_response(true, modify_index)),
-            Outcome::Mismatch { modify_index } => {
-                Ok(settings_response(false, modify_index.unwrap_or(ApiIndex::MISSING)))
+        let expected = set.expected_modify_index.map(ApiIndex);
+        let autopilot = &self.shared.context.autopilot;
+        let outcome = autopilot.set_configuration(|_| change.clone(), expected, deadline).await;
+        let (succeeded, modify_index) = match outcome {
+            Ok(SetOutcome::Set(modify_index)) => (true, modify_index.0),
+            Ok(SetOutcome::Mismatch(modify_index)) => (false, modify_index.0),
+            Err(SetError::Invalid(invalid)) => {
+                return Err(Refused::field(field(&invalid), format!("{invalid}; nothing was changed")));
             }
-            _ => Err(Refused::unexpected("a change of settings")),
-        }
+            Err(SetError::Call(error)) => return Err(error.into()),
+        };
+        Ok(v1::SetAutopilotConfigurationResponse { succeeded, modify_index })
     }
 }
 
-fn settings_response(succeeded: bool, modify_index: ApiIndex) -> v1::SetAutopilotConfigurationResponse {
-    v1::SetAutopilotConfigurationResponse { succeeded, modify_index: modify_index.0 }
+/// The field to blame as this API spells it.
+fn field(invalid: &InvalidSettings) -> &'static str {
+    match blamed_field(invalid) {
+        "last_contact_threshold" => "last_contact_threshold_ms",
+        "dead_server_last_contact_threshold" => "dead_server_last_contact_threshold_ms",
+        "server_stabilization_time" => "server_stabilization_time_ms",
+        other => other,
+    }
 }
 
 pub(super) fn change(set: &v1::SetAutopilotConfigurationRequest) -> SettingsChange {
@@ -116,77 +147,8 @@ pub(super) fn change(set: &v1::SetAutopilotConfigurationRequest) -> SettingsChan
         max_trailing_logs: set.max_trailing_logs,
         min_quorum: set.min_quorum,
         server_stabilization_time: set.server_stabilization_time_ms.map(Duration::from_millis),
-        ..SettingsChange::default()
-    }
-}
-
-/// Autopilot's picture as the wire has it; also part of the operator's view.
-pub(super) fn state(conclusion: &Conclusion) -> v1::AutopilotState {
-    let state = &conclusion.state;
-    let leader_last = leader_last(state);
-    v1::AutopilotState {
-        is_healthy: state.is_healthy,
-        failure_tolerance: u32::try_from(state.failure_tolerance).unwrap_or(u32::MAX),
-        leader_raft_id: state.leader.as_ref().map(|leader| leader.raft_id.to_string()).unwrap_or_default(),
-        servers: state.servers.iter().map(|server| server_state(conclusion, server, leader_last)).collect(),
-        is_quorum_lost: state.is_quorum_lost,
-        blocked: state
-            .blocked
-            .iter()
-            .map(|blocked| v1::BlockedAction {
-                server: Some(shape::wire_id(&blocked.server)),
-                action: blocked.action.as_str().to_owned(),
-                reason: blocked.reason.as_str().to_owned(),
-                message: blocked.message(&name(conclusion, &blocked.server)),
-                blocked_for_ms: millis(state.at.since(blocked.since)),
-            })
-            .collect(),
-        configuration_index: state.configuration_index.0,
-    }
-}
-
-/// What people call a server: its Pod, if the operator said.
-fn name(conclusion: &Conclusion, id: &quorate_raft::ServerId) -> String {
-    let fact = conclusion.facts.of(id).filter(|fact| !fact.name.is_empty());
-    fact.map_or_else(|| id.raft_id.to_string(), |fact| fact.name.clone())
-}
-
-fn leader_last(state: &State) -> u64 {
-    let leader = state.servers.iter().find(|server| server.role == ServerRole::Leader);
-    leader.map_or(0, |leader| leader.stats.last.index.0)
-}
-
-fn server_state(conclusion: &Conclusion, server: &ServerState, leader_last: u64) -> v1::ServerState {
-    let state = &conclusion.state;
-    let suffrage = if server.role.has_vote() { v1::Suffrage::Voter } else { v1::Suffrage::NonVoter };
-    let intent = shape::wire_intent(&server.intent);
-    let healthy_for = server.health.healthy_for(state.at);
-    let vote_in = state.blocked.iter().find(|blocked| blocked.server == server.id).and_then(|blocked| {
-        match blocked.reason {
-            BlockedReason::Stabilizing { missing, .. } => Some(missing),
-            _ => None,
-        }
-    });
-    v1::ServerState {
-        server: Some(v1::Server {
-            id: Some(shape::wire_id(&server.id)),
-            address: server.address.to_string(),
-            suffrage: suffrage.into(),
-            intent: Some(intent),
-        }),
-        is_leader: server.role == ServerRole::Leader,
-        is_healthy: server.health.is_healthy,
-        reason: server.health.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
-        healthy_for_ms: healthy_for.map(millis),
-        vote_in_ms: vote_in.map(millis),
-        last_contact_ms: server.stats.last_contact.map(millis),
-        last_index: server.stats.last.index.0,
-        last_term: server.stats.last.term.0,
-        trailing: leader_last.saturating_sub(server.stats.last.index.0),
-        is_dead: server.is_dead,
-        snapshot: server.stats.snapshot.map(|snapshot| v1::SnapshotProgress {
-            bytes_sent: snapshot.sent_bytes,
-            bytes_total: snapshot.total_bytes,
-        }),
+        redundancy_zone_tag: set.redundancy_zone_tag.clone(),
+        upgrade_version_tag: set.upgrade_version_tag.clone(),
+        disable_upgrade_migration: set.disable_upgrade_migration,
     }
 }

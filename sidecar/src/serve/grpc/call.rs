@@ -61,7 +61,7 @@ impl Service {
             outside.admit(token, deadline).await.map_err(|why| Refused::turned_away(name, right, &why))?;
         }
         Credentials { caller: caller.as_ref(), token }
-            .check(right, view.identity.cluster_id.0, self.shared.context.admin_token.as_deref())
+            .check(right, view.identity.cluster_id.0, self.shared.admin_token(right))
             .map_err(|reason| Refused::denied(name, right, reason))?;
         // Looking is always allowed: it is how one learns of the trouble.
         match self.shared.out_of_service() {

@@ -11,8 +11,8 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
-use super::autopilot;
 use super::shape::{self, millis};
+use crate::autopilot::picture;
 use crate::driver::{self, Consistency, View};
 use crate::serve::archive;
 use crate::serve::rights::Right;
@@ -43,7 +43,7 @@ impl Cluster for Service {
                 committed: status.committed.as_ref().map(shape::configuration),
                 is_change_in_flight: status.is_changing(),
                 is_ready: status.is_ready,
-                autopilot: conclusion.map(|conclusion| autopilot::state(&conclusion)),
+                autopilot: conclusion.map(|conclusion| picture(&conclusion)),
                 commit_index: status.commit.0,
                 last_index: status.last.index.0,
                 is_space_low: view.is_space_low,

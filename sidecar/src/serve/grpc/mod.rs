@@ -10,7 +10,7 @@ mod membership;
 mod pipeline;
 mod refused;
 mod session;
-mod shape;
+pub(crate) mod shape;
 mod write;
 
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use super::refused::Refused;
 use crate::driver::Consistency;
 
 /// Longer than 584 million years is not said.
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -253,7 +253,7 @@ pub(super) fn intent(wire: Option<v1::Intent>) -> Result<Intent, Refused> {
     }
 }
 
-pub(super) fn wire_id(id: &ServerId) -> v1::ServerId {
+pub(crate) fn wire_id(id: &ServerId) -> v1::ServerId {
     v1::ServerId { raft_id: id.raft_id.to_string(), incarnation: id.incarnation.to_string() }
 }
 
@@ -272,7 +272,7 @@ pub(super) fn server(server: &Server) -> v1::Server {
     }
 }
 
-pub(super) fn wire_intent(intent: &Intent) -> v1::Intent {
+pub(crate) fn wire_intent(intent: &Intent) -> v1::Intent {
     let kind = match intent {
         Intent::Voter => intent::Kind::Voter(v1::VoterIntent {}),
         Intent::ReplacementFor(old) => intent::Kind::ReplacementFor(wire_id(old)),

@@ -1,6 +1,7 @@
 //! `/metrics`: this member's picture as numbers, made when somebody asks, beside what was counted.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -8,7 +9,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use quorate_api::v1;
 
+use crate::autopilot::picture;
 use crate::driver::{Sessions, View};
 use crate::serve::Shared;
 
@@ -36,21 +39,7 @@ pub(super) fn report(shared: &Shared) -> Result<String, fmt::Error> {
     registry.register("quorate_early_elections", help, early);
     sessions(&mut registry, shared.context.handle.sessions());
     if let Some(conclusion) = shared.context.autopilot.conclusion() {
-        let state = &conclusion.state;
-        gauge(&mut registry, "quorate_autopilot_healthy", "Every server is healthy", state.is_healthy);
-        let help = "How many healthy voters may fail before writes stop";
-        gauge(
-            &mut registry,
-            "quorate_autopilot_failure_tolerance",
-            help,
-            number(state.failure_tolerance as u64),
-        );
-        let health = Family::<Peer, Gauge>::default();
-        for server in &state.servers {
-            let peer = Peer { raft_id: server.id.raft_id.to_string() };
-            health.get_or_create(&peer).set(i64::from(server.health.is_healthy));
-        }
-        registry.register("quorate_autopilot_server_healthy", "The server is healthy", health);
+        autopilot(&mut registry, &picture(&conclusion), view.applied.index.0);
     }
     shared.context.handle.tally().register(&mut registry);
     shared.metrics.register(&mut registry);
@@ -106,6 +95,44 @@ fn sessions(registry: &mut Registry, sessions: &Sessions) {
     ended.inc_by(sessions.expired());
     let help = "Sessions that ended because their time was over by this member's clock";
     registry.register("quorate_session_ttl_invalidate", help, ended);
+}
+
+/// The same picture as the state APIs give (A22). `applied` is the leader's own applied index.
+fn autopilot(registry: &mut Registry, state: &v1::AutopilotState, applied: u64) {
+    for (name, help, value) in [
+        ("healthy", "Every server is healthy", i64::from(state.is_healthy)),
+        (
+            "failure_tolerance",
+            "How many healthy voters may fail before writes stop",
+            i64::from(state.failure_tolerance),
+        ),
+        (
+            "optimistic_failure_tolerance",
+            "How many servers may fail one after the other before writes stop",
+            i64::from(state.optimistic_failure_tolerance),
+        ),
+        ("quorum_lost", "Fewer voters are healthy than a write needs", i64::from(state.is_quorum_lost)),
+        ("reconciling", "What autopilot wants done is done", i64::from(state.is_reconciling)),
+        ("blocked_actions", "Actions that are wanted and held back", number(state.blocked.len() as u64)),
+    ] {
+        gauge(registry, &format!("quorate_autopilot_{name}"), help, value);
+    }
+    let (health, behind) = (Family::<Peer, Gauge>::default(), Family::<Peer, Gauge>::default());
+    let reported = Family::<Peer, Seconds>::default();
+    for server in &state.servers {
+        let id = server.server.as_ref().and_then(|server| server.id.as_ref());
+        let peer = Peer { raft_id: id.map(|id| id.raft_id.clone()).unwrap_or_default() };
+        health.get_or_create(&peer).set(i64::from(server.is_healthy));
+        if let (Some(theirs), Some(age)) = (server.applied_index, server.report_age_ms) {
+            behind.get_or_create(&peer).set(number(applied.saturating_sub(theirs)));
+            reported.get_or_create(&peer).set(Duration::from_millis(age).as_secs_f64());
+        }
+    }
+    registry.register("quorate_autopilot_server_healthy", "The server is healthy", health);
+    let help = "Entries the leader has applied and the server, when it last reported, had not";
+    registry.register("quorate_autopilot_server_applied_index_delta", help, behind);
+    let help = "Age of the server's last report";
+    registry.register_with_unit("quorate_autopilot_server_last_report", help, Unit::Seconds, reported);
 }
 
 /// What the leader knows of the others; nothing on followers.
