@@ -148,6 +148,10 @@ happenings! {
     Fetched => "archives fetched by a member that lacked one",
     /// A member asked one that did not have it, or could not be reached.
     FetchInVain => "archives asked of a member that gave none",
+    /// Nobody gave a member the archive that it lacks.
+    ArchiveMissing => "archives that nobody gave",
+    /// A machine moved to a snapshot in place of a restore whose archive nobody gave.
+    SnapshotAdopted => "snapshots in place of a restore",
     /// A member built a state from an archive.
     RestoreBuilt => "states built from an archive",
     /// A machine moved to a restored state.

@@ -217,18 +217,6 @@ impl World {
         }
     }
 
-    /// Whether every server is past the last restore. Who is not may have got its vote without having the archive, so that a
-    /// volume that is given up now may be the last that has it (docs/consensus.md, what is not promised).
-    pub(super) fn all_have_restored(&self) -> bool {
-        let last = self.effects.last_restore();
-        let in_force = self.watch.configurations_in_force(&self.fleet);
-        let mut servers = in_force.iter().flat_map(Configuration::servers);
-        let has_restored = |number: MemberNumber| {
-            self.fleet[number].process.as_ref().is_some_and(|process| process.applied() >= last)
-        };
-        last == Index(0) || servers.all(|server| self.fleet.holder_of(&server.id).is_none_or(has_restored))
-    }
-
     /// The leader's machine is on the restored state: whoever sent the archive hears it.
     pub(super) fn restore_answered(&mut self, number: MemberNumber) {
         let place = self.fleet[number].process.as_mut().and_then(|process| process.place.take());

@@ -13,6 +13,7 @@ use quorate_mutants::{Mutant, broken};
 
 use crate::membership::{Server, Suffrage};
 use crate::message::Body;
+use crate::progress::Progress;
 use crate::raft::{Raft, RoleState};
 use crate::refusal::Refusal;
 use crate::types::{Now, RaftId, ServerId, Term, Ticket};
@@ -45,19 +46,24 @@ impl Raft {
     /// The named voter, or the one whose log is furthest of those that answer. Never ourselves,
     /// never a non-voter (B3), nor a voter on its way out (K14).
     fn transfer_target(&self, named: Option<&RaftId>) -> Option<ServerId> {
-        let latest = self.configurations.latest()?;
-        let RoleState::Leader(lead) = &self.role else { return None };
+        let Some(raft_id) = named else { return self.furthest(|_| true) };
+        let mut candidates = self.transfer_candidates();
+        candidates.find(|(id, _)| id.raft_id == *raft_id).map(|(id, _)| id.clone())
+    }
+
+    fn furthest(&self, passes: impl Fn(&Progress) -> bool) -> Option<ServerId> {
+        let answers = |peer: &Progress| peer.answered_within(self.settings.election_timeout, self.now);
+        let candidates = self.transfer_candidates().filter(|(_, peer)| answers(peer) && passes(peer));
+        candidates.max_by_key(|(_, peer)| peer.matched).map(|(id, _)| id.clone())
+    }
+
+    fn transfer_candidates(&self) -> impl Iterator<Item = (&ServerId, &Progress)> {
+        let servers = self.configurations.latest().map(|latest| latest.configuration.servers());
+        let peers = if let RoleState::Leader(lead) = &self.role { Some(&lead.peers) } else { None };
         let stays = |server: &&Server| server.id != *self.id() && server.suffrage != Suffrage::Outgoing;
         let counts = |server: &&Server| server.suffrage.has_vote() || broken(Mutant::B3);
-        let others = latest.configuration.servers().iter().filter(counts).filter(stays);
-        let mut candidates = others.filter_map(|server| Some((&server.id, lead.peers.get(&server.id)?)));
-        let target = match named {
-            Some(raft_id) => candidates.find(|(id, _)| id.raft_id == *raft_id),
-            None => candidates
-                .filter(|(_, peer)| peer.answered_within(self.settings.election_timeout, self.now))
-                .max_by_key(|(_, peer)| peer.matched),
-        };
-        target.map(|(id, _)| id.clone())
+        let others = servers.into_iter().flatten().filter(counts).filter(stays);
+        others.filter_map(move |server| Some((&server.id, peers?.get(&server.id)?)))
     }
 
     fn begin_transfer(&mut self, ticket: Option<Ticket>, target: ServerId) {
@@ -133,6 +139,16 @@ impl Raft {
             RoleState::Follower | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => {
                 self.rest_election_timer();
             }
+        }
+    }
+
+    /// To the furthest of the voters that answer and pass, if it may.
+    pub(crate) fn hand_over_to(&mut self, passes: impl Fn(&Progress) -> bool) {
+        let RoleState::Leader(lead) = &self.role else { return };
+        if lead.transfer.is_none()
+            && let Some(target) = self.furthest(passes)
+        {
+            self.begin_transfer(None, target);
         }
     }
 
