@@ -140,6 +140,8 @@ happenings! {
     SnapshotDiscarded => "snapshots discarded",
     /// A member put an archive on its disk.
     Staged => "archives staged",
+    /// A command about a session or a lock was sent.
+    LockAsked => "commands about sessions and locks",
     /// A leader proposed an archive that a quorum had.
     RestoreProposed => "restores proposed",
     /// A restore was refused, or its archive did not get to a quorum.

@@ -87,7 +87,7 @@ impl Process {
         let Some(Restoring { entry, order, .. }) = &self.restoring else { return Ok(false) };
         let Some(staged) = self.stages.get(*order, entry.term) else { return Ok(false) };
         self.stages.named_by(*order, entry.index)?;
-        staged.build(&self.directory, entry.id(), self.machine.meta())?;
+        staged.build(&self.directory, entry.id(), &self.machine.here()?)?;
         self.to_name = Some(entry.id());
         Ok(true)
     }

@@ -307,6 +307,7 @@ impl World {
                     self.restore_ends(number, Some(&refusal));
                 }
             }
+            Some(Waiting::Locker) => {}
             None => self.administrator_hears(ticket, result),
         }
         Ok(())

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use quorate_machine::{Meta, RestoreOrder};
+use quorate_machine::{Here, RestoreOrder};
 use quorate_mutants::{Mutant, broken};
 use quorate_raft::{Index, IndexedConfiguration, LogId, Role, ServerId, Term};
 use quorate_store::{StagedFile, Stages, StoreError};
@@ -143,7 +143,7 @@ impl Driver {
     }
 
     /// The entry's turn has come.
-    pub(super) fn restore(&mut self, order: RestoreOrder, at: LogId, here: Box<Meta>) {
+    pub(super) fn restore(&mut self, order: RestoreOrder, at: LogId, here: Box<Here>) {
         info!(index = %at.index, bytes = order.bytes, "restoring an archive");
         self.waiting = Claim::default();
         let claim = self.waiting.clone();

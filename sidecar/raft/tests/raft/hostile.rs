@@ -80,10 +80,12 @@ fn body() -> impl Strategy<Value = Body> {
             .prop_map(|(epoch, outcome)| Body::AppendResponse { epoch: Epoch(epoch), outcome }),
         (number(), number())
             .prop_map(|(epoch, round)| Body::HeartbeatRequest { epoch: Epoch(epoch), round: Round(round) }),
-        [number(), number(), number(), number(), number()].prop_map(|[epoch, round, commit, applied, lacks]| {
-            let (commit, applied, lacks) = (Index(commit), Index(applied), Index(lacks));
-            Body::HeartbeatResponse { epoch: Epoch(epoch), round: Round(round), commit, applied, lacks }
-        }),
+        [number(), number(), number(), number(), number()].prop_map(
+            |[epoch, round, commit, applied, lacks]| {
+                let (commit, applied, lacks) = (Index(commit), Index(applied), Index(lacks));
+                Body::HeartbeatResponse { epoch: Epoch(epoch), round: Round(round), commit, applied, lacks }
+            }
+        ),
         Just(Body::TimeoutNow),
         name().prop_map(|recorded| Body::VolumeLost { recorded }),
     ]

@@ -113,8 +113,7 @@ fn a_read_on_a_deposed_leader_is_refused() {
 fn an_answer_to_a_heartbeat_of_an_earlier_term_belongs_to_no_replication() {
     let mut solo = Solo::new(founded(&["a", "b", "c"], &[], true));
     let heartbeat = |round| Body::HeartbeatRequest { epoch: Epoch(1), round: Round(round) };
-    let answer =
-        |epoch, round| alive(Epoch(epoch), round, 1);
+    let answer = |epoch, round| alive(Epoch(epoch), round, 1);
     assert_eq!(solo.hear("b", 3, heartbeat(2)), [answer(1, 2)]);
     assert_eq!(solo.hear("b", 1, heartbeat(3)), [answer(0, 0)]);
     let previous = LogId::new(Term(1), Index(1));

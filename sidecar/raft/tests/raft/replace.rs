@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use quorate_raft::{
     Answer, AppendOutcome, Body, Change, Configuration, Entry, Epoch, Event, Index, IndexedConfiguration,
-    Input, Intent, InvalidChange, LogId, Membership, Payload, Refusal, Role, SnapshotMeta,
-    StepDownReason, Suffrage, Term, Ticket,
+    Input, Intent, InvalidChange, LogId, Membership, Payload, Refusal, Role, SnapshotMeta, StepDownReason,
+    Suffrage, Term, Ticket,
 };
 
 use crate::cluster::{Cluster, End, add, address, configuration, founded, id, server};

@@ -32,7 +32,13 @@ fn accepted(matched: u64) -> AppendOutcome {
 /// A heartbeat's answer of a member whose machine has applied up to `applied`, and lacks the archive of `lacks`.
 fn waiting(epoch: u64, applied: u64, lacks: u64) -> Body {
     let (applied, lacks) = (Index(applied), Index(lacks));
-    Body::HeartbeatResponse { epoch: Epoch(epoch), round: quorate_raft::Round(0), commit: Index(8), applied, lacks }
+    Body::HeartbeatResponse {
+        epoch: Epoch(epoch),
+        round: quorate_raft::Round(0),
+        commit: Index(8),
+        applied,
+        lacks,
+    }
 }
 
 /// `a`, leading, whose machine has come to the restore and, if `is_past`, went past it; all in its log is committed.
@@ -50,7 +56,8 @@ fn leader(voters: &[&str], non_voters: &[&str], is_past: bool) -> Solo {
     let term = solo.status().term.0;
     // Peers get their epochs in the order of their IDs.
     for epoch in 1..=(voters.len() + non_voters.len() - 1) as u64 {
-        let mut names: Vec<&str> = voters.iter().chain(non_voters).copied().filter(|name| *name != "a").collect();
+        let mut names: Vec<&str> =
+            voters.iter().chain(non_voters).copied().filter(|name| *name != "a").collect();
         names.sort_unstable();
         let name = names[usize::try_from(epoch).unwrap() - 1];
         solo.hear(name, term, Body::AppendResponse { epoch: Epoch(epoch), outcome: accepted(9) });
@@ -85,7 +92,8 @@ fn promote(solo: &Solo, name: &str) -> Change {
 /// as they are waits for nobody.
 #[test]
 fn voters_change_only_while_a_quorum_of_the_new_ones_has_what_was_restored() {
-    let not_restored = |voters, having, needed| Refusal::NotRestored { index: Index(AT), voters, having, needed };
+    let not_restored =
+        |voters, having, needed| Refusal::NotRestored { index: Index(AT), voters, having, needed };
     // One voter has it; a second one has the log, and waits.
     let mut solo = leader(&["a"], &["b"], true);
     let change = promote(&solo, "b");
@@ -106,7 +114,8 @@ fn voters_change_only_while_a_quorum_of_the_new_ones_has_what_was_restored() {
     };
     let change = new(&solo);
     assert_eq!(asked(&mut solo, change.clone()), Some(Err(not_restored(3, 1, 2))));
-    let moved = Change::SetAddress { id: id("b"), address: quorate_raft::Address::new("elsewhere:1").unwrap() };
+    let moved =
+        Change::SetAddress { id: id("b"), address: quorate_raft::Address::new("elsewhere:1").unwrap() };
     solo.hear("n", term, waiting(3, 9, 0));
     assert_eq!(asked(&mut solo, change), Some(Ok(())));
     let mut solo = leader(&["a", "b", "c"], &["n"], true);
@@ -130,7 +139,8 @@ fn a_leader_that_waits_at_a_restore_changes_nothing() {
 
 fn received(solo: &mut Solo, last: LogId) -> Vec<Output> {
     solo.others.clear();
-    let configuration = IndexedConfiguration { index: Index(1), configuration: configuration(&["a", "b", "c"], &[]) };
+    let configuration =
+        IndexedConfiguration { index: Index(1), configuration: configuration(&["a", "b", "c"], &[]) };
     let meta = SnapshotMeta { last, configuration };
     solo.step(Input::SnapshotReceived { from: id("b"), term: Term(2), epoch: Epoch(1), meta });
     std::mem::take(&mut solo.others)

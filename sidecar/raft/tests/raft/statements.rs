@@ -303,10 +303,7 @@ fn a_heartbeat_neither_truncates_nor_commits() {
     let mut solo = Solo::new(disk);
     for round in 0..20 {
         let beat = Body::HeartbeatRequest { epoch: Epoch(1), round: Round(round) };
-        assert_eq!(
-            solo.hear("b", 3, beat),
-            [alive(Epoch(1), round, 1)]
-        );
+        assert_eq!(solo.hear("b", 3, beat), [alive(Epoch(1), round, 1)]);
     }
     assert_eq!((solo.status().commit, solo.status().last), (Index(1), log_id(2, 5)));
     assert_eq!(solo.status().leader.map(|leader| leader.id), Some(id("b")));
