@@ -245,7 +245,13 @@ impl Handle {
             ask: Ask::ProposeRestore { place: Arc::clone(&place), order, reply },
             _permit: None,
         })?;
-        let applied = answer.await.unwrap_or_else(|_| {
+        // The configuration stands still until the core knows of the restore, whether or not the caller still waits.
+        let answered = tokio::spawn(async move {
+            let answer = answer.await;
+            drop(place);
+            answer
+        });
+        let applied = answered.await.ok().and_then(Result::ok).unwrap_or_else(|| {
             Err(CallError::unknown(
                 ErrorKind::Stopping,
                 "this member stopped, or took a snapshot, before the restore was known to be applied: outcome unknown; look at the keys",
