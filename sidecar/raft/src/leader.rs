@@ -137,7 +137,6 @@ impl Raft {
         self.expire_transfer();
         self.expire_held_changes();
         self.hand_over_if_level();
-        self.hand_over_if_lacking();
         if check {
             self.check_quorum();
         }

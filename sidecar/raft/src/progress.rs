@@ -46,7 +46,7 @@ pub(crate) struct Progress {
     pub(crate) commit_known: Index,
     /// The last entry it last said its machine has applied (K17).
     pub(crate) applied: Index,
-    /// Before then it is sent no other snapshot for the archive that it lacks.
+    /// Before then it is sent no other snapshot in place of the archive that it lacks.
     pub(crate) rescue_after: Now,
     /// Storage was asked for entries for it.
     pub(crate) is_reading: bool,
@@ -202,16 +202,6 @@ impl Progress {
     pub(crate) fn probe_after_snapshot(&mut self, first: Index, now: Now, settings: &Settings) {
         self.probe_after_pause(now, settings);
         self.next = self.next.max(first);
-    }
-
-    /// A snapshot for its machine alone is on its way, beside the appends (K17).
-    pub(crate) fn rescue_moves(&mut self, now: Now, settings: &Settings) {
-        self.rescue_after = now.plus(settings.election_timeout * SNAPSHOT_STALL_ELECTION_TIMEOUTS);
-    }
-
-    /// It ended too early.
-    pub(crate) fn rescue_failed(&mut self, now: Now, settings: &Settings) {
-        self.rescue_after = now.plus(settings.election_timeout);
     }
 
     /// A heartbeat was answered: an append that was not, for long, counts as lost (S13, B11).

@@ -15,13 +15,14 @@
 
 use quorate_mutants::{Mutant, broken};
 
+use crate::limits::SNAPSHOT_STALL_ELECTION_TIMEOUTS;
 use crate::membership::Configuration;
 use crate::output::Output;
 use crate::progress::Supply;
 use crate::quorum::majority;
 use crate::raft::{Raft, RoleState};
 use crate::refusal::Refusal;
-use crate::types::{Epoch, Index, LogId, ServerId};
+use crate::types::{Epoch, Index, LogId, Now, ServerId};
 
 /// What is known of restores here.
 pub(crate) struct Restores {
@@ -83,17 +84,22 @@ impl Raft {
 
     /// A peer said how far its machine is, and what it lacks.
     pub(crate) fn restores_reported(&mut self, id: &ServerId, epoch: Epoch, applied: Index, lacks: Index) {
-        let (now, settings, term, previous) = (self.now, self.settings, self.hard.term, self.log.previous());
+        let (now, term, previous) = (self.now, self.hard.term, self.log.previous());
+        let (to, stalled_at) = (id.clone(), self.stalled_at());
         let has_it = lacks > Index(0) && self.durable_applied >= lacks;
         let at_least = self.log.term_at(lacks).map_or(previous, |term| LogId::new(term, lacks));
         let Some(peer) = self.peer_in_epoch(id, epoch) else { return };
         peer.applied = peer.applied.max(applied);
         let is_supplied = !matches!(peer.supply, Supply::Snapshot { .. }) && peer.departing.is_none();
         if has_it && is_supplied && now >= peer.rescue_after {
-            peer.rescue_moves(now, &settings);
-            let to = id.clone();
+            peer.rescue_after = stalled_at;
             self.outbox.push(Output::SendSnapshot { to, term, epoch, at_least });
         }
+    }
+
+    /// When a snapshot that moves now counts as stalled.
+    pub(crate) fn stalled_at(&self) -> Now {
+        self.now.plus(self.settings.election_timeout * SNAPSHOT_STALL_ELECTION_TIMEOUTS)
     }
 
     /// Whether a quorum of the new voters has every restore in its state that this leader's machine has come to.
@@ -115,13 +121,5 @@ impl Raft {
             return Ok(());
         }
         Err(Refusal::NotRestored { index: last, voters: voters.len(), having, needed })
-    }
-
-    /// A leader whose machine cannot go on answers nobody: a voter whose state has the restore is to lead.
-    pub(crate) fn hand_over_if_lacking(&mut self) {
-        let lacked = self.lacked();
-        if lacked > Index(0) && !broken(Mutant::K17Leader) {
-            self.hand_over_to(|peer| peer.applied >= lacked);
-        }
     }
 }

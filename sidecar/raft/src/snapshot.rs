@@ -93,14 +93,12 @@ impl Raft {
     }
 
     pub(crate) fn snapshot_progress(&mut self, to: &ServerId, epoch: Epoch, last: LogId) {
-        let (now, settings) = (self.now, self.settings);
+        let (now, stalled_at) = (self.now, self.stalled_at());
         let Some(peer) = self.peer_in_epoch(to, epoch) else { return };
         if let Supply::Snapshot { last: sending, moved } = &mut peer.supply {
-            *sending = Some(last);
-            *moved = now;
-        } else {
-            peer.rescue_moves(now, &settings);
+            (*sending, *moved) = (Some(last), now);
         }
+        peer.rescue_after = stalled_at;
     }
 
     pub(crate) fn snapshot_sent(&mut self, to: &ServerId, epoch: Epoch, delivered: Option<LogId>) {
@@ -113,9 +111,8 @@ impl Raft {
         let Some(peer) = self.peer_in_epoch(to, epoch) else { return };
         if matches!(peer.supply, Supply::Snapshot { .. }) {
             peer.probe_after_snapshot(first, now, &settings);
-        } else {
-            peer.rescue_failed(now, &settings);
         }
+        peer.rescue_after = now.plus(settings.election_timeout);
     }
 
     /// A flush is synced: the log may forget what it holds (K3).

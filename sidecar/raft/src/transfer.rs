@@ -13,10 +13,9 @@ use quorate_mutants::{Mutant, broken};
 
 use crate::membership::{Server, Suffrage};
 use crate::message::Body;
-use crate::progress::Progress;
 use crate::raft::{Raft, RoleState};
 use crate::refusal::Refusal;
-use crate::types::{Now, RaftId, ServerId, Term, Ticket};
+use crate::types::{Index, Now, RaftId, ServerId, Term, Ticket};
 
 /// A transfer under way.
 pub(crate) struct Transfer {
@@ -43,27 +42,23 @@ impl Raft {
         self.answer(ticket, Err(refusal));
     }
 
-    /// The named voter, or the one whose log is furthest of those that answer. Never ourselves,
-    /// never a non-voter (B3), nor a voter on its way out (K14).
+    /// The named voter, or the one whose log is furthest of those that answer, and whose machine is past
+    /// the restore that ours cannot make, if there is one (K17). Never ourselves, never a non-voter (B3), nor a voter on its way out (K14).
     fn transfer_target(&self, named: Option<&RaftId>) -> Option<ServerId> {
-        let Some(raft_id) = named else { return self.furthest(|_| true) };
-        let mut candidates = self.transfer_candidates();
-        candidates.find(|(id, _)| id.raft_id == *raft_id).map(|(id, _)| id.clone())
-    }
-
-    fn furthest(&self, passes: impl Fn(&Progress) -> bool) -> Option<ServerId> {
-        let answers = |peer: &Progress| peer.answered_within(self.settings.election_timeout, self.now);
-        let candidates = self.transfer_candidates().filter(|(_, peer)| answers(peer) && passes(peer));
-        candidates.max_by_key(|(_, peer)| peer.matched).map(|(id, _)| id.clone())
-    }
-
-    fn transfer_candidates(&self) -> impl Iterator<Item = (&ServerId, &Progress)> {
-        let servers = self.configurations.latest().map(|latest| latest.configuration.servers());
-        let peers = if let RoleState::Leader(lead) = &self.role { Some(&lead.peers) } else { None };
+        let latest = self.configurations.latest()?;
+        let RoleState::Leader(lead) = &self.role else { return None };
         let stays = |server: &&Server| server.id != *self.id() && server.suffrage != Suffrage::Outgoing;
         let counts = |server: &&Server| server.suffrage.has_vote() || broken(Mutant::B3);
-        let others = servers.into_iter().flatten().filter(counts).filter(stays);
-        others.filter_map(move |server| Some((&server.id, peers?.get(&server.id)?)))
+        let others = latest.configuration.servers().iter().filter(counts).filter(stays);
+        let mut candidates = others.filter_map(|server| Some((&server.id, lead.peers.get(&server.id)?)));
+        let target = match named {
+            Some(raft_id) => candidates.find(|(id, _)| id.raft_id == *raft_id),
+            None => candidates
+                .filter(|(_, peer)| peer.answered_within(self.settings.election_timeout, self.now))
+                .filter(|(_, peer)| peer.applied >= self.lacked())
+                .max_by_key(|(_, peer)| peer.matched),
+        };
+        target.map(|(id, _)| id.clone())
     }
 
     fn begin_transfer(&mut self, ticket: Option<Ticket>, target: ServerId) {
@@ -142,26 +137,18 @@ impl Raft {
         }
     }
 
-    /// To the furthest of the voters that answer and pass, if it may.
-    pub(crate) fn hand_over_to(&mut self, passes: impl Fn(&Progress) -> bool) {
-        let RoleState::Leader(lead) = &self.role else { return };
-        if lead.transfer.is_none()
-            && let Some(target) = self.furthest(passes)
-        {
-            self.begin_transfer(None, target);
-        }
-    }
-
     /// After a first try that failed, or when we were elected all the same: as soon as another
     /// voter is level, so that writes stop only for a moment.
     pub(crate) fn hand_over_if_level(&mut self) {
         let last = self.log.last().index;
+        // Whoever lacks an archive answers nobody, so that nothing is lost while it waits.
+        let is_lacking = self.lacked() > Index(0) && !broken(Mutant::K17Leader);
         let RoleState::Leader(lead) = &self.role else { return };
-        if !self.is_handed_over || lead.transfer.is_some() {
+        if !self.is_handed_over && !is_lacking || lead.transfer.is_some() {
             return;
         }
         let Some(target) = self.transfer_target(None) else { return };
-        if self.peer_mut(&target).is_some_and(|peer| peer.matched == last) {
+        if is_lacking || self.peer_mut(&target).is_some_and(|peer| peer.matched == last) {
             self.begin_transfer(None, target);
         }
     }
