@@ -175,6 +175,8 @@ fn report() -> impl Strategy<Value = Input> {
             .prop_map(|(to, epoch, delivered)| Input::SnapshotSent { to, epoch: Epoch(epoch), delivered }),
         entry_name().prop_map(|applied| Input::DurableApplied { applied }),
         number().prop_map(|first| Input::Compacted { first: Index(first) }),
+        number().prop_map(|at| Input::Restoring { at: Index(at) }),
+        number().prop_map(|at| Input::ArchiveMissing { at: Index(at) }),
     ]
 }
 
