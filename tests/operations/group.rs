@@ -74,7 +74,10 @@ impl World {
             }
             Output::Answer { ticket, result } => self.answered(ticket, result),
             Output::Event(event) => self.core_event(ordinal, &event)?,
-            Output::SendSnapshot { .. } | Output::DiscardSnapshot { .. } | Output::Compact { .. } => {
+            Output::SendSnapshot { .. }
+            | Output::DiscardSnapshot { .. }
+            | Output::AdoptSnapshot { .. }
+            | Output::Compact { .. } => {
                 bail!("no log is ever compacted here, so nobody needs a snapshot");
             }
         }

@@ -218,7 +218,6 @@ impl World {
         if let Some(number) = self.fleet.holder_of(id)
             && is_quiet
             && self.disaster.is_none()
-            && self.all_have_restored()
             && configuration.majorities().into_iter().all(survives)
         {
             self.coverage.hit(Happening::VolumeLost);
@@ -231,9 +230,6 @@ impl World {
 
     /// A member whose server has left every configuration in force gets an empty volume, as a new replica would.
     fn replace_removed(&mut self) -> Happened {
-        if !self.all_have_restored() {
-            return Ok(());
-        }
         let in_force = self.watch.configurations_in_force(&self.fleet);
         let is_in = |id: &ServerId| in_force.iter().any(|configuration| configuration.contains(id));
         let was_removed =

@@ -146,6 +146,7 @@ impl World {
                 check(Err(format!("equal states: m{leading} and m{number} differ in {difference}")))?;
             }
         }
+        self.compare_locks(leading)?;
         self.check_history()
     }
 }

@@ -140,6 +140,8 @@ happenings! {
     SnapshotDiscarded => "snapshots discarded",
     /// A member put an archive on its disk.
     Staged => "archives staged",
+    /// A command about a session or a lock was sent.
+    LockAsked => "commands about sessions and locks",
     /// A leader proposed an archive that a quorum had.
     RestoreProposed => "restores proposed",
     /// A restore was refused, or its archive did not get to a quorum.
@@ -148,6 +150,10 @@ happenings! {
     Fetched => "archives fetched by a member that lacked one",
     /// A member asked one that did not have it, or could not be reached.
     FetchInVain => "archives asked of a member that gave none",
+    /// Nobody gave a member the archive that it lacks.
+    ArchiveMissing => "archives that nobody gave",
+    /// A machine moved to a snapshot in place of a restore whose archive nobody gave.
+    SnapshotAdopted => "snapshots in place of a restore",
     /// A member built a state from an archive.
     RestoreBuilt => "states built from an archive",
     /// A machine moved to a restored state.

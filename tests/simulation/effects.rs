@@ -1,6 +1,6 @@
 //! What each applied entry did to the keys, by its index: what a state must be is told from this, never from a member.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quorate_linearizability::{Key, Value};
 use quorate_machine::{Command, Outcome, Tagged};
@@ -9,13 +9,11 @@ use quorate_raft::{Index, Payload};
 use super::client::{key_of, value_in};
 use super::process::Applied;
 use super::restores::Archives;
-use super::restoring::order_in;
 
 /// By index; entries that change no key have an empty list.
 #[derive(Default)]
 pub struct Effects {
     applied: BTreeMap<Index, Vec<(Key, Option<Value>)>>,
-    restores: BTreeSet<Index>,
 }
 
 impl Effects {
@@ -23,14 +21,6 @@ impl Effects {
     pub fn applied(&mut self, applied: &Applied, archives: &Archives) {
         let index = applied.entry.index;
         self.applied.entry(index).or_insert_with(|| changes(applied, archives));
-        if order_in(&applied.entry).is_some() {
-            self.restores.insert(index);
-        }
-    }
-
-    /// The last restore that any machine applied.
-    pub fn last_restore(&self) -> Index {
-        self.restores.last().copied().unwrap_or_default()
     }
 
     /// What the keys hold after the entry `upto`.
@@ -46,7 +36,6 @@ impl Effects {
 
     /// What was applied after the entry `upto` is lost; the values that it wrote.
     pub fn lose_after(&mut self, upto: Index) -> Vec<Value> {
-        self.restores.split_off(&upto.next());
         let lost = self.applied.split_off(&upto.next());
         lost.into_values().flatten().filter_map(|(_, value)| value).collect()
     }

@@ -23,6 +23,8 @@ pub enum Event {
     FlushEnds(Boot, Index),
     /// The turn of a restore has come at a machine.
     Restore(Boot, LogId),
+    /// One of those who use locks sends a command.
+    LockTurn,
     /// Somebody sends an archive to be restored.
     AskRestore,
     /// An archive arrives at a member.
@@ -117,6 +119,7 @@ impl Event {
             | Self::IndexGiven(IndexWanted { asker: boot, .. }, _) => Some(boot.member),
             Self::Snapshot(_)
             | Self::AskRestore
+            | Self::LockTurn
             | Self::Staging(_)
             | Self::ClientTurn(..)
             | Self::Reply(..)

@@ -154,11 +154,6 @@ impl Member {
         Ok(Address::new(&format!("m{}:7400", self.number))?)
     }
 
-    /// The last entry in its state on disk.
-    pub fn flushed(&self) -> Index {
-        self.flushed
-    }
-
     /// Whether the configuration its core goes by has two halves (K14).
     pub fn is_joint(&self) -> bool {
         let latest = self.process.as_ref().and_then(|process| process.raft.status().latest);

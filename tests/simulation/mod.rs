@@ -33,6 +33,7 @@ pub mod faults;
 pub mod fleet;
 pub mod hello;
 pub mod invariants;
+pub mod locks;
 pub mod member;
 pub mod mirror;
 pub mod network;

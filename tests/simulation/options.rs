@@ -38,6 +38,8 @@ pub struct Options {
     pub fault_every: Duration,
     /// Mean time between two membership changes or transfers; none: the membership stays.
     pub change_every: Option<Duration>,
+    /// How likely a transfer of an archive to a member that lacks it breaks off.
+    pub fetch_breaks: f64,
     /// Mean time between two archives to be restored; none: there is none.
     pub restore_every: Option<Duration>,
     /// What the members' binaries speak.
@@ -129,6 +131,10 @@ const FAULTS: [Fault; 16] = [
     Fault::DialsRefused,
 ];
 
+/// How likely the transfer of an archive to a member that lacks it ends in the middle. Where hardly any gets through, the
+/// others have forgotten the archive before the last one has it.
+const FETCH_BREAKS: [f64; 3] = [0.25, 0.9, 0.98];
+
 impl Options {
     /// Draws the options of `seed`, and hands out the generator for the rest of the run.
     pub fn draw(seed: u64) -> (Self, SmallRng) {
@@ -146,6 +152,7 @@ impl Options {
             faults: faults(&mut rng),
             fault_every: ms(&mut rng, 150, 4_000),
             change_every: rng.random_bool(0.8).then(|| ms(&mut rng, 300, 6_000)),
+            fetch_breaks: pick(&mut SmallRng::seed_from_u64(!seed), &FETCH_BREAKS),
             restore_every: rng.random_bool(0.4).then(|| ms(&mut rng, 300, 6_000)),
             releases: releases(&mut rng, update_every.is_some()),
             update_every,
@@ -253,7 +260,11 @@ impl fmt::Display for Options {
             None => writeln!(f, "  the membership stays")?,
         }
         if let Some(every) = self.restore_every {
-            writeln!(f, "  an archive to be restored every {every:?}")?;
+            let breaks = self.fetch_breaks;
+            writeln!(
+                f,
+                "  an archive to be restored every {every:?}, transfers to who lacks it break: {breaks:.2}"
+            )?;
         }
         if let Some(every) = self.update_every {
             let Releases { old, new } = self.releases;

@@ -77,6 +77,8 @@ pub enum Waiting {
     Call(Attempt),
     /// Whoever sent an archive to be restored.
     Restore,
+    /// Nobody: what a locker sent is read from the log.
+    Locker,
     /// A read, for its index.
     Index {
         /// What was committed when it was asked for.

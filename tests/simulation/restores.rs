@@ -14,9 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_linearizability::{Answer, CallId, Operation};
 use quorate_machine::{ApiIndex, Command, RestoreOrder, Tagged};
-use quorate_raft::{
-    Configuration, Index, IndexedConfiguration, Input, RecoveryEpoch, Refusal, Role, ServerId, Status, Term,
-};
+use quorate_raft::{IndexedConfiguration, Input, RecoveryEpoch, Refusal, Role, ServerId, Status, Term};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
@@ -37,7 +35,7 @@ const ARCHIVED_ENTRIES_MAX: u64 = 1_500;
 /// How likely a key is in an archive.
 const ARCHIVED: f64 = 0.7;
 
-/// How likely the transfer of an archive ends in the middle, beside what a single message suffers.
+/// How likely the transfer of an archive from the leader ends in the middle, beside what a single message suffers.
 const TRANSFER_BREAKS: f64 = 0.25;
 
 /// What is in the archives of a run, by their hash.
@@ -145,7 +143,8 @@ impl World {
 
     /// An archive is on its way: it arrives as a whole, or not at all.
     pub(super) fn transfer(&mut self, link: (MemberNumber, MemberNumber), staging: Staging) {
-        let is_broken = self.breaks_now(TRANSFER_BREAKS);
+        let breaks = if staging.counted_by.is_some() { TRANSFER_BREAKS } else { self.options.fetch_breaks };
+        let is_broken = self.breaks_now(breaks);
         if let Some(delay) = self.arrivals(link).first().filter(|_| !is_broken) {
             self.schedule.after(*delay, Event::Staging(Box::new(staging)));
         }
@@ -215,18 +214,6 @@ impl World {
         if process.place.take_if(is_over).is_some() {
             self.coverage.hit(Happening::RestoreRefused);
         }
-    }
-
-    /// Whether every server is past the last restore. Who is not may have got its vote without having the archive, so that a
-    /// volume that is given up now may be the last that has it (docs/consensus.md, what is not promised).
-    pub(super) fn all_have_restored(&self) -> bool {
-        let last = self.effects.last_restore();
-        let in_force = self.watch.configurations_in_force(&self.fleet);
-        let mut servers = in_force.iter().flat_map(Configuration::servers);
-        let has_restored = |number: MemberNumber| {
-            self.fleet[number].process.as_ref().is_some_and(|process| process.applied() >= last)
-        };
-        last == Index(0) || servers.all(|server| self.fleet.holder_of(&server.id).is_none_or(has_restored))
     }
 
     /// The leader's machine is on the restored state: whoever sent the archive hears it.

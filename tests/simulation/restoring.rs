@@ -87,9 +87,16 @@ impl Process {
         let Some(Restoring { entry, order, .. }) = &self.restoring else { return Ok(false) };
         let Some(staged) = self.stages.get(*order, entry.term) else { return Ok(false) };
         self.stages.named_by(*order, entry.index)?;
-        staged.build(&self.directory, entry.id(), self.machine.meta())?;
+        staged.build(&self.directory, entry.id(), &self.machine.here()?)?;
         self.to_name = Some(entry.id());
         Ok(true)
+    }
+
+    /// Makes a received snapshot the state that the next commit names.
+    fn adopt_snapshot(&mut self, last: LogId) -> Result<()> {
+        self.directory.adopt_snapshot(last)?;
+        self.to_name = Some(last);
+        Ok(())
     }
 
     /// What the first `keys` keys hold on a machine that has just been opened, and how many there are in all.
@@ -132,6 +139,8 @@ impl World {
     pub(super) fn restore(&mut self, number: MemberNumber, at: LogId) -> Happened {
         let Some(process) = &mut self.fleet[number].process else { return Ok(()) };
         let waits = process.restoring.as_ref().filter(|restoring| restoring.entry.id() == at);
+        // Not if a snapshot is to be named for it.
+        let waits = waits.filter(|_| process.to_name.is_none());
         let Some(order) = waits.map(|restoring| restoring.order) else { return Ok(()) };
         let built = process.build_restored();
         if of_disk(number, built)? {
@@ -162,8 +171,27 @@ impl World {
             self.coverage.hit(Happening::Fetched);
             let (to, epoch) = (self.fleet[number].id.clone(), self.fleet[peer].epoch);
             self.transfer((peer, number), Staging { to, order, bytes, term, counted_by: None, epoch });
-            break;
+            return Ok(());
         }
+        let restoring = self.fleet[number].process.as_ref().and_then(|process| process.restoring.as_ref());
+        let Some(at) = restoring.map(|restoring| restoring.entry.index) else { return Ok(()) };
+        self.coverage.hit(Happening::ArchiveMissing);
+        self.step(number, Input::ArchiveMissing { at })
+    }
+
+    /// A core wants its machine on the state of a snapshot, in place of the restore that it waits for.
+    pub(super) fn adopt_snapshot(&mut self, number: MemberNumber, last: LogId) -> Happened {
+        let Some(process) = &mut self.fleet[number].process else { return Ok(()) };
+        if process.restoring.is_none() || process.to_name.is_some() {
+            // The archive came meanwhile.
+            let discarded = process.discard_snapshot(last);
+            return of_disk(number, discarded);
+        }
+        let adopted = process.adopt_snapshot(last);
+        of_disk(number, adopted)?;
+        self.coverage.hit(Happening::SnapshotAdopted);
+        self.say(|_| format!("m{number} is to move to the snapshot up to {}", last.index.0));
+        self.commit_soon(number);
         Ok(())
     }
 
@@ -205,22 +233,13 @@ impl World {
     }
 
     /// Removes the archives at a member that no entry of its log names any more.
-    ///
-    /// Not while a server's state on disk is behind that log, though its own log may reach further: the product removes
-    /// them then too, and such a server waits for ever (docs/consensus.md, what is not promised).
     pub(super) fn sweep(&mut self, number: MemberNumber, durable_applied: LogId) -> Happened {
         let Some(process) = self.fleet[number].process.as_ref().filter(|process| !process.stages.is_empty())
         else {
             return Ok(());
         };
-        let first = process.log.first();
-        let in_force = self.watch.configurations_in_force(&self.fleet);
-        let is_server = |id| in_force.iter().any(|configuration| configuration.contains(id));
-        if self.fleet.iter().any(|member| member.flushed() < first && is_server(&member.id)) {
-            return Ok(());
-        }
-        self.coverage.hit(Happening::Swept);
         let swept = process.sweep(durable_applied);
+        self.coverage.hit(Happening::Swept);
         of_disk(number, swept)
     }
 
@@ -231,9 +250,9 @@ impl World {
         if apply.entries.is_empty() || self.fleet[number].is_dead() {
             return Ok(());
         }
-        match self.apply(number, apply)? {
-            Some(input) => self.step(number, input),
-            None => Ok(()),
+        for input in self.apply(number, apply)? {
+            self.step(number, input)?;
         }
+        Ok(())
     }
 }

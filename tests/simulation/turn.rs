@@ -162,6 +162,7 @@ impl World {
                 of_disk(number, discarded)?;
                 self.coverage.hit(Happening::SnapshotDiscarded);
             }
+            Output::AdoptSnapshot { last } => self.adopt_snapshot(number, last)?,
             Output::Compact { upto } => {
                 let compacted = self.fleet[number].compact(upto);
                 if let Some(first) = of_disk(number, compacted)? {
@@ -234,7 +235,7 @@ impl World {
     }
 
     /// What the core is told of it: nothing while a restore is waited for.
-    pub(super) fn apply(&mut self, number: MemberNumber, apply: Apply) -> anyhow::Result<Option<Input>> {
+    pub(super) fn apply(&mut self, number: MemberNumber, apply: Apply) -> anyhow::Result<Vec<Input>> {
         let Some(process) = &mut self.fleet[number].process else { return Err(anyhow!("nobody applies")) };
         let was_restoring = process.restoring.is_some();
         let result = process.apply(apply);
@@ -246,8 +247,9 @@ impl World {
             let takes = self.fleet[number].sync_time(self.options.sync, &mut self.rng);
             self.schedule.after(takes, Event::Restore(self.fleet.boot(number), at));
         }
+        let begun = restoring.filter(|_| !was_restoring).map(|at| Input::Restoring { at: at.index });
         if applied.is_empty() {
-            return Ok(None);
+            return Ok(begun.into_iter().collect());
         }
         for one in &applied {
             self.note_applied(number, one)?;
@@ -263,7 +265,7 @@ impl World {
             let boot = self.fleet.boot(number);
             self.schedule.after(delay, Event::Flush(boot));
         }
-        Ok(Some(Input::Applied { upto }))
+        Ok(std::iter::once(Input::Applied { upto }).chain(begun).collect())
     }
 
     /// A machine applied an entry.
@@ -305,6 +307,7 @@ impl World {
                     self.restore_ends(number, Some(&refusal));
                 }
             }
+            Some(Waiting::Locker) => {}
             None => self.administrator_hears(ticket, result),
         }
         Ok(())

@@ -1,5 +1,9 @@
 //! All invariants of the group, and where each looks. They stand outside the members and see every disk.
 
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use quorate_machine::KvEntry;
 use quorate_raft::{
     Configuration, Entry, Index, IndexedConfiguration, LogId, Message, Payload, Persist, RecoveryEpoch, Role,
     ServerId, Term,
@@ -8,8 +12,8 @@ use quorate_raft::{
 use super::coverage::Coverage;
 use super::fleet::Fleet;
 use super::invariants::{
-    Alone, AtMostOnce, Commitment, Configurations, ElectionSafety, Formats, HardStates, LogMatching, Lost,
-    MachineSafety, OneChange, OneEpoch, Promises, ReadIndexes, Verdict, Voters,
+    Alone, AtMostOnce, Commitment, Configurations, ElectionSafety, Formats, HardStates, Locks, LogMatching,
+    Lost, MachineSafety, OneChange, OneEpoch, Promises, ReadIndexes, Verdict, Voters,
 };
 use super::member::Member;
 use super::mirror::Mirror;
@@ -25,6 +29,7 @@ pub struct Watch {
     configurations: Configurations,
     machines: MachineSafety,
     at_most_once: AtMostOnce,
+    locks: Locks,
     promises: Promises,
     /// That of the cluster; what members of an earlier one do is over.
     epoch: RecoveryEpoch,
@@ -105,7 +110,18 @@ impl Watch {
         }
         let outcome = applied.outcome.as_ref().map(|outcome| format!("{outcome:?}"));
         self.machines.applied(applied.before, &applied.entry, outcome)?;
+        self.locks.applied(&applied.entry, applied.outcome.as_ref())?;
         self.at_most_once.applied(&applied.entry, applied.outcome.as_ref(), coverage)
+    }
+
+    /// The keys that were ever locked.
+    pub fn lock_keys(&self) -> BTreeSet<Bytes> {
+        self.locks.keys()
+    }
+
+    /// What a member that has applied everything holds under such a key.
+    pub fn locks_are_of(&self, key: &Bytes, found: Option<&KvEntry>) -> Verdict {
+        self.locks.are_of(key, found)
     }
 
     /// A member says that it leads a term.
@@ -159,6 +175,7 @@ impl Watch {
         let after = agreed.min(self.machines.last());
         self.machines.lose_after(after);
         let commands = self.at_most_once.lose_after(after);
+        self.locks.lose_after(after)?;
         self.elections.recovered();
         self.matching.recovered(log, entry.index);
         self.matching.written(entry, log.term_at(entry.index.previous()).unwrap_or_default())?;

@@ -21,6 +21,7 @@ use super::event::Event;
 use super::faults::Phase;
 use super::fleet::Fleet;
 use super::invariants::Verdict;
+use super::locks::Lockers;
 use super::member::{DiskError, Member};
 use super::network::{MemberNumber, Network};
 use super::options::Options;
@@ -47,6 +48,7 @@ pub struct World {
     pub(super) clients: Clients,
     pub(super) administrator: Administrator,
     pub(super) archives: Archives,
+    pub(super) lockers: Lockers,
     pub(super) effects: Effects,
     /// A majority is lost, and nobody has recovered the cluster yet.
     pub(super) disaster: Option<Disaster>,
@@ -83,6 +85,7 @@ impl World {
     /// The world of `options` before its first event.
     pub fn new(options: Options, mut rng: SmallRng, trace: Trace) -> Result<Self> {
         let clients = Clients::draw(&options, &mut rng);
+        let lockers = Lockers::draw(options.seed);
         let mut world = Self {
             options,
             rng,
@@ -93,6 +96,7 @@ impl World {
             clients,
             administrator: Administrator::default(),
             archives: Archives::default(),
+            lockers,
             effects: Effects::default(),
             disaster: None,
             watch: Watch::default(),
@@ -113,6 +117,9 @@ impl World {
             self.schedule.after(CLIENTS_BEGIN, Event::ClientTurn(client, 0));
         }
         self.schedule.after(Duration::from_millis(100), Event::Change);
+        if self.lockers.pause().is_some() {
+            self.schedule.after(CLIENTS_BEGIN, Event::LockTurn);
+        }
         Ok(())
     }
 
@@ -157,6 +164,7 @@ impl World {
             Event::Flush(boot) => self.flush(boot.member),
             Event::FlushEnds(boot, upto) => self.flush_ends(boot.member, upto)?,
             Event::Restore(boot, at) => self.restore(boot.member, at)?,
+            Event::LockTurn => self.lock_turn()?,
             Event::AskRestore => self.ask_restore()?,
             Event::Staging(staging) => self.staging_arrives(&staging)?,
             Event::StageHeld(boot, order, by) => self.stage_held(boot.member, order, by)?,

@@ -54,7 +54,7 @@ pub use meta::{
 };
 pub use outcome::{Obstacle, Outcome, Refusal, TxnFailure, TxnFailureReason};
 pub use read::{KeyRead, Keys, List, PageLimit};
-pub use restored::{ARCHIVE_INDEX_MAX, Restored};
+pub use restored::{ARCHIVE_INDEX_MAX, Here, Restored};
 pub use servers::RememberedServer;
 pub use session::{Behavior, Session, SessionChecks, SessionEvent, SessionId, SessionSpec, Ttl};
 pub use sessions::SessionList;

@@ -6,6 +6,7 @@
 //!   modify index     dropped            dropped            the restore's own, of every key
 //!   tombstones       dropped            dropped            none; the floor under prefixes is the restore's index
 //!   clients          dropped            dropped            none: a retry from before is told SessionExpired (K20)
+//!   `LockIndex`        of a key           the greatest       the greater one, and one more; as it was where nothing was held
 //!   sessions, locks  dropped            dropped            none; if there were any, nothing can be acquired for the
 //!                                                          longest lock delay: who held a key does not know yet
 //!   cluster, configuration, version, settings ───────────▶ this cluster's
@@ -17,29 +18,61 @@
 //!
 //! Invariant: it depends on the archive, the entry and the state before it alone, so every member makes the same.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use quorate_mutants::{Mutant, broken};
 
+use crate::base::{Base, KeyRange, Table};
 use crate::codec::DecodeError;
 use crate::command::ApiIndex;
-use crate::entry::KvEntry;
+use crate::entry::{Head, KvEntry};
 use crate::limits::{KEY_BYTES_MAX, LOCK_DELAY_MAX, VALUE_BYTES_MAX};
-use crate::meta::{KeysMeta, Meta, Position, SessionsMeta};
+use crate::machine::Machine;
+use crate::meta::{KeysMeta, Meta, Position, SessionsMeta, StateError};
 use crate::session::SessionId;
 use crate::session_codec::delay_row;
 
 /// The highest API index an archive may have: far above any real one, far below where numbers end.
 pub const ARCHIVE_INDEX_MAX: ApiIndex = ApiIndex(1 << 62);
 
+/// What a restore takes from the state before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Here {
+    /// The state's own numbers.
+    pub meta: Meta,
+    /// The greatest `LockIndex` of any key; 0 if none was ever acquired.
+    pub lock_index: u64,
+}
+
 /// The state made by one restore.
 #[derive(Clone, Debug)]
 pub struct Restored {
     meta: Meta,
+    lock_floor: u64,
+}
+
+impl<B: Base> Machine<B> {
+    /// What a restore that is the next entry takes from here. Looks at every key.
+    pub fn here(&self) -> Result<Here, StateError<B::Error>> {
+        let (mut lock_index, mut broken) = (0, None);
+        self.view().scan(Table::Keys, &KeyRange::all(), &mut |_, row| match Head::of(row) {
+            Ok(head) => {
+                lock_index = lock_index.max(head.lock_index);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                broken = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        broken.map_or(Ok(Here { meta: self.meta().clone(), lock_index }), |error| Err(error.into()))
+    }
 }
 
 impl Restored {
     /// By the entry at `at`, the next one after `here`, from an archive whose last API index is `archive`.
-    pub fn new(here: &Meta, at: Position, archive: ApiIndex) -> Self {
+    pub fn new(Here { meta: here, lock_index }: &Here, at: Position, archive: ApiIndex) -> Self {
         // The restore's own index must exceed the archive's; it exceeds ours as every entry does.
         let needed = archive.0.saturating_add(1).saturating_sub(at.index);
         let index_base = if broken(Mutant::K17Index) { here.index_base } else { here.index_base.max(needed) };
@@ -48,7 +81,8 @@ impl Restored {
         // A place for the lock delay that is owed to whoever held a key here.
         let sessions = SessionsMeta { index, places: here.sessions.places.min(1) };
         let restore_epoch = here.restore_epoch + 1;
-        Self { meta: Meta { applied: at, index_base, keys, sessions, restore_epoch, ..here.clone() } }
+        let meta = Meta { applied: at, index_base, keys, sessions, restore_epoch, ..here.clone() };
+        Self { meta, lock_floor: if broken(Mutant::K17Lock) { 0 } else { *lock_index } }
     }
 
     /// The restore's own API index: that of every key it brings.
@@ -70,7 +104,8 @@ impl Restored {
         is_owed.then(|| (Bytes::copy_from_slice(&id), delay_row(LOCK_DELAY_MAX)))
     }
 
-    /// The row of a key, from its row in the archive. One that was held is free, and says that it was locked once more.
+    /// The row of a key, from its row in the archive. One that was held is free, and says that it was locked once more:
+    /// also than any key here, for whoever held one here must not be taken for a later holder (K17).
     pub fn key_row(&mut self, key: &[u8], row: &Bytes) -> Result<Bytes, DecodeError> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(DecodeError::OutOfRange { what: "length of a key" });
@@ -82,9 +117,12 @@ impl Restored {
         // It came into being no later than it is here, whatever the archive says.
         entry.create_index = entry.create_index.min(self.index());
         entry.modify_index = self.index();
-        if entry.session.take().is_some() {
-            entry.lock_index = entry.lock_index.saturating_add(1);
+        let was_held = entry.session.take().is_some();
+        if was_held {
             self.meta.sessions.places = 1;
+        }
+        if was_held || self.lock_floor > 0 {
+            entry.lock_index = entry.lock_index.max(self.lock_floor).saturating_add(1);
         }
         Ok(entry.to_row())
     }
@@ -103,7 +141,7 @@ mod tests {
 
     fn restored(here: &Meta, archive: u64) -> Restored {
         let at = Position { index: here.applied.index + 1, term: 5 };
-        Restored::new(here, at, ApiIndex(archive))
+        Restored::new(&Here { meta: here.clone(), lock_index: 0 }, at, ApiIndex(archive))
     }
 
     /// B14, K17: into a younger or an older cluster, again and again: the index only grows, and exceeds the archive's.
@@ -158,6 +196,33 @@ mod tests {
         assert!(after.key_row(b"", &row).is_err());
         assert!(after.key_row(&[b'k'; KEY_BYTES_MAX + 1], &row).is_err());
         assert!(after.key_row(b"k", &Bytes::from_static(b"\x01short")).is_err());
+    }
+
+    /// K17: `LockIndex` only grows over a restore. Whoever held the key here, when its `LockIndex` was 9, cannot be taken for
+    /// whoever acquires it next, though the archive knows of two locks only; one that the archive knows more of has that.
+    #[test]
+    fn the_lock_index_after_a_restore_exceeds_the_archive_s_and_ours() {
+        let lock_index_after = |ours: u64, archived: u64| {
+            let before = Here { meta: here(10, 0), lock_index: ours };
+            let mut after = Restored::new(&before, Position { index: 11, term: 5 }, ApiIndex(4));
+            let index = ApiIndex(4);
+            let entry = KvEntry {
+                key: "k".into(),
+                value: "v".into(),
+                flags: 0,
+                create_index: index,
+                modify_index: index,
+                lock_index: archived,
+                session: None,
+            };
+            let row = after.key_row(b"k", &entry.to_row()).unwrap();
+            KvEntry::from_row("k".into(), &row).unwrap().lock_index
+        };
+        assert_eq!(lock_index_after(9, 2), 10);
+        assert_eq!(lock_index_after(2, 9), 10);
+        assert_eq!(lock_index_after(3, 0), 4, "it may be the key that was held here");
+        assert_eq!(lock_index_after(0, 2), 2, "nothing was ever held here");
+        assert_eq!(lock_index_after(u64::MAX, 2), u64::MAX);
     }
 
     /// K17: whoever held a key, here or in the archive, is gone, and nobody gets its key before it can know.

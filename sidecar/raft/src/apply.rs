@@ -49,6 +49,11 @@ impl Applier {
         }
     }
 
+    /// The machine is on a state it was not given the entries for: that of a snapshot up to `index`.
+    pub(crate) fn jump(&mut self, index: Index) {
+        self.handed = self.handed.max(index);
+    }
+
     /// A snapshot up to `index` replaces whatever the machine was doing.
     pub(crate) fn reset(&mut self, index: Index) {
         *self = Self { is_reading: self.is_reading, ..Self::new(index) };

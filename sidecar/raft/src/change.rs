@@ -34,7 +34,7 @@ impl Raft {
             self.answer(ticket, Err(refusal));
             return;
         }
-        if self.is_ready() || broken(Mutant::S7Ready) {
+        if self.may_change() || broken(Mutant::S7Ready) {
             self.append_change(ticket, expected, &change);
             return;
         }
@@ -47,9 +47,15 @@ impl Raft {
         }
     }
 
-    /// The term's first entry is committed: the held changes run, in order (K13).
+    /// Committed in our term (S7), and our machine has come past whatever was restored before it (K17).
+    fn may_change(&self) -> bool {
+        let RoleState::Leader(lead) = &self.role else { return false };
+        self.is_ready() && (self.applier.index() >= lead.term_start || broken(Mutant::K17Carried))
+    }
+
+    /// The term's first entry is committed and applied: the held changes run, in order (K13).
     pub(crate) fn release_held_changes(&mut self) {
-        if !self.is_ready() {
+        if !self.may_change() {
             return;
         }
         loop {
@@ -114,6 +120,7 @@ impl Raft {
             Change::Remove { .. } | Change::Demote { .. } | Change::SetAddress { .. } => {}
         }
         self.check_reachable(&next)?;
+        self.check_carried(&next)?;
         Ok(next)
     }
 

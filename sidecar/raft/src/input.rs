@@ -86,6 +86,16 @@ pub enum Input {
         /// The last one applied.
         upto: Index,
     },
+    /// The machine has come to an entry that is a restore, and waits for the state made by it (K17).
+    Restoring {
+        /// The entry.
+        at: Index,
+    },
+    /// Nobody who was asked gives the archive that this restore needs, or there is no room for it here.
+    ArchiveMissing {
+        /// The entry.
+        at: Index,
+    },
     /// The answer to [`crate::Output::ReadLog`].
     LogRead {
         /// Echoed.

@@ -103,6 +103,7 @@ mod recovery;
 mod refusal;
 mod replace;
 mod replication;
+mod restore;
 mod settings;
 mod snapshot;
 mod status;

@@ -84,6 +84,10 @@ pub enum Body {
         round: Round,
         /// The follower's commit index: a leader tells it again if the news was lost.
         commit: Index,
+        /// The last entry its machine has applied: every restore up to there is in its state (K17).
+        applied: Index,
+        /// The restore that its machine waits at because nobody gives it the archive; 0 if there is none.
+        lacks: Index,
     },
     /// Campaign now, without a pre-vote (S18). Only the current leader's counts (N4).
     TimeoutNow,

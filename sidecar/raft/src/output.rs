@@ -54,6 +54,13 @@ pub enum Output {
         /// The last entry in it.
         last: LogId,
     },
+    /// A received snapshot is to become the machine's state, in place of the restore that it waits at for want of an
+    /// archive; the log stays as it is. Reported like a restore: by [`crate::Input::Applied`] and
+    /// [`crate::Input::DurableApplied`] with this entry. Where the archive came after all, it is removed (N3).
+    AdoptSnapshot {
+        /// The last entry in it.
+        last: LogId,
+    },
     /// Drop the log up to and including this entry (K3, K7). Answered by [`crate::Input::Compacted`].
     Compact {
         /// The last entry to drop.

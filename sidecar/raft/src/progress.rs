@@ -44,6 +44,10 @@ pub(crate) struct Progress {
     pub(crate) commit_told: Index,
     /// The commit index it last said it knows.
     pub(crate) commit_known: Index,
+    /// The last entry it last said its machine has applied (K17).
+    pub(crate) applied: Index,
+    /// Before then it is sent no other snapshot in place of the archive that it lacks.
+    pub(crate) rescue_after: Now,
     /// Storage was asked for entries for it.
     pub(crate) is_reading: bool,
     /// Set once it is out of the configuration.
@@ -99,6 +103,8 @@ impl Progress {
             round: Round(0),
             commit_told: Index(0),
             commit_known: Index(0),
+            applied: Index(0),
+            rescue_after: now,
             is_reading: false,
             departing: None,
         }

@@ -4,7 +4,7 @@
 //! applies once for all of it (`turn.rs`). The parts live beside: `receive.rs` (the door),
 //! `election.rs` and `early.rs` (who leads), `leader.rs` and `replication.rs` (leading, supplying peers),
 //! `follower.rs` (taking entries), `commit.rs`, `apply.rs`, `propose.rs`, `change.rs` (membership),
-//! `replace.rs`, `transfer.rs`, `read.rs`, `snapshot.rs`.
+//! `replace.rs`, `transfer.rs`, `read.rs`, `snapshot.rs`, `restore.rs`.
 //!
 //! Invariants: committed <= last; applied <= handed out <= committed; `previous` <= `durable_applied`;
 //! term never falls; a vote never changes within its term. Only `set_term` and `vote_for` write
@@ -28,6 +28,7 @@ use crate::limits::HANDED_OVER_ELECTION_TIMEOUTS;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::output::{Event, Output};
+use crate::restore::Restores;
 use crate::settings::{InvalidSettings, Settings};
 use crate::types::{
     ClusterId, Identity, Index, LogId, Now, Sequence, ServerId, Term, Ticket, Version, Versions,
@@ -60,6 +61,7 @@ pub struct Raft {
     /// A snapshot to be named in the next write, and the write that names it.
     pub(crate) install: Option<crate::entry::SnapshotMeta>,
     pub(crate) installing: Option<Sequence>,
+    pub(crate) restores: Restores,
     /// What peers' present connections say they speak (K24).
     pub(crate) versions: BTreeMap<ServerId, Versions>,
     /// Callers waiting for the entry at an index.
@@ -163,6 +165,7 @@ impl Raft {
             is_compacting: false,
             install: None,
             installing: None,
+            restores: Restores::new(stored.applied.index),
             versions: BTreeMap::new(),
             tickets: BTreeMap::new(),
             outbox: Outbox::default(),
@@ -216,7 +219,9 @@ impl Raft {
             }
             Input::HandOver => self.hand_over(),
             Input::Persisted { sequence } => self.persisted(sequence),
-            Input::Applied { upto } => self.applier.applied(upto),
+            Input::Applied { upto } => self.machine_applied(upto),
+            Input::Restoring { at } => self.restores.begun(at),
+            Input::ArchiveMissing { at } => self.restores.missing(at),
             Input::LogRead { reader, entries } => self.log_read(&reader, entries),
             Input::SnapshotReceived { from, term, epoch, meta } => {
                 self.snapshot_received(&from, term, epoch, meta);

@@ -69,8 +69,9 @@ impl Raft {
                 if term < self.hard.term => {}
             Body::VoteResponse { granted } => self.vote_response(from, granted),
             Body::AppendResponse { epoch, outcome } => self.append_response(&from, epoch, outcome),
-            Body::HeartbeatResponse { epoch, round, commit } => {
+            Body::HeartbeatResponse { epoch, round, commit, applied, lacks } => {
                 self.heartbeat_response(&from, epoch, round, commit);
+                self.restores_reported(&from, epoch, applied, lacks);
             }
         }
     }
@@ -78,12 +79,12 @@ impl Raft {
     /// A leader's sign of life is contact if it is of our term, and answered in any case: a higher
     /// term of ours deposes it (K10).
     fn heartbeat_request(&mut self, from: ServerId, term: Term, epoch: Epoch, round: Round) {
-        let commit = self.commit;
+        let (commit, applied, lacks) = (self.commit, self.applier.index(), self.lacked());
         if term < self.hard.term {
             let (epoch, round) =
                 if broken(Mutant::K11) { (epoch, round) } else { (OF_ANOTHER_TERM, Round::default()) };
             if !broken(Mutant::B9) {
-                self.send(from, Body::HeartbeatResponse { epoch, round, commit });
+                self.send(from, Body::HeartbeatResponse { epoch, round, commit, applied, lacks });
             }
             return;
         }
@@ -96,7 +97,7 @@ impl Raft {
         }
         self.contact();
         let promises = if broken(Mutant::O8) { Promises::Log } else { Promises::Term };
-        self.send_after(promises, from, Body::HeartbeatResponse { epoch, round, commit });
+        self.send_after(promises, from, Body::HeartbeatResponse { epoch, round, commit, applied, lacks });
     }
 
     /// Follows whoever leads `term`, which is at least ours; false if that cannot be.
@@ -204,7 +205,9 @@ impl Body {
                 AppendOutcome::Rejected { previous, hint } => of(hint).max(previous.0),
             },
             Self::HeartbeatRequest { round, .. } => round.0,
-            Self::HeartbeatResponse { round, commit, .. } => round.0.max(commit.0),
+            Self::HeartbeatResponse { round, commit, applied, lacks, .. } => {
+                round.0.max(commit.0).max(applied.0).max(lacks.0)
+            }
             Self::VoteResponse { .. } | Self::TimeoutNow | Self::VolumeLost { .. } => 0,
         }
     }

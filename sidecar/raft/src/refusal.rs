@@ -66,8 +66,10 @@ pub enum Refusal {
         /// The index of the uncommitted configuration.
         index: Index,
     },
-    /// The leader has not committed in its term within the time given (K13).
-    #[error("the new leader has not committed in its term within {waited:?}: retry; nothing was changed")]
+    /// The leader has not committed, and applied, in its term within the time given (K13, K17).
+    #[error(
+        "the new leader has not committed and applied an entry of its term within {waited:?}: retry; nothing was changed"
+    )]
     NotReady {
         /// How long the request waited.
         waited: Duration,
@@ -94,6 +96,20 @@ pub enum Refusal {
         voters: usize,
         /// Those that answered within the last election timeout.
         reachable: usize,
+        /// A majority of them.
+        needed: usize,
+    },
+    /// A loss must leave somebody who has what was restored (K17).
+    #[error(
+        "{having} of the {voters} voters this change leaves have the restored archive (entry {index}) in their state and {needed} must, or one more loss could leave nobody who has it: wait until they have caught up; nothing was changed"
+    )]
+    NotRestored {
+        /// The entry.
+        index: Index,
+        /// Voters of the new configuration.
+        voters: usize,
+        /// Those that are known to have it.
+        having: usize,
         /// A majority of them.
         needed: usize,
     },

@@ -6,7 +6,8 @@
 //! whose last entry is in our log       only commits: the tail and its configuration stay (K5);
 //! otherwise                            replaces log and configurations, in one write that names it.
 //! ```
-//! The last case is the only one that installs: a diverging tail goes in one step (O3).
+//! The last case is the only one that installs: a diverging tail goes in one step (O3). In the others the machine may
+//! still need it, and the log does not: `restore.rs`.
 
 use quorate_mutants::{Mutant, broken};
 
@@ -51,11 +52,11 @@ impl Raft {
         }
         self.contact();
         if last.index <= self.commit && !broken(Mutant::N3) {
-            self.outbox.push(Output::DiscardSnapshot { last });
+            self.adopt_or_discard(last);
             self.accept(from.clone(), epoch, self.commit);
         } else if self.log.matches(last) || broken(Mutant::O3) && self.log.last().index >= last.index {
-            self.outbox.push(Output::DiscardSnapshot { last });
             self.commit_to(last.index);
+            self.adopt_or_discard(last);
             self.accept(from.clone(), epoch, last.index);
         } else {
             self.install(meta);
@@ -79,6 +80,7 @@ impl Raft {
         self.commit = last.index;
         self.commit_deadline = None;
         self.applier.reset(last.index);
+        self.restores.begun(last.index);
         self.durable_applied = last.index;
         self.install = Some(meta);
         self.event(Event::ConfigurationChanged { index });
@@ -91,13 +93,12 @@ impl Raft {
     }
 
     pub(crate) fn snapshot_progress(&mut self, to: &ServerId, epoch: Epoch, last: LogId) {
-        let now = self.now;
-        if let Some(peer) = self.peer_in_epoch(to, epoch)
-            && let Supply::Snapshot { last: sending, moved } = &mut peer.supply
-        {
-            *sending = Some(last);
-            *moved = now;
+        let (now, stalled_at) = (self.now, self.stalled_at());
+        let Some(peer) = self.peer_in_epoch(to, epoch) else { return };
+        if let Supply::Snapshot { last: sending, moved } = &mut peer.supply {
+            (*sending, *moved) = (Some(last), now);
         }
+        peer.rescue_after = stalled_at;
     }
 
     pub(crate) fn snapshot_sent(&mut self, to: &ServerId, epoch: Epoch, delivered: Option<LogId>) {
@@ -107,11 +108,11 @@ impl Raft {
             return;
         }
         let (first, now, settings) = (self.log.first(), self.now, self.settings);
-        if let Some(peer) = self.peer_in_epoch(to, epoch)
-            && matches!(peer.supply, Supply::Snapshot { .. })
-        {
+        let Some(peer) = self.peer_in_epoch(to, epoch) else { return };
+        if matches!(peer.supply, Supply::Snapshot { .. }) {
             peer.probe_after_snapshot(first, now, &settings);
         }
+        peer.rescue_after = now.plus(settings.election_timeout);
     }
 
     /// A flush is synced: the log may forget what it holds (K3).

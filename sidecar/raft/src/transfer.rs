@@ -15,7 +15,7 @@ use crate::membership::{Server, Suffrage};
 use crate::message::Body;
 use crate::raft::{Raft, RoleState};
 use crate::refusal::Refusal;
-use crate::types::{Now, RaftId, ServerId, Term, Ticket};
+use crate::types::{Index, Now, RaftId, ServerId, Term, Ticket};
 
 /// A transfer under way.
 pub(crate) struct Transfer {
@@ -42,8 +42,8 @@ impl Raft {
         self.answer(ticket, Err(refusal));
     }
 
-    /// The named voter, or the one whose log is furthest of those that answer. Never ourselves,
-    /// never a non-voter (B3), nor a voter on its way out (K14).
+    /// The named voter, or the one whose log is furthest of those that answer, and whose machine is past
+    /// the restore that ours cannot make, if there is one (K17). Never ourselves, never a non-voter (B3), nor a voter on its way out (K14).
     fn transfer_target(&self, named: Option<&RaftId>) -> Option<ServerId> {
         let latest = self.configurations.latest()?;
         let RoleState::Leader(lead) = &self.role else { return None };
@@ -55,6 +55,7 @@ impl Raft {
             Some(raft_id) => candidates.find(|(id, _)| id.raft_id == *raft_id),
             None => candidates
                 .filter(|(_, peer)| peer.answered_within(self.settings.election_timeout, self.now))
+                .filter(|(_, peer)| peer.applied >= self.lacked())
                 .max_by_key(|(_, peer)| peer.matched),
         };
         target.map(|(id, _)| id.clone())
@@ -140,12 +141,14 @@ impl Raft {
     /// voter is level, so that writes stop only for a moment.
     pub(crate) fn hand_over_if_level(&mut self) {
         let last = self.log.last().index;
+        // Whoever lacks an archive answers nobody, so that nothing is lost while it waits.
+        let is_lacking = self.lacked() > Index(0) && !broken(Mutant::K17Leader);
         let RoleState::Leader(lead) = &self.role else { return };
-        if !self.is_handed_over || lead.transfer.is_some() {
+        if !self.is_handed_over && !is_lacking || lead.transfer.is_some() {
             return;
         }
         let Some(target) = self.transfer_target(None) else { return };
-        if self.peer_mut(&target).is_some_and(|peer| peer.matched == last) {
+        if is_lacking || self.peer_mut(&target).is_some_and(|peer| peer.matched == last) {
             self.begin_transfer(None, target);
         }
     }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use quorate_machine::{Era, Machine, Meta, Outcome, Position, RestoreOrder, StateError, Tagged};
+use quorate_machine::{Era, Here, Machine, Outcome, Position, RestoreOrder, StateError, Tagged};
 use quorate_raft::{Entry, Index, LogId, Payload, Term};
 use quorate_store::{StateFile, StoreError, encode_configuration};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -58,7 +58,7 @@ pub(crate) enum Report {
     Restore {
         order: RestoreOrder,
         at: LogId,
-        here: Box<Meta>,
+        here: Box<Here>,
     },
     /// No flush is under way and none will begin: the state file can be replaced.
     Rests,
@@ -306,7 +306,7 @@ impl Worker {
             self.report(Report::Applied(last));
         }
         if let (Some(order), Some(restoring)) = (order, &self.restoring) {
-            let here = Box::new(self.state.meta().clone());
+            let here = Box::new(self.state.here()?);
             self.report(Report::Restore { order, at: restoring.at, here });
         }
         self.sessions.note(&self.state.take_session_events());

@@ -8,13 +8,14 @@
 //!
 //! Invariants: one restore at a time; from the place to the answer the configuration is the one it was begun under, so
 //! the quorum that has it is the quorum that commits it. The machine applies nothing after the entry before it is on the
-//! new state, and the core knows of all this only that an entry took long.
+//! new state, and it gets there once: by the archive, or by a snapshot where nobody gives that (`Claim`).
 //! Not here: what is kept of an archive (`machine`), and that one transaction makes it the state (`store`).
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use quorate_machine::{Meta, RestoreOrder};
+use quorate_machine::{Here, RestoreOrder};
 use quorate_mutants::{Mutant, broken};
 use quorate_raft::{Index, IndexedConfiguration, LogId, Role, ServerId, Term};
 use quorate_store::{StagedFile, Stages, StoreError};
@@ -51,6 +52,20 @@ impl Hold {
 
     pub(super) fn refuses_changes(&self) -> bool {
         self.is_held() && !broken(Mutant::K17Still)
+    }
+}
+
+/// What the machine waits for is made once: from the archive, or by a snapshot. Who takes it first does it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    pub(super) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -128,8 +143,10 @@ impl Driver {
     }
 
     /// The entry's turn has come.
-    pub(super) fn restore(&self, order: RestoreOrder, at: LogId, here: Box<Meta>) {
+    pub(super) fn restore(&mut self, order: RestoreOrder, at: LogId, here: Box<Here>) {
         info!(index = %at.index, bytes = order.bytes, "restoring an archive");
+        self.waiting = Claim::default();
+        let claim = self.waiting.clone();
         let (stages, directory) = (Arc::clone(&self.stages), Arc::clone(&self.directory));
         let (completions, doom) = (self.completions.clone(), self.doom.clone());
         let (identity, book) = (Arc::clone(&self.identity), self.links.book());
@@ -141,10 +158,12 @@ impl Driver {
                     None => fetch::from_any(&identity, peers, order, at.term, &stages).await,
                 };
                 let Some(staged) = staged else {
-                    // Every member keeps its copy while its log has the entry, so one will be back.
+                    // Every member keeps its copy while its log has the entry: one will be back, or the leader sends its state.
                     warn!(index = %at.index, "no member gave the archive to restore: asking again");
+                    // The driver is gone only when the member is ending.
+                    drop(completions.send(Completion::ArchiveMissing(at)).await);
                     let is_ending = tokio::select! {
-                        () = sleep(STAGE_RETRY_PAUSE) => false,
+                        () = sleep(STAGE_RETRY_PAUSE) => claim.is_taken(),
                         () = completions.closed() => true,
                     };
                     if is_ending {
@@ -152,6 +171,10 @@ impl Driver {
                     }
                     continue;
                 };
+                if !claim.take() {
+                    // A snapshot is on its way to the machine.
+                    return;
+                }
                 let (directory, here, stages) = (Arc::clone(&directory), here.clone(), Arc::clone(&stages));
                 let build = move || {
                     stages.named_by(order, at.index)?;
@@ -168,6 +191,23 @@ impl Driver {
                 }
                 return;
             }
+        });
+    }
+
+    /// The core wants the machine on the state of a received snapshot, in place of the restore that it waits for. It is named
+    /// and moved to like one; if the archive came meanwhile, that is under way, and the snapshot is not needed.
+    pub(super) fn adopt_snapshot(&self, last: LogId) {
+        if !self.waiting.take() {
+            self.discard_snapshot(last);
+            return;
+        }
+        info!(index = %last.index, "nobody gives the archive: the state is to be that of a snapshot");
+        let (directory, completions, doom) =
+            (Arc::clone(&self.directory), self.completions.clone(), self.doom.clone());
+        tokio::task::spawn_blocking(move || match directory.adopt_snapshot(last) {
+            // The driver is gone only when the member is ending.
+            Ok(()) => drop(completions.blocking_send(Completion::Restored(last))),
+            Err(error) => doom.storage(&error),
         });
     }
 
@@ -205,7 +245,13 @@ impl Handle {
             ask: Ask::ProposeRestore { place: Arc::clone(&place), order, reply },
             _permit: None,
         })?;
-        let applied = answer.await.unwrap_or_else(|_| {
+        // The configuration stands still until the core knows of the restore, whether or not the caller still waits.
+        let answered = tokio::spawn(async move {
+            let answer = answer.await;
+            drop(place);
+            answer
+        });
+        let applied = answered.await.ok().and_then(Result::ok).unwrap_or_else(|| {
             Err(CallError::unknown(
                 ErrorKind::Stopping,
                 "this member stopped, or took a snapshot, before the restore was known to be applied: outcome unknown; look at the keys",

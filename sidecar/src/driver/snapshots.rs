@@ -132,6 +132,8 @@ impl Driver {
         }
         let Some(Installing { last, sequence, .. }) = self.installing.take() else { return };
         self.seen.durable_applied = last;
+        // Whatever the machine waited for is behind it.
+        self.waiting.take();
         self.inputs.extend(sequence.map(|sequence| Input::Persisted { sequence }));
         info!(index = %last.index, term = %last.term, "the state is that of a received snapshot or archive");
         self.follow_configuration();

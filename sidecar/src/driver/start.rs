@@ -18,7 +18,7 @@ use super::machine::{MachineThread, Report};
 use super::meter::Meter;
 use super::own_client::OwnClient;
 use super::request::{Ask, Request};
-use super::restore::Hold;
+use super::restore::{Claim, Hold};
 use super::room::Room;
 use super::seats::Seats;
 use super::sessions::Sessions;
@@ -124,6 +124,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         installing: None,
         stages: Arc::clone(&stages),
         restore: Hold::default(),
+        waiting: Claim::default(),
         seen: Seen { applied, durable_applied: applied, ..Seen::default() },
         room: Room::default(),
         meter: Meter::new(tally),

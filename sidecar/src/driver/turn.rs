@@ -14,7 +14,7 @@ use super::doom::Doom;
 use super::machine::{Job, Report};
 use super::meter::Meter;
 use super::request::{Ask, Request};
-use super::restore::Hold;
+use super::restore::{Claim, Hold};
 use super::room::Room;
 use super::seats::{Seat, Seats};
 use super::snapshots::{Installing, Sending};
@@ -37,6 +37,8 @@ pub(crate) enum Completion {
     Opened(StateFile),
     /// The state file of the restore that is this entry is there, and waits to be named.
     Restored(LogId),
+    /// Nobody gave the archive of the restore that is this entry.
+    ArchiveMissing(LogId),
 }
 
 /// What ended the driver's sleep.
@@ -79,6 +81,8 @@ pub(super) struct Driver {
     pub(super) installing: Option<Installing>,
     pub(super) stages: Arc<Stages>,
     pub(super) restore: Hold,
+    /// The restore that the machine waits for.
+    pub(super) waiting: Claim,
     pub(super) seen: Seen,
     pub(super) room: Room,
     pub(super) meter: Meter,
@@ -162,7 +166,11 @@ impl Driver {
                 self.seen.durable_applied = applied;
                 self.inputs.push(Input::DurableApplied { applied });
             }
-            Completion::Machine(Report::Restore { order, at, here }) => self.restore(order, at, here),
+            Completion::Machine(Report::Restore { order, at, here }) => {
+                self.inputs.push(Input::Restoring { at: at.index });
+                self.restore(order, at, here);
+            }
+            Completion::ArchiveMissing(at) => self.inputs.push(Input::ArchiveMissing { at: at.index }),
             Completion::Restored(at) => self.work.store(StoreRequest::NameRestored { at }),
             Completion::Machine(Report::Rests) => self.machine_rests(),
             Completion::Machine(Report::Installed) => self.installed(),
@@ -297,6 +305,7 @@ impl Driver {
                 self.send_snapshot(to, term, epoch, at_least);
             }
             Output::DiscardSnapshot { last } => self.discard_snapshot(last),
+            Output::AdoptSnapshot { last } => self.adopt_snapshot(last),
             Output::Event(event) => self.note(event),
         }
     }

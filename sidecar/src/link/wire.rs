@@ -120,11 +120,13 @@ fn body_to_wire(body: Body) -> proto::message::Body {
         Body::HeartbeatRequest { epoch, round } => {
             Wire::HeartbeatRequest(proto::HeartbeatRequest { epoch: epoch.0, round: round.0 })
         }
-        Body::HeartbeatResponse { epoch, round, commit } => {
+        Body::HeartbeatResponse { epoch, round, commit, applied, lacks } => {
             Wire::HeartbeatResponse(proto::HeartbeatResponse {
                 epoch: epoch.0,
                 round: round.0,
                 commit: commit.0,
+                applied: applied.0,
+                lacks: lacks.0,
             })
         }
         Body::TimeoutNow => Wire::TimeoutNow(proto::TimeoutNow {}),
@@ -167,6 +169,8 @@ fn body_from_wire(body: proto::message::Body) -> Result<Body, WireError> {
             epoch: Epoch(body.epoch),
             round: Round(body.round),
             commit: Index(body.commit),
+            applied: Index(body.applied),
+            lacks: Index(body.lacks),
         },
         Wire::TimeoutNow(_) => Body::TimeoutNow,
         Wire::VolumeLost(body) => {
@@ -368,7 +372,13 @@ pub(super) mod tests {
                 outcome: AppendOutcome::Rejected { previous: Index(8), hint: at(1, 4) },
             },
             Body::HeartbeatRequest { epoch: Epoch(5), round: Round(77) },
-            Body::HeartbeatResponse { epoch: Epoch(5), round: Round(77), commit: Index(6) },
+            Body::HeartbeatResponse {
+                epoch: Epoch(5),
+                round: Round(77),
+                commit: Index(6),
+                applied: Index(4),
+                lacks: Index(5),
+            },
             Body::TimeoutNow,
             Body::VolumeLost { recorded: id("b") },
         ]

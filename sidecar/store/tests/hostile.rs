@@ -103,7 +103,7 @@ fn staged_states_never_panic() {
         if let Ok(staged) = staged {
             // S25: what was staged can be restored, whatever it holds.
             let machine = machine_at(&opened.state, 1, 1);
-            staged.build(&opened.directory, log_id(1, 2), machine.meta()).unwrap();
+            staged.build(&opened.directory, log_id(1, 2), &machine.here().unwrap()).unwrap();
             drop(staged);
             stages.sweep(log_id(2, LAST), log_id(2, LAST).index).unwrap();
         }

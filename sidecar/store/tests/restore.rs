@@ -55,7 +55,7 @@ fn restore(
     staged: &StagedFile,
     machine: &Machine<StateFile>,
 ) -> Result<StateFile, StoreError> {
-    staged.build(&opened.directory, AT, machine.meta())?;
+    staged.build(&opened.directory, AT, &machine.here().unwrap())?;
     let named = opened.log.name_restored(AT)?.named.unwrap();
     opened.directory.open_named(&named, &opened.state)
 }
@@ -129,7 +129,7 @@ fn a_crash_at_any_call_of_a_restore_leaves_the_old_or_the_new_state() {
             let staged = stage(&stages, &bytes, 1);
             let is_staged = staged.is_ok();
             let named = staged.and_then(|staged| {
-                staged.build(&opened.directory, AT, machine.meta())?;
+                staged.build(&opened.directory, AT, &machine.here().unwrap())?;
                 opened.log.name_restored(AT)
             });
             let is_named = named.is_ok();

@@ -67,6 +67,39 @@ fn a_received_snapshot_becomes_the_state() {
     assert_eq!(member.disk.names().unwrap(), ["log.redb", "state-500-2.redb"], "nothing is left over");
 }
 
+/// K17, K5: in place of a restore that cannot be made a snapshot becomes the state, and the log stays as it is. Power lost at any
+/// call leaves the old state or the new one, and the new one once it was named.
+#[test]
+fn an_adopted_snapshot_becomes_the_state_and_the_log_stays() {
+    let last = log_id(1, 30);
+    let bytes = snapshot(last);
+    for cut_at in 0..10_000 {
+        let member = Member::new();
+        let mut opened = member.open();
+        opened.log.commit(&[append(1, commands(1, 1, 40))]).unwrap();
+        member.disk.cut_power_after(cut_at);
+        let named = receive(&opened, last, &bytes)
+            .and_then(|_| opened.directory.adopt_snapshot(last))
+            .and_then(|()| opened.log.name_restored(last));
+        let name = named.ok().and_then(|committed| committed.named);
+        let moved = name.as_ref().map(|name| opened.directory.open_named(name, &opened.state).is_ok());
+        let is_alive = !member.disk.is_dead();
+        drop(opened);
+
+        let Stored { previous, last: end, applied, .. } = member.crash_and_open(cut_at).stored;
+        assert_eq!((previous, end), (LogId::default(), log_id(1, 40)), "call {cut_at}: the log changed");
+        let is_old = applied == LogId::default() && name.is_none();
+        assert!(applied == last || is_old, "call {cut_at}: the state is at {applied}");
+        if moved == Some(true) && is_alive {
+            assert!(cut_at > 20, "power was never lost");
+            let names = member.disk.names().unwrap();
+            assert_eq!(names, ["log.redb", "state-30-1-restored.redb"], "nothing is left over");
+            return;
+        }
+    }
+    panic!("it never ended");
+}
+
 /// K5: a log that holds the snapshot's last entry keeps its tail, and a later configuration in it.
 #[test]
 fn a_log_that_holds_the_snapshots_entry_keeps_its_tail() {

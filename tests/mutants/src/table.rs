@@ -197,6 +197,14 @@ table! {
         killed by "cluster" "restore::an_archive_that_no_majority_can_take_is_not_restored";
     K17Still ["K17"] "the configuration changes while an archive is restored"
         killed by "cluster" "restore::while_an_archive_is_restored_the_configuration_stands_still";
+    K17Lock ["K17", "K21"] "after a restore a lock may count as one that was given before"
+        killed by "quorate_machine" "restored::tests::the_lock_index_after_a_restore_exceeds_the_archive_s_and_ours";
+    K17Carried ["K17", "K13"] "voters change though a loss could then leave nobody who has what was restored"
+        killed by "raft" "restores::voters_change_only_while_a_quorum_of_the_new_ones_has_what_was_restored";
+    K17Adopt ["K17"] "who lacks an archive wants no snapshot of what its log holds"
+        killed by "raft" "restores::who_lacks_an_archive_moves_to_a_snapshot_and_its_log_stays";
+    K17Leader ["K17"] "a leader that lacks an archive goes on leading"
+        killed by "raft" "restores::a_leader_that_lacks_an_archive_hands_over_to_one_that_has_it";
     K18Lost ["K18", "S28"] "a recovery without the user's word for each lost voter"
         killed by "quorate_store" "recovery::tests::the_lost_must_be_exactly_the_other_voters";
     K18Epoch ["K18"] "changes of membership forget the recovery epoch"

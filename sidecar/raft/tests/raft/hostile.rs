@@ -14,7 +14,7 @@ use quorate_raft::{
 
 use crate::cluster::{CLUSTER, address, configuration, founded, id};
 use crate::disk::{Disk, State};
-use crate::solo::{Solo, command, log_id};
+use crate::solo::{Solo, alive, command, log_id};
 
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![8 => 0_u64..12, 1 => Just(u64::MAX), 1 => Just(1_u64 << 62), 1 => any::<u64>()]
@@ -80,11 +80,12 @@ fn body() -> impl Strategy<Value = Body> {
             .prop_map(|(epoch, outcome)| Body::AppendResponse { epoch: Epoch(epoch), outcome }),
         (number(), number())
             .prop_map(|(epoch, round)| Body::HeartbeatRequest { epoch: Epoch(epoch), round: Round(round) }),
-        (number(), number(), number()).prop_map(|(epoch, round, commit)| Body::HeartbeatResponse {
-            epoch: Epoch(epoch),
-            round: Round(round),
-            commit: Index(commit),
-        }),
+        [number(), number(), number(), number(), number()].prop_map(
+            |[epoch, round, commit, applied, lacks]| {
+                let (commit, applied, lacks) = (Index(commit), Index(applied), Index(lacks));
+                Body::HeartbeatResponse { epoch: Epoch(epoch), round: Round(round), commit, applied, lacks }
+            }
+        ),
         Just(Body::TimeoutNow),
         name().prop_map(|recorded| Body::VolumeLost { recorded }),
     ]
@@ -174,6 +175,8 @@ fn report() -> impl Strategy<Value = Input> {
             .prop_map(|(to, epoch, delivered)| Input::SnapshotSent { to, epoch: Epoch(epoch), delivered }),
         entry_name().prop_map(|applied| Input::DurableApplied { applied }),
         number().prop_map(|first| Input::Compacted { first: Index(first) }),
+        number().prop_map(|at| Input::Restoring { at: Index(at) }),
+        number().prop_map(|at| Input::ArchiveMissing { at: Index(at) }),
     ]
 }
 
@@ -269,7 +272,7 @@ fn in_state(state: Doing) -> Solo {
         let (term, last) = (solo.status().term.0, solo.status().last.index);
         let outcome = AppendOutcome::Accepted { matched: last };
         solo.hear("b", term, Body::AppendResponse { epoch: Epoch(1), outcome });
-        solo.hear("c", term, Body::HeartbeatResponse { epoch: Epoch(2), round: Round(0), commit: Index(1) });
+        solo.hear("c", term, alive(Epoch(2), 0, 1));
         assert!(solo.status().is_ready);
     };
     let request = |change| Input::ChangeMembership { ticket: Ticket(1), expected: Index(1), change };
@@ -398,7 +401,7 @@ fn an_acknowledgement_of_more_than_was_sent_is_ignored() {
     let term = solo.status().term.0;
     let outcome = AppendOutcome::Accepted { matched: Index(99) };
     solo.hear("b", term, Body::AppendResponse { epoch: Epoch(1), outcome });
-    solo.hear("b", term, Body::HeartbeatResponse { epoch: Epoch(1), round: Round(99), commit: Index(0) });
+    solo.hear("b", term, alive(Epoch(1), 99, 0));
     let problem = InvalidMessage::AcknowledgesTooMuch;
     assert_eq!(
         solo.events

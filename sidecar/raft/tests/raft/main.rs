@@ -24,6 +24,7 @@ mod reads;
 mod recovery;
 mod replace;
 mod replication;
+mod restores;
 mod snapshots;
 mod statements;
 mod stories;

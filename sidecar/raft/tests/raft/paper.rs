@@ -15,7 +15,7 @@ use quorate_raft::{
 
 use crate::cluster::{CLUSTER, Cluster, founded, id};
 use crate::disk::Disk;
-use crate::solo::{Solo, command, log_id};
+use crate::solo::{Solo, alive, command, log_id};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -120,7 +120,7 @@ fn bodies_of_a_higher_term() -> Vec<Body> {
         Body::VoteResponse { granted: false },
         Body::PreVoteResponse { proposed: Term(9), granted: false },
         Body::AppendResponse { epoch: Epoch(1), outcome },
-        Body::HeartbeatResponse { epoch: Epoch(1), round: Round(0), commit: Index(1) },
+        alive(Epoch(1), 0, 1),
     ]
 }
 
@@ -759,7 +759,7 @@ fn a_server_uses_the_latest_configuration_in_its_log() {
     let mut solo = leader(disk(5, &[]), 5);
     for name in &NAMES[1..] {
         // An acknowledgement of any kind is what K13 asks for.
-        solo.hear(name, 2, Body::HeartbeatResponse { epoch: epoch(name), round: Round(0), commit: Index(2) });
+        solo.hear(name, 2, alive(epoch(name), 0, 2));
     }
     let remove = |name| Change::Remove { id: id(name), reason: quorate_raft::RemoveReason::Requested };
     let change = |solo: &mut Solo, name, expected| {
@@ -810,6 +810,6 @@ fn a_leader_commits_a_no_op_at_the_start_of_its_term_before_it_answers_reads() {
     accept(&mut solo, "b", 3);
     let answered = |solo: &Solo| solo.others.iter().any(|output| matches!(output, Output::Answer { .. }));
     assert!(!answered(&solo), "no heartbeat was answered since");
-    solo.hear("b", 3, Body::HeartbeatResponse { epoch: epoch("b"), round: Round(1), commit: Index(1) });
+    solo.hear("b", 3, alive(epoch("b"), 1, 1));
     assert!(answered(&solo));
 }

@@ -7,7 +7,7 @@ use quorate_raft::{
 };
 
 use crate::cluster::{Cluster, End, founded, id};
-use crate::solo::Solo;
+use crate::solo::{Solo, alive};
 
 /// S29: a read's index is at least every write acknowledged before it.
 #[test]
@@ -48,7 +48,7 @@ fn only_answers_to_a_round_begun_after_the_read_count() {
     let term = solo.status().term.0;
     let accepted = AppendOutcome::Accepted { matched: Index(2) };
     solo.hear("b", term, Body::AppendResponse { epoch: Epoch(1), outcome: accepted });
-    let answer = |round| Body::HeartbeatResponse { epoch: Epoch(1), round: Round(round), commit: Index(1) };
+    let answer = |round| alive(Epoch(1), round, 1);
     solo.step(Input::ReadIndex { ticket: Ticket(1) });
     assert!(
         solo.said().contains(&Body::HeartbeatRequest { epoch: Epoch(1), round: Round(1) }),
@@ -73,11 +73,11 @@ fn a_new_leader_answers_no_read_before_it_commits_in_its_term() {
     solo.elect(&["b"]);
     let term = solo.status().term.0;
     solo.step(Input::ReadIndex { ticket: Ticket(1) });
-    solo.hear("b", term, Body::HeartbeatResponse { epoch: Epoch(1), round: Round(0), commit: Index(1) });
+    solo.hear("b", term, alive(Epoch(1), 0, 1));
     assert!(solo.others.is_empty());
     let accepted = AppendOutcome::Accepted { matched: Index(2) };
     solo.hear("b", term, Body::AppendResponse { epoch: Epoch(1), outcome: accepted });
-    solo.hear("b", term, Body::HeartbeatResponse { epoch: Epoch(1), round: Round(1), commit: Index(1) });
+    solo.hear("b", term, alive(Epoch(1), 1, 1));
     let result = Ok(Answer::ReadIndex { index: Index(2) });
     assert_eq!(solo.others, [Output::Answer { ticket: Ticket(1), result }]);
 }
@@ -113,8 +113,7 @@ fn a_read_on_a_deposed_leader_is_refused() {
 fn an_answer_to_a_heartbeat_of_an_earlier_term_belongs_to_no_replication() {
     let mut solo = Solo::new(founded(&["a", "b", "c"], &[], true));
     let heartbeat = |round| Body::HeartbeatRequest { epoch: Epoch(1), round: Round(round) };
-    let answer =
-        |epoch, round| Body::HeartbeatResponse { epoch: Epoch(epoch), round: Round(round), commit: Index(1) };
+    let answer = |epoch, round| alive(Epoch(epoch), round, 1);
     assert_eq!(solo.hear("b", 3, heartbeat(2)), [answer(1, 2)]);
     assert_eq!(solo.hear("b", 1, heartbeat(3)), [answer(0, 0)]);
     let previous = LogId::new(Term(1), Index(1));

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use quorate_raft::{
     Answer, AppendOutcome, Body, Change, Configuration, Entry, Epoch, Event, Index, IndexedConfiguration,
-    Input, Intent, InvalidChange, LogId, Membership, Payload, Refusal, Role, Round, SnapshotMeta,
-    StepDownReason, Suffrage, Term, Ticket,
+    Input, Intent, InvalidChange, LogId, Membership, Payload, Refusal, Role, SnapshotMeta, StepDownReason,
+    Suffrage, Term, Ticket,
 };
 
 use crate::cluster::{Cluster, End, add, address, configuration, founded, id, server};
 use crate::disk::{Disk, State};
-use crate::solo::{Solo, log_id};
+use crate::solo::{Solo, alive, log_id};
 
 fn replace(cluster: &Cluster, old: &str, new: &str, old_has_left: bool) -> Change {
     let stable_in_term = cluster.status(cluster.leader().unwrap()).term;
@@ -225,7 +225,7 @@ fn a_read_needs_both_majorities_while_joint() {
         solo.step(Input::ReadIndex { ticket: Ticket(2) });
         for (name, is_answered) in [(order[0], false), (order[1], true)] {
             let epoch = epoch_of(name);
-            solo.hear(name, term, Body::HeartbeatResponse { epoch, round: Round(1), commit: Index(2) });
+            solo.hear(name, term, alive(epoch, 1, 2));
             assert_eq!(!solo.others.is_empty(), is_answered, "{name}: {:?}", solo.others);
         }
     }
@@ -243,8 +243,7 @@ fn check_quorum_needs_both_majorities_while_joint() {
             for name in &heard {
                 if solo.status().role == Role::Leader {
                     let epoch = epoch_of(name);
-                    let commit = Index(2);
-                    solo.hear(name, term, Body::HeartbeatResponse { epoch, round: Round(0), commit });
+                    solo.hear(name, term, alive(epoch, 0, 2));
                 }
             }
         }

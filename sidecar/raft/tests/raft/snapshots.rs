@@ -9,7 +9,7 @@ use quorate_raft::{
 
 use crate::cluster::{Cluster, add, configuration, founded, id};
 use crate::disk::{Disk, State};
-use crate::solo::{Solo, command, log_id};
+use crate::solo::{Solo, alive, command, log_id};
 
 fn no_retention() -> Settings {
     Settings { retention_bytes: 0, retention_bytes_max: 0, ..Settings::default() }
@@ -201,13 +201,8 @@ fn a_follower_is_asked_what_it_holds_before_it_gets_another_snapshot() {
         let mut said = Vec::new();
         for _ in 0..=wait_ms / 200 {
             solo.wait(200);
-            let alive = |epoch| Body::HeartbeatResponse {
-                epoch: Epoch(epoch),
-                round: quorate_raft::Round(0),
-                commit: Index(1),
-            };
-            solo.hear("b", term, alive(1));
-            said.extend(solo.hear("c", term, alive(2)));
+            solo.hear("b", term, alive(Epoch(1), 0, 1));
+            said.extend(solo.hear("c", term, alive(Epoch(2), 0, 1)));
         }
         let asks = |body: &Body| matches!(body, Body::AppendRequest { previous, .. } if *previous == last);
         assert!(said.iter().any(asks), "{delivered:?}: {said:?}");

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_raft::{
-    Body, Entry, Event, Identity, Index, Input, LogId, Message, Now, Output, Payload, Persist, Raft,
-    RecoveryEpoch, Sequence, ServerId, Settings, Status, Term, Versions,
+    Body, Entry, Epoch, Event, Identity, Index, Input, LogId, Message, Now, Output, Payload, Persist, Raft,
+    RecoveryEpoch, Round, Sequence, ServerId, Settings, Status, Term, Versions,
 };
 
 use crate::cluster::{CLUSTER, id};
@@ -17,6 +17,8 @@ pub(crate) struct Solo {
     pub(crate) disk: Disk,
     pub(crate) writes: Vec<Persist>,
     pub(crate) is_disk_stuck: bool,
+    /// It takes entries and does not say that it has applied them.
+    pub(crate) is_machine_stuck: bool,
     pub(crate) applied: Vec<Entry>,
     pub(crate) events: Vec<Event>,
     pub(crate) sent: Vec<Message>,
@@ -34,6 +36,12 @@ pub(crate) fn command(term: u64, index: u64, text: &str) -> Entry {
 
 pub(crate) fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(Term(term), Index(index))
+}
+
+/// A member's answer to a heartbeat, whose machine has applied all that it knows to be committed.
+pub(crate) fn alive(epoch: Epoch, round: u64, commit: u64) -> Body {
+    let (commit, lacks) = (Index(commit), Index(0));
+    Body::HeartbeatResponse { epoch, round: Round(round), commit, applied: commit, lacks }
 }
 
 fn identity() -> Identity {
@@ -70,6 +78,7 @@ impl Solo {
             disk,
             writes: Vec::new(),
             is_disk_stuck: false,
+            is_machine_stuck: false,
             applied: Vec::new(),
             events: Vec::new(),
             sent: Vec::new(),
@@ -81,19 +90,25 @@ impl Solo {
     }
 
     pub(crate) fn step(&mut self, input: Input) {
-        let mut out = Vec::new();
+        let (mut out, mut upto) = (Vec::new(), None);
         self.raft.step(self.now, input, &mut out);
         for output in out {
             match output {
                 Output::Persist(persist) => self.writes.push(persist),
                 Output::Send(message) => self.sent.push(message),
-                Output::Apply(apply) => self.applied.extend(apply.entries),
+                Output::Apply(apply) => {
+                    upto = apply.entries.last().map(|entry| entry.index);
+                    self.applied.extend(apply.entries);
+                }
                 Output::Event(event) => self.events.push(event),
                 other => self.others.push(other),
             }
         }
         if !self.is_disk_stuck {
             self.sync();
+        }
+        if let Some(upto) = upto.filter(|_| !self.is_machine_stuck) {
+            self.step(Input::Applied { upto });
         }
     }
 

@@ -11,7 +11,7 @@ use quorate_raft::{
 
 use crate::cluster::{Cluster, End, add, configuration, founded, id, remove};
 use crate::disk::{Disk, State};
-use crate::solo::{Solo, command, log_id};
+use crate::solo::{Solo, alive, command, log_id};
 
 fn follower() -> Solo {
     Solo::new(founded(&["a", "b", "c"], &[], true))
@@ -303,10 +303,7 @@ fn a_heartbeat_neither_truncates_nor_commits() {
     let mut solo = Solo::new(disk);
     for round in 0..20 {
         let beat = Body::HeartbeatRequest { epoch: Epoch(1), round: Round(round) };
-        assert_eq!(
-            solo.hear("b", 3, beat),
-            [Body::HeartbeatResponse { epoch: Epoch(1), round: Round(round), commit: Index(1) }]
-        );
+        assert_eq!(solo.hear("b", 3, beat), [alive(Epoch(1), round, 1)]);
     }
     assert_eq!((solo.status().commit, solo.status().last), (Index(1), log_id(2, 5)));
     assert_eq!(solo.status().leader.map(|leader| leader.id), Some(id("b")));
@@ -350,7 +347,7 @@ fn an_answer_of_a_higher_term_ends_reads_as_not_leader_and_writes_as_unknown() {
     solo.step(Input::ReadIndex { ticket: Ticket(1) });
     solo.step(Input::Propose { ticket: Ticket(2), command: Bytes::from_static(b"x") });
     solo.others.clear();
-    solo.hear("c", 9, Body::HeartbeatResponse { epoch: Epoch(2), round: Round(1), commit: Index(1) });
+    solo.hear("c", 9, alive(Epoch(2), 1, 1));
     let answer = |ticket, refusal| Output::Answer { ticket: Ticket(ticket), result: Err(refusal) };
     assert_eq!(
         solo.others,
@@ -369,6 +366,7 @@ fn an_answer_of_a_higher_term_ends_reads_as_not_leader_and_writes_as_unknown() {
 #[test]
 fn committed_entries_are_handed_out_in_order_once_and_within_the_limits() {
     let mut solo = follower();
+    solo.is_machine_stuck = true;
     solo.applied.clear();
     let count = 20;
     let body = || Payload::Command(Bytes::from(vec![0_u8; 1 << 20]));

@@ -77,6 +77,7 @@ impl Cluster {
             Output::SendSnapshot { to, term, epoch, at_least } => {
                 self.send_snapshot(name, to, term, epoch, at_least, inputs);
             }
+            Output::AdoptSnapshot { .. } => unreachable!("no machine here waits for an archive"),
             Output::DiscardSnapshot { last } => {
                 self.members.get_mut(name).unwrap().received.remove(&last);
             }

@@ -165,6 +165,7 @@ impl Story {
                 ));
                 self.snapshots.push(Snapshot { from: name.to_owned(), to, term, epoch, state });
             }
+            Output::AdoptSnapshot { .. } => unreachable!("no machine here waits for an archive"),
             Output::DiscardSnapshot { last } => {
                 self.say(&format!("  {name} does not need the snapshot {last}"));
                 self.actor(name).received.remove(&last);

@@ -5,7 +5,7 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
-use quorate_machine::{ARCHIVE_INDEX_MAX, ApiIndex, Meta, Position, Restored, Table};
+use quorate_machine::{ARCHIVE_INDEX_MAX, ApiIndex, Here, Meta, Position, Restored, Table};
 use quorate_raft::{ClusterId, LogId};
 use redb::{Database, StorageBackend};
 use sha2::{Digest, Sha256};
@@ -58,7 +58,7 @@ pub(crate) fn build_restored(
     site: &Site,
     file: &dyn StorageBackend,
     bytes: u64,
-    here: &Meta,
+    here: &Here,
     at: Position,
     name: &str,
 ) -> Result<ApiIndex, StoreError> {
@@ -97,7 +97,7 @@ pub(crate) fn check(
     if header.api_index() > ARCHIVE_INDEX_MAX {
         return Err(refused(format!("its index would be {}", header.api_index())));
     }
-    let mut restored = Restored::new(&Meta::default(), Position { index: 1, term: 1 }, header.api_index());
+    let mut restored = Restored::new(&Here::default(), Position { index: 1, term: 1 }, header.api_index());
     let (mut meta, mut last) = (None, None);
     source.pour(&mut |table, key, value| {
         let here = (table, key.to_vec());

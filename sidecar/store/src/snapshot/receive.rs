@@ -9,7 +9,7 @@ use super::build::build;
 use crate::directory::Directory;
 use crate::disk::{Disk, DiskFile};
 use crate::error::StoreError;
-use crate::names::{receiving_name, state_name};
+use crate::names::{receiving_name, restored_name, state_name};
 use crate::site::Site;
 use crate::state::StateFile;
 use crate::watermarks::Watermarks;
@@ -145,6 +145,17 @@ impl Directory {
         }
         disk.sync_names().map_err(|error| site.io("removing the replaced state", error))?;
         Ok(state)
+    }
+
+    /// The core wants the snapshot that ends at `last` as the state, and its log stays (K17): its file gets the name of a
+    /// state restored there, which [`crate::Log::name_restored`] names. Synced when this returns.
+    pub fn adopt_snapshot(&self, last: LogId) -> Result<(), StoreError> {
+        self.received().adopt(last);
+        let (before, after) = (state_name(last), restored_name(last));
+        let site = Site::new(self.disk(), &*before);
+        let adopting = |error| site.io("moving to a snapshot", error);
+        self.disk().rename(&before, &after).map_err(adopting)?;
+        self.disk().sync_names().map_err(adopting)
     }
 
     /// The core does not want one reception of this snapshot (N3). Its file goes unless another reception of it is wanted, or

@@ -49,6 +49,11 @@ impl Received {
         is_unwanted
     }
 
+    /// It becomes the state, and its file has another name from now on: other receptions of it have nothing to wait for.
+    pub(super) fn adopt(&self, last: LogId) {
+        self.lock().remove(&last);
+    }
+
     /// The state is at `applied` now: whatever ends at or below it will be discarded, if it was not yet, and has no more to
     /// wait for. The names of the files.
     pub(super) fn settle(&self, applied: Index) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! From a staged state to the state file of one entry (K5 with the archive as source).
 
-use quorate_machine::{ApiIndex, Meta, Position};
+use quorate_machine::{ApiIndex, Here, Position};
 use quorate_raft::LogId;
 
 use super::held::StagedFile;
@@ -14,7 +14,7 @@ impl StagedFile {
     /// synced when this returns, and it does the same again after a crash. Nothing refers to it until the log names it.
     ///
     /// The restore's own API index. Reads and writes the whole state, so it is called off the driver's thread.
-    pub fn build(&self, directory: &Directory, at: LogId, here: &Meta) -> Result<ApiIndex, StoreError> {
+    pub fn build(&self, directory: &Directory, at: LogId, here: &Here) -> Result<ApiIndex, StoreError> {
         let disk = directory.disk();
         let name = restored_name(at);
         let position = Position { index: at.index.0, term: at.term.0 };
