@@ -290,7 +290,10 @@ impl Group {
                 inputs.push_back(Input::LogRead { reader, entries });
             }
             Output::Answer { .. } | Output::Event(_) => {}
-            Output::SendSnapshot { .. } | Output::DiscardSnapshot { .. } | Output::Compact { .. } => {
+            Output::SendSnapshot { .. }
+            | Output::DiscardSnapshot { .. }
+            | Output::AdoptSnapshot { .. }
+            | Output::Compact { .. } => {
                 panic!("no log is ever compacted here")
             }
         }
