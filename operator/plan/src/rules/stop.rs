@@ -39,13 +39,18 @@ pub(crate) fn name_conflict(round: &mut Round<'_>) -> Verdict {
         ("Role", names::access(cluster), &children.role),
         ("RoleBinding", names::access(cluster), &children.role_binding),
         ("Secret", names::ca_secret(cluster), &children.ca_secret),
-        ("NetworkPolicy", names::network_policy(cluster), &children.network_policy),
-        ("ConfigMap", names::published_authority(cluster), &children.published_authority.owner),
     ]
     .into_iter()
     .filter(|(_, _, child)| **child == Child::Foreign)
     .map(|(kind, name, _)| format!("{kind} {name}"))
     .collect();
+    // Names that are needed only where the spec asks for it; elsewhere they are anybody's.
+    if round.spec().client_access.is_open() && children.published_authority.owner == Child::Foreign {
+        foreign.push(format!("ConfigMap {}", names::published_authority(cluster)));
+    }
+    if round.spec().network_policy.create && children.network_policy == Child::Foreign {
+        foreign.push(format!("NetworkPolicy {}", names::network_policy(cluster)));
+    }
     for (&ordinal, slot) in &observed.slots {
         // A claim without a controller is ours if it carries our record; adoption looks at its cluster ID (rule 5).
         if let Some(claim) = &slot.claim

@@ -190,3 +190,18 @@ fn what_something_else_made_is_left_alone() {
     world.round();
     assert_eq!(world.condition("Stalled").1, "NameConflict");
 }
+
+/// K45: a name that only a wish of the spec needs is anybody's until then.
+#[test]
+fn a_name_that_is_not_needed_is_anybodys() {
+    let mut world = World::settled("db", 1);
+    world.children.network_policy = Child::Foreign;
+    world.children.published_authority.owner = Child::Foreign;
+    let is_conflict = |world: &World| world.plan().to_string().contains("NameConflict");
+    assert!(!is_conflict(&world), "{}", world.plan());
+    world.cluster.spec.network_policy.create = true;
+    assert!(is_conflict(&world), "{}", world.plan());
+    world.cluster.spec.network_policy.create = false;
+    world.cluster.spec.client_access.scope = quorate_crds::ClientScope::Cluster;
+    assert!(is_conflict(&world), "{}", world.plan());
+}
