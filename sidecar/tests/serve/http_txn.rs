@@ -72,13 +72,15 @@ async fn transactions_are_answered_in_consuls_form() {
     let kv = &empty.json()["Results"][0]["KV"];
     assert_eq!((&kv["Key"], &kv["Value"], &kv["ModifyIndex"]), (&json!("none"), &Value::Null, &json!(0)));
 
-    let wrong = txn(port, &json!([with("check-index", "a", "Index", 5), op("check-not-exists", "a")])).await;
+    let other = index + 1;
+    let ops = json!([with("check-index", "a", "Index", other), op("check-not-exists", "a")]);
+    let wrong = txn(port, &ops).await;
     let texts = [
-        (0, format!("failed index check for key \"a\", current modify index {index} != 5")),
+        (0, format!("failed index check for key \"a\", current modify index {index} != {other}")),
         (1, "key \"a\" exists".to_owned()),
     ];
     assert_eq!(errors(&wrong), texts);
-    let stale = txn(port, &json!([with("delete-cas", "a", "Index", 5)])).await;
+    let stale = txn(port, &json!([with("delete-cas", "a", "Index", other)])).await;
     assert_eq!(errors(&stale), [(0, "failed to delete key \"a\", index is stale".to_owned())]);
     cluster.stop().await;
 }
