@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quorate_publish::Connection;
 use quorate_machine::limits::AUTOPILOT_TEXT_BYTES_MAX;
+use quorate_publish::Connection;
 use quorate_raft::{Address, ClusterId, RaftId, RecoveryEpoch, Versions};
 use quorate_store::{Disk, OsDisk, RecoveryRequest};
 use tracing::warn;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{files, root, shown, text};
 
-/// Lines of code of the core: without tests, comments and blank lines. raft.md asks for 4,000; who carries a restore and who lacks
-/// an archive (`restore.rs`) came on top.
-const CORE_LINES_MAX: usize = 4_120;
+/// Lines of code of the core: without tests, comments, blank lines and the imports of the mutants' switches. raft.md asks for
+/// 4,000; who carries a restore and who lacks an archive (`restore.rs`) came on top.
+const CORE_LINES_MAX: usize = 4_040;
 /// Lines of one function, its signature and braces included.
 const FUNCTION_LINES_MAX: usize = 70;
 /// What the core must not name. `Instant` and `SystemTime` are banned by its clippy.toml, crates by what it links.
@@ -18,12 +18,13 @@ fn core() -> Vec<PathBuf> {
     files(".rs").into_iter().filter(|path| path.starts_with(&folder)).collect()
 }
 
-/// The lines before a file's own tests, comments and blank lines left out.
+/// The lines before a file's own tests; comments, blank lines and what is imported for tests alone are left out.
 fn code(path: &Path) -> Vec<String> {
     text(path)
         .lines()
         .take_while(|line| !line.starts_with("#[cfg(test)]"))
         .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("//"))
+        .filter(|line| !line.starts_with("use quorate_mutants::"))
         .map(ToOwned::to_owned)
         .collect()
 }

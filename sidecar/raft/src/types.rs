@@ -4,26 +4,27 @@
 //! incarnation) and never an address (K1, K16). No type here derives serde: the edges that store
 //! or send them translate.
 
-use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use derive_more::Display;
 use thiserror::Error;
 
 use crate::limits::{ADDRESS_BYTES_MAX, RAFT_ID_BYTES_MAX, VERSION_MAX, VERSION_MIN};
 
 /// An election period; it never falls on one member.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
 pub struct Term(pub u64);
 
 /// A position in the log. The first entry is at 1; 0 means "before the log".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
 pub struct Index(pub u64);
 
 /// Names one entry for ever: no two entries share both. Ordered by term, then index, which is
 /// also the order in which one log is more up to date than another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
+#[display("{term}/{index}")]
 pub struct LogId {
     /// The term of the leader that wrote the entry.
     pub term: Term,
@@ -33,16 +34,18 @@ pub struct LogId {
 
 /// Who a server is, for people and certificates: `<pod>-<8 hex digits of its claim's UID>` on
 /// Kubernetes. 1 to 128 of `a-z A-Z 0-9 . _ -`, beginning with a letter or digit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
 pub struct RaftId(Arc<str>);
 
 /// The random number a data directory was created with (K1): the same Raft ID on an emptied or
 /// swapped disk is another server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
+#[display("{_0:032x}")]
 pub struct Incarnation(pub u128);
 
 /// The random number a cluster was created with (K2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
+#[display("{_0:032x}")]
 pub struct ClusterId(pub u128);
 
 /// How often the cluster was recovered from a lost quorum (K18). The core carries it in
@@ -51,11 +54,12 @@ pub struct ClusterId(pub u128);
 pub struct RecoveryEpoch(pub u64);
 
 /// One number for all formats, on disk and between members (K24).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
 pub struct Version(pub u32);
 
 /// What one build reads and writes, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display)]
+#[display("{min} to {max}")]
 pub struct Versions {
     /// The oldest.
     pub min: Version,
@@ -64,7 +68,9 @@ pub struct Versions {
 }
 
 /// Identity of a server: whoever counts a vote or an acknowledgement compares both (K1).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
+// Eight digits tell two directories of one Raft ID apart; the whole number is in status.
+#[display("{raft_id}@{:08x}", incarnation.0 >> 96)]
 pub struct ServerId {
     /// The name.
     pub raft_id: RaftId,
@@ -73,7 +79,7 @@ pub struct ServerId {
 }
 
 /// Where a server is reached, `host:port`. Addresses may repeat and move (K16).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
 pub struct Address(Arc<str>);
 
 /// Time since the process started. The core has no clock of its own.
@@ -240,67 +246,6 @@ impl Now {
     /// How long ago `earlier` was; zero if it lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
-    }
-}
-
-impl fmt::Display for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Index {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Versions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}", self.min, self.max)
-    }
-}
-
-impl fmt::Display for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.term, self.index)
-    }
-}
-
-impl fmt::Display for RaftId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Display for Incarnation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Display for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Display for ServerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Eight digits tell two directories of one Raft ID apart; the whole number is in status.
-        write!(f, "{}@{:08x}", self.raft_id, self.incarnation.0 >> 96)
     }
 }
 

@@ -303,6 +303,8 @@ table! {
         killed by "planner" "stories::stories_read_as_written";
     R15Alone ["I8"] "the only voter waits for another to hand over to before it is replaced"
         killed by "planner" "replacing::the_only_voter_is_replaced_when_a_person_asks";
+    R15First ["I8"] "two that both are to be replaced hand leadership to each other"
+        killed by "planner" "replacing::of_two_that_both_go_one_leads_while_the_other_is_replaced";
     R15Needless ["I8", "K15"] "a replacement whose old one stays waits for ever"
         killed by "planner" "replacing::a_replacement_that_nobody_needs_any_more_leaves_and_another_member_joins";
     R15One ["K15"] "a replacement is begun before another has ended"

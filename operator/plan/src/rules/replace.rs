@@ -101,6 +101,8 @@ pub(crate) fn voters(round: &mut Round<'_>) -> Verdict {
         })
         .collect();
     let dying = olds.iter().filter(|old| old.claim.deleting).count();
+    let is_blocked = |old: &Old<'_>| old.cause == Cause::ClaimDeleted && dying > 1 && !broken(Mutant::K41);
+    let first = first_to_go(round, olds.iter().filter(|old| old.server.is_voter && !is_blocked(old)));
     for old in olds {
         if !old.server.is_voter {
             // It has no vote to hand over: it leaves, and another joins (18).
@@ -108,14 +110,25 @@ pub(crate) fn voters(round: &mut Round<'_>) -> Verdict {
             let member = round.pod_name(old.ordinal);
             let text = format!("{member} leaves and another joins: {}", old.cause.text());
             round.wait(old.cause.rule(), old.cause.reason(), &member, text);
-        } else if old.cause == Cause::ClaimDeleted && dying > 1 && !broken(Mutant::K41) {
+        } else if is_blocked(&old) {
             several_claims(round, &old);
         } else {
-            replace(round, view, &old);
+            let is_first = first == Some(old.ordinal) || broken(Mutant::R15First);
+            replace(round, view, &old, is_first);
         }
     }
     give_up_needless(round);
     if round.step.is_some() { Verdict::End } else { Verdict::Next }
+}
+
+/// The one whose replacement is on its way, else the lowest: of two that both go, each of which leads at some time, one
+/// must keep leadership while the other is replaced.
+fn first_to_go<'a>(
+    round: &Round<'_>,
+    mut olds: impl Iterator<Item = &'a Old<'a>> + Clone,
+) -> Option<Ordinal> {
+    let has_replacement = |old: &&Old<'_>| replacement_of(round, old.server).is_some();
+    olds.clone().find(has_replacement).or_else(|| olds.next()).map(|old| old.ordinal)
 }
 
 /// A replacement whose old one is well again, or whose word was taken back, never gets a vote (K15). Where it is one more
@@ -219,7 +232,12 @@ fn several_claims(round: &mut Round<'_>, old: &Old<'_>) {
     round.block("9", Reason::VolumeBeingDeleted, &member, text);
 }
 
-fn replace(round: &mut Round<'_>, view: &RaftView, old: &Old<'_>) {
+fn replacement_of<'a>(round: &Round<'a>, old: &ServerView) -> Option<(Ordinal, &'a Slot)> {
+    let is_it = |claim: &Claim| matches!(&claim.record.intent, Intent::ReplacementFor { raft_id, .. } if *raft_id == old.raft_id);
+    round.wanted().find(|(_, _, claim)| is_it(claim)).map(|(ordinal, slot, _)| (ordinal, slot))
+}
+
+fn replace(round: &mut Round<'_>, view: &RaftView, old: &Old<'_>, is_first: bool) {
     if old.cause.is_final() {
         round.facts.push(Fact {
             raft_id: old.server.raft_id.clone(),
@@ -232,18 +250,17 @@ fn replace(round: &mut Round<'_>, view: &RaftView, old: &Old<'_>) {
     let is_alone = view.voter_count() == 1 && !broken(Mutant::R15Alone);
     if view.leader == old.server.raft_id && !is_alone && round.step.is_none() {
         // Whoever makes the swap is not one of the two.
-        let stays = |_: Ordinal, _: &Slot, claim: &Claim| !claim.deleting;
-        // With every claim going any other will do: they go one after the other, by a person's word.
-        let any = || round.successor(&view.leader, |_, _, _| old.cause == Cause::Asked);
+        let stays = |ordinal: Ordinal, slot: &Slot, claim: &Claim| {
+            !claim.deleting && !is_to_be_replaced(round, ordinal, slot, claim)
+        };
+        // With all of them going any other will do for the first; the others wait until one is there that stays.
+        let any = || round.successor(&view.leader, |_, _, _| is_first);
         let successor = round.successor(&view.leader, stays).or_else(any);
         let checks = vec![configuration_check(view)];
         return hand_over(round, old.cause.rule(), old.server, successor, "be replaced", checks);
     }
-    let replacement = round.wanted().find(|(_, _, claim)| {
-        matches!(&claim.record.intent, Intent::ReplacementFor { raft_id, .. } if *raft_id == old.server.raft_id)
-    });
-    match replacement {
-        Some((ordinal, slot, _)) => under_way(round, view, old, ordinal, slot),
+    match replacement_of(round, old.server) {
+        Some((ordinal, slot)) => under_way(round, view, old, ordinal, slot),
         None => begin(round, old),
     }
 }

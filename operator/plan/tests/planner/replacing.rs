@@ -21,7 +21,7 @@ fn take_back(world: &mut World) {
 }
 
 /// Rounds until this holds.
-fn until(world: &mut World, holds: impl Fn(&World, &Plan) -> bool) {
+fn until(world: &mut World, mut holds: impl FnMut(&World, &Plan) -> bool) {
     for _ in 0..400 {
         let plan = world.round();
         if holds(world, &plan) {
@@ -72,6 +72,34 @@ fn a_rollout_hands_leadership_to_nobody_that_is_to_be_replaced() {
         }
         world.is_ready() && !world.group.servers.contains_key(&old)
     });
+}
+
+/// I8: one by a person's word, the other because its claim is being deleted, whichever leads and whichever was first.
+#[test]
+fn of_two_that_both_go_one_leads_while_the_other_is_replaced() {
+    for (asked, is_asked_first) in [(0, true), (0, false), (1, true), (1, false)] {
+        let mut world = World::settled("db", 2);
+        let deleted = 1 - asked;
+        let gone = [world.raft_id(asked), world.raft_id(deleted)];
+        if is_asked_first {
+            ask(&mut world, asked);
+        } else {
+            world.delete_claim_only(deleted);
+        }
+        until(&mut world, |world, _| world.claims.len() == 3);
+        if is_asked_first {
+            world.delete_claim_only(deleted);
+        } else {
+            ask(&mut world, asked);
+        }
+        let mut transfers = 0;
+        until(&mut world, |world, plan| {
+            let step = plan.step.as_ref().map(|planned| &planned.step);
+            transfers += u32::from(matches!(step, Some(Step::TransferLeadership { .. })));
+            assert!(transfers <= 4, "leadership goes to and fro");
+            world.is_ready() && !gone.iter().any(|id| world.group.servers.contains_key(id))
+        });
+    }
 }
 
 /// K15: a replacement whose old one stays never gets a vote. With more replicas asked for meanwhile it is no member too
