@@ -75,8 +75,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
             .map_err(|error| start_failure(&error))?;
     let log_reader = opened.log.reader();
     let log = start_log(opened.log, &completions, &doom)?;
-    let (directory, stages) = (Arc::new(opened.directory), Arc::new(stages));
-    let state = opened.state;
+    let (directory, stages, state) = (Arc::new(opened.directory), Arc::new(stages), opened.state);
     let tally = Arc::new(Tally::new());
     let counted = Arc::clone(&tally);
     let sessions = Arc::new(Sessions::new());
