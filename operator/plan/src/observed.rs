@@ -376,6 +376,13 @@ pub struct Certificate {
     pub not_after: Option<Now>,
 }
 
+impl Certificate {
+    /// Whether this member can show it.
+    pub fn is_for(&self, raft_id: &str) -> bool {
+        self.owner == Child::Ours && (self.is_shared || self.raft_id.as_deref() == Some(raft_id))
+    }
+}
+
 /// What is known of storage classes; none = may not be read (K52).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StorageFacts {

@@ -142,8 +142,7 @@ fn certificates(round: &mut Round<'_>) {
     for (ordinal, _, found) in round.live().collect::<Vec<_>>() {
         let raft_id = round.raft_id(ordinal, found);
         let is_fine = |certificate: &Certificate| {
-            certificate.owner == Child::Ours
-                && (certificate.is_shared || certificate.raft_id.as_ref() == Some(&raft_id))
+            certificate.is_for(&raft_id)
                 && !certificate.renewal_due
                 && (certificate.is_shared || services.iter().all(|name| certificate.dns_names.contains(name)))
         };

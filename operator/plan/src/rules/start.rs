@@ -7,7 +7,7 @@ use quorate_mutants::{Mutant, broken};
 use crate::children::pod::{Identity, pod};
 use crate::children::{Rendering, names};
 use crate::limits::START_TROUBLE;
-use crate::observed::{Child, Claim, ContainerState, Now, Ordinal, Pod, PodPhase, Slot};
+use crate::observed::{Claim, ContainerState, Now, Ordinal, Pod, PodPhase, Slot};
 use crate::obstacle;
 use crate::plan::{Check, Ensure, Step};
 use crate::reason::Reason;
@@ -89,8 +89,7 @@ fn create(round: &mut Round<'_>, ordinal: Ordinal, claim: &Claim, member: &str) 
     let raft_id = round.raft_id(ordinal, claim);
     round.wait("E1", Reason::StartingMember, member, format!("Pod {member} is being started"));
     let certificate = round.observed.children.certificates.get(&ordinal);
-    if certificate.is_none_or(|found| found.owner != Child::Ours || found.raft_id.as_ref() != Some(&raft_id))
-    {
+    if !certificate.is_some_and(|found| found.is_for(&raft_id)) {
         return;
     }
     let identity = Identity {

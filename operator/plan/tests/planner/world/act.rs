@@ -1,7 +1,7 @@
 //! Carries a plan out, as the operator would, until its budget of calls is used up: then it has died.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod as KubePod};
-use quorate_crds::RaftClusterStatus;
+use quorate_crds::{RaftClusterStatus, TlsMode};
 use quorate_plan::children::network_policy::rendered;
 use quorate_plan::observed::{Authority, Brought, Certificate, Child, Claim, Now, Pod, Published};
 use quorate_plan::plan::{Applied, AuthorityChange, Check, FactKind};
@@ -327,9 +327,15 @@ impl World {
             }
             Ensure::Certificate { ordinal, raft_id, dns_names } => {
                 self.ensure_authority();
+                // One that the user brings is for all members; cert-manager issues one for each.
+                let brought = self.children.authority.brought.as_ref();
+                let is_shared = brought.is_some_and(|brought| brought.is_in_force)
+                    && self.cluster.spec.tls.mode != TlsMode::CertManager;
+                let shown = if is_shared { "*" } else { raft_id.as_str() };
                 let made = Certificate {
                     owner: Child::Ours,
-                    raft_id: Some(raft_id.clone()),
+                    raft_id: Some(shown.to_owned()),
+                    is_shared,
                     dns_names: dns_names.iter().cloned().collect(),
                     content: self.children.authority.resource_version.clone(),
                     ..Certificate::default()
