@@ -32,20 +32,13 @@ async fn a_new_certificate_authority_takes_over_unnoticed() -> Result<()> {
         })
         .await?;
         namespace.say("the new authority has taken over");
-        // The operator writes the authority first, and the members' Secrets after it.
-        until("every member to trust the new authority alone", SPREAD, async || {
-            every_member_shows_it(&cluster, &after).await.map(Look::Found)
-        })
-        .await?;
+        every_member_shows_it(&cluster, &after).await?;
         ensure!(running(&cluster).await? == containers, "a Pod was restarted: {containers:?}");
         cluster.wait_ready(3).await?;
 
         // One that is lost, as one that has expired, is made anew.
         namespace.kubectl(&["delete", "secret", "db-1-tls"]).await?;
-        until("the lost certificate to be made anew", SPREAD, async || {
-            every_member_shows_it(&cluster, &after).await.map(Look::Found)
-        })
-        .await?;
+        every_member_shows_it(&cluster, &after).await?;
         load.finish(&cluster).await?;
         ensure!(running(&cluster).await? == containers, "a Pod was restarted: {containers:?}");
         Ok(())
@@ -84,15 +77,20 @@ async fn authority(cluster: &Cluster<'_>) -> Result<BTreeMap<String, String>> {
     Ok(serde_json::from_str(&data)?)
 }
 
-/// The Secrets of all members trust this authority alone.
+/// Waits until the Secrets of all members trust this authority alone: the operator writes them after the authority's.
 async fn every_member_shows_it(cluster: &Cluster<'_>, authority: &BTreeMap<String, String>) -> Result<()> {
     let trusted = authority.get("ca.crt").context("an authority has a certificate")?;
-    for member in 0..3 {
-        let (secret, path) = (format!("db-{member}-tls"), "jsonpath={.data.ca\\.crt}");
-        let found = cluster.namespace.kubectl(&["get", "secret", &secret, "-o", path]).await?;
-        ensure!(found == *trusted, "{secret} trusts something else");
-    }
-    Ok(())
+    until("every member's Secret to trust the new authority alone", SPREAD, async || {
+        for member in 0..3 {
+            let (secret, path) = (format!("db-{member}-tls"), "jsonpath={.data.ca\\.crt}");
+            let found = cluster.namespace.kubectl(&["get", "secret", &secret, "-o", path]).await?;
+            if found != *trusted {
+                return Ok(Look::NotYet(format!("{secret} trusts something else")));
+            }
+        }
+        Ok(Look::Found(()))
+    })
+    .await
 }
 
 /// Every Pod's UID and how often its containers were started again.
