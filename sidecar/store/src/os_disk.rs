@@ -102,7 +102,8 @@ impl Disk for OsDisk {
 
     fn settle(&self) -> io::Result<()> {
         for name in self.names()? {
-            let file = Self::options().open(self.path.join(name))?;
+            // To read only: a file that somebody else left here need not be ours to write.
+            let file = File::open(self.path.join(name))?;
             file.sync_data()?;
             // A sync that failed in an earlier process left its pages in memory, marked as clean: readable, and on no
             // disk. The one above does not write them; this asks the kernel to drop them.
