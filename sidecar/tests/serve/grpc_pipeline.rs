@@ -173,3 +173,20 @@ async fn a_member_that_stops_answers_what_is_open() {
     assert_eq!(ended.await.unwrap().unwrap(), None);
     drop(sender);
 }
+
+/// P10: a request that is too large ends the stream with a reason, after what came before it is answered.
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_told_after_what_is_open_is_answered() {
+    let (mut cluster, _directory) = cluster(1).await;
+    let mut kv = connect(&cluster, 0).await;
+    let request = |number, value: Vec<u8>| {
+        let writes = vec![NumberedWrite { number, write: Some(put(format!("k{number}"), value)) }];
+        v1::WriteRequest { writes }
+    };
+    let requests = [request(1, vec![b'x'; 10]), request(2, vec![b'x'; 5 * 1024 * 1024])];
+    let mut responses = kv.write(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    assert_eq!(responses.message().await.unwrap().unwrap().results[0].number, 1);
+    let status = responses.message().await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::OutOfRange, "{status}");
+    cluster.stop().await;
+}

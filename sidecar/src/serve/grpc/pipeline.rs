@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Invariants: every write that was read is answered once, unless the client goes away; open writes and their bytes are
-//! bounded. When the member stops, nothing is read any more, and what is open is answered first.
+//! bounded. When the member stops, or a request cannot be read, nothing is read any more, and what is open is answered
+//! first.
 
 use std::pin::Pin;
 
@@ -39,6 +40,8 @@ struct Pipeline<R> {
     open_bytes: usize,
     /// A result that did not fit into the last message.
     held: Option<NumberedResult>,
+    /// What was wrong with the last request: told once everything open is answered.
+    failure: Option<Status>,
 }
 
 /// The answers to a client's writes.
@@ -48,10 +51,11 @@ where
 {
     let stopping = super::super::stopped(service.shared.context.stopping.clone());
     let requests = Box::pin(requests.take_until(stopping).fuse());
-    let pipeline = Pipeline { service, requests, open: FuturesUnordered::new(), open_bytes: 0, held: None };
+    let (open, open_bytes) = (FuturesUnordered::new(), 0);
+    let pipeline = Pipeline { service, requests, open, open_bytes, held: None, failure: None };
     Box::pin(futures::stream::unfold(pipeline, async |mut pipeline| {
         let response = pipeline.next().await?;
-        Some((Ok(response), pipeline))
+        Some((response, pipeline))
     }))
 }
 
@@ -60,25 +64,29 @@ where
     R: FusedStream<Item = Result<v1::WriteRequest, Status>> + Send + Unpin,
 {
     /// The next results; none once the client has ended its side and everything is answered.
-    async fn next(&mut self) -> Option<v1::WriteResponse> {
+    async fn next(&mut self) -> Option<Result<v1::WriteResponse, Status>> {
         loop {
             if let Some(held) = self.held.take() {
-                return Some(self.with_more(held));
+                return Some(Ok(self.with_more(held)));
             }
-            let is_reading = !self.requests.is_terminated() && self.has_room();
-            if !is_reading && self.open.is_empty() {
-                return None;
+            let is_over = self.failure.is_some() || self.requests.is_terminated();
+            let is_reading = !is_over && self.has_room();
+            if is_over && self.open.is_empty() {
+                return self.failure.take().map(Err);
             }
             tokio::select! {
-                request = self.requests.next(), if is_reading => {
-                    // An error ends the stream as its end does: the client is gone, or sends what is no request.
-                    for write in request.and_then(Result::ok).unwrap_or_default().writes {
-                        self.begin(write);
+                request = self.requests.next(), if is_reading => match request {
+                    Some(Ok(request)) => {
+                        for write in request.writes {
+                            self.begin(write);
+                        }
                     }
-                }
+                    Some(Err(status)) => self.failure = Some(status),
+                    None => {}
+                },
                 Some(done) = self.open.next(), if !self.open.is_empty() => {
                     let first = self.close(done);
-                    return Some(self.with_more(first));
+                    return Some(Ok(self.with_more(first)));
                 }
             }
         }
