@@ -101,14 +101,14 @@ measure: $(if $(filter loopback,$(ONLY)),,prerequisites bed) ## idle memory and 
 	cargo run --profile bed -p quorate-suite --bin measure -- $(MINUTES) $(ONLY)
 
 .PHONY: bench
-bench: prerequisites bed ## ours beside etcd under one load, 90 minutes; docs/performance.md: [ONLY=shape,shape] [ROUNDS=]
+bench: prerequisites bed ## ours beside etcd under one load, four hours; docs/performance.md: [ONLY=shape,shape] [ROUNDS=]
 	@$(BUILD)
 	$(BENCH) $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 .PHONY: bench-quick
-bench-quick: prerequisites bed ## the same in six minutes, to see that it works: too short to mean anything: [ONLY=]
+bench-quick: prerequisites bed ## the same in two minutes, to see that it works: too short to mean anything: [ONLY=]
 	@$(BUILD)
-	$(BENCH) --rounds 1 --warm-up 2 --window 5 $(if $(ONLY),--only $(ONLY))
+	$(BENCH) --rounds 1 --warm-up 2 --window 5 --losses 2 --only $(or $(ONLY),writes-64,reads-64,64-writes-at-once-64,leader-killed)
 
 .PHONY: prerequisites
 prerequisites:

@@ -20,6 +20,8 @@ pub const SPACE_CHECK_EVERY: Duration = Duration::from_secs(2);
 pub const DRIVER_BATCH_MAX: usize = 4_096;
 /// Messages of peers that wait for the driver; a full queue stops reading from the connections.
 pub const PEER_QUEUE_MAX: usize = 1_024;
+/// Reads that wait for the next question to the leader (K11); more are refused as busy.
+pub const READS_WAITING_MAX: usize = 4_096;
 /// Reads that wait in the machine's queue or for an index to be applied; more are refused as busy.
 pub const QUERY_QUEUE_MAX: usize = 4_096;
 /// Batches of committed entries handed to the machine and not yet applied. Beyond it the driver keeps

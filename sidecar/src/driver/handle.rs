@@ -26,6 +26,7 @@ use super::error::{CallError, Effect, ErrorKind};
 use super::machine::{QueryError, State};
 use super::own_client::{OpenWrite, OwnClient, is_refused_as_client};
 use super::queries::MachineQueue;
+use super::read_rounds::ReadRounds;
 use super::request::{Ask, Request};
 use super::sessions::Sessions;
 use super::tally::Tally;
@@ -75,6 +76,7 @@ pub(crate) struct Shared {
     /// Bytes of commands between here and the driver.
     pub(crate) bytes: Arc<Semaphore>,
     pub(crate) machine: MachineQueue,
+    pub(super) read_rounds: Arc<ReadRounds>,
     pub(crate) keys_index: watch::Receiver<u64>,
     pub(crate) sessions_index: watch::Receiver<u64>,
     pub(super) sessions: Arc<Sessions>,
@@ -311,15 +313,29 @@ impl Handle {
         Ok(())
     }
 
-    /// The index a linearizable read must have applied: a leader's, confirmed by a majority (K11).
+    /// The index a linearizable read must have applied: a leader's, confirmed by a majority (K11). Reads that wait at the
+    /// same time share the question.
     pub async fn read_index(&self, deadline: Instant) -> Result<Index, CallError> {
         self.with_leader(deadline, |leader| async move {
-            match leader {
-                None => self.read_index_here(deadline).await,
-                Some(leader) => self.shared.leaders.read_index(&leader, deadline).await,
-            }
+            let named = leader.clone().unwrap_or_else(|| self.view().identity.server.clone());
+            let handle = self.clone();
+            let ask = move || handle.clone().ask_index(leader.clone());
+            self.shared.read_rounds.index(named, capped(deadline), ask).await
         })
         .await
+    }
+
+    /// One question, for all reads that wait: by the longest deadline any of them has. Given up when somebody else is
+    /// known to lead: a leader whose host is gone does not even refuse.
+    async fn ask_index(self, leader: Option<ServerId>) -> Result<Index, CallError> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT_MAX;
+        let Some(leader) = leader else { return self.read_index_here(deadline).await };
+        let mut view = self.watch_view();
+        let leads = |view: &Arc<View>| view.status.leader.as_ref().is_some_and(|known| known.id == leader);
+        tokio::select! {
+            answer = self.shared.leaders.read_index(&leader, deadline) => answer,
+            _ = view.wait_for(|view| !leads(view)) => Err(CallError::no_leader()),
+        }
     }
 
     /// As [`Handle::read_index`], but only if this member leads.

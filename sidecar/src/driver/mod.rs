@@ -25,6 +25,7 @@ mod machine;
 mod meter;
 mod own_client;
 mod queries;
+mod read_rounds;
 mod request;
 mod restore;
 mod room;

@@ -82,13 +82,14 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let reports = machine_reports(&completions);
     let machine = MachineThread::start(state.clone(), reports, doom.clone(), counted, Arc::clone(&sessions))?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
-    let (returns, peer_reports) = (links.returns().clone(), links.reports().clone());
+    let (returns, reports) = (links.returns().clone(), links.reports().clone());
     let witness = Witness::new(links.book(), inbox.clone());
     let outlook = Outlook::new(View::first(Arc::clone(&identity), raft.status(), applied));
     let shared = Shared {
         requests: requests.clone(),
         bytes: Arc::new(Semaphore::new(PROPOSAL_QUEUE_BYTES_MAX)),
         machine: machine.queue().clone(),
+        read_rounds: Arc::default(),
         keys_index: machine.keys_index().clone(),
         sessions_index: machine.sessions_index().clone(),
         sessions,
@@ -131,7 +132,6 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
     let task = tokio::spawn(driver.run(inboxes));
     tokio::spawn(catch_up(handle.clone(), requests));
-    let reports = peer_reports;
     Ok(Running { handle, inbox, returns, witness, reports, directory, stages, stop, task, machine })
 }
 

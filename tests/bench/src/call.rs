@@ -2,16 +2,17 @@
 
 use bytes::{Bytes, BytesMut};
 use rand::rngs::SmallRng;
+use rand::seq::index;
 use rand::{Rng, RngCore, SeedableRng};
 
-use crate::shape::{KEYS, Operation, Shape, WRITES_TOGETHER};
+use crate::shape::{Operation, READS_OF_TEN, Shape, WRITES_TOGETHER};
 
 /// A call, as both systems understand it.
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     /// Writes a key.
     Write(Bytes, Bytes),
-    /// Writes several keys; whether together or each for itself is the system's.
+    /// Writes several keys, no two alike, which etcd would refuse; whether together or each for itself is the system's.
     WriteTogether(Vec<(Bytes, Bytes)>),
     /// Reads a key, linearizably.
     Read(Bytes),
@@ -28,6 +29,7 @@ pub(crate) trait Caller: Send + 'static {
 /// Draws a caller's calls.
 pub(crate) struct Draws {
     operation: Operation,
+    keys: u32,
     random: SmallRng,
     /// What every value begins as.
     filling: Vec<u8>,
@@ -39,20 +41,22 @@ impl Draws {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut filling = vec![0; shape.value_bytes];
         random.fill_bytes(&mut filling);
-        Self { operation: shape.operation, random, filling }
+        Self { operation: shape.operation, keys: shape.keys, random, filling }
     }
 
     /// The next call, on any key.
     pub(crate) fn next(&mut self) -> Call {
-        let number = self.random.random_range(0..KEYS);
+        let number = self.random.random_range(0..self.keys);
         match self.operation {
-            Operation::Write => self.write(number),
+            Operation::Write | Operation::Lose(_) => self.write(number),
+            Operation::Mix if self.random.random_range(0..10) >= READS_OF_TEN => self.write(number),
             Operation::WriteTogether => {
-                Call::WriteTogether((0..WRITES_TOGETHER).map(|_| self.any_write()).collect())
+                let numbers = index::sample(&mut self.random, self.keys as usize, WRITES_TOGETHER);
+                Call::WriteTogether(numbers.into_iter().map(|number| self.pair(number)).collect())
             }
-            Operation::Read => Call::Read(key(number)),
-            // Nobody calls while nothing is asked.
-            Operation::StaleRead | Operation::Idle => Call::StaleRead(key(number)),
+            Operation::Read | Operation::Mix => Call::Read(key(number)),
+            // Nobody calls while nothing is asked, or while a member starts.
+            Operation::StaleRead | Operation::Idle | Operation::Restart => Call::StaleRead(key(number)),
         }
     }
 
@@ -61,8 +65,8 @@ impl Draws {
         Call::Write(key(number), self.value())
     }
 
-    fn any_write(&mut self) -> (Bytes, Bytes) {
-        (key(self.random.random_range(0..KEYS)), self.value())
+    fn pair(&mut self, number: usize) -> (Bytes, Bytes) {
+        (key(u32::try_from(number).unwrap_or(u32::MAX)), self.value())
     }
 
     fn value(&mut self) -> Bytes {

@@ -23,7 +23,9 @@ use crate::system::{Material, System, connect};
 use api::etcdserverpb::kv_client::KvClient;
 use api::etcdserverpb::maintenance_client::MaintenanceClient;
 use api::etcdserverpb::request_op::Request;
-use api::etcdserverpb::{PutRequest, RangeRequest, RequestOp, StatusRequest, StatusResponse, TxnRequest};
+use api::etcdserverpb::{
+    MoveLeaderRequest, PutRequest, RangeRequest, RequestOp, StatusRequest, StatusResponse, TxnRequest,
+};
 
 /// A cluster that does not serve by then is not going to.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -49,6 +51,7 @@ mod api {
 /// A cluster of etcd; the members end before the directory goes.
 pub(crate) struct Etcd {
     members: Vec<Member>,
+    program: PathBuf,
     _directory: TempDir,
 }
 
@@ -71,13 +74,12 @@ impl System for Etcd {
             directory: directory.path().join(format!("m{number}")),
             process: None,
         });
-        let mut etcd = Self { members: members.collect(), _directory: directory };
-        let url = |(number, member): (usize, &Member)| format!("m{number}={}", member.peer_url());
-        let all: Vec<_> = etcd.members.iter().enumerate().map(url).collect();
-        for (number, member) in etcd.members.iter_mut().enumerate() {
-            member.start(&material.program, number, &all.join(","))?;
+        let program = material.program.clone();
+        let mut etcd = Self { members: members.collect(), program, _directory: directory };
+        for member in 0..etcd.members.len() {
+            etcd.start(member)?;
         }
-        etcd.serves().await?;
+        etcd.agrees().await?;
         Ok(etcd)
     }
 
@@ -105,11 +107,47 @@ impl System for Etcd {
     fn address(&self, member: usize) -> String {
         format!("127.0.0.1:{}", self.members[member].client_port)
     }
+
+    fn kill(&mut self, member: usize) {
+        self.members[member].kill();
+    }
+
+    fn start(&mut self, member: usize) -> Result<()> {
+        let all = self.all();
+        self.members[member].start(&self.program, member, &all)
+    }
+
+    async fn hand_over(&self, leader: usize, to: usize) -> Result<()> {
+        let statuses = self.statuses().await?;
+        let target_id = statuses[to].header.as_ref().context("a status without its member")?.member_id;
+        let mut maintenance = MaintenanceClient::new(connect(self.address(leader)).await?);
+        maintenance.move_leader(MoveLeaderRequest { target_id }).await?;
+        Ok(())
+    }
+
+    async fn serves(&self, member: usize) -> bool {
+        let read = async || -> Result<()> {
+            let mut kv = KvClient::new(connect(self.address(member)).await?);
+            kv.range(RangeRequest { key: "a".into(), serializable: false }).await?;
+            Ok(())
+        };
+        read().await.is_ok()
+    }
+
+    async fn whole(&self) -> Result<()> {
+        self.agrees().await
+    }
 }
 
 impl Etcd {
+    /// All members as each is told of them.
+    fn all(&self) -> String {
+        let url = |(number, member): (usize, &Member)| format!("m{number}={}", member.peer_url());
+        self.members.iter().enumerate().map(url).collect::<Vec<_>>().join(",")
+    }
+
     /// Waits until all members know one leader.
-    async fn serves(&self) -> Result<()> {
+    async fn agrees(&self) -> Result<()> {
         let began = Instant::now();
         while let Err(error) = self.leader().await {
             if began.elapsed() > PATIENCE {
@@ -122,11 +160,12 @@ impl Etcd {
     }
 
     async fn statuses(&self) -> Result<Vec<StatusResponse>> {
-        let ask = async |member| -> Result<StatusResponse> {
-            let mut maintenance = MaintenanceClient::new(connect(self.address(member)).await?);
-            Ok(maintenance.status(StatusRequest {}).await?.into_inner())
-        };
-        futures::future::try_join_all((0..self.members.len()).map(ask)).await
+        futures::future::try_join_all((0..self.members.len()).map(|member| self.status(member))).await
+    }
+
+    async fn status(&self, member: usize) -> Result<StatusResponse> {
+        let mut maintenance = MaintenanceClient::new(connect(self.address(member)).await?);
+        Ok(maintenance.status(StatusRequest {}).await?.into_inner())
     }
 }
 
@@ -166,6 +205,14 @@ impl Member {
         Ok(())
     }
 
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // A process that is gone already is what is wanted.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
     fn last_words(&self) -> String {
         let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
         log.lines().last().unwrap_or("(nothing in its log)").to_owned()
@@ -174,11 +221,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // A process that is gone already is what is wanted.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.kill();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Longer ones count as this long: calls are given up long before.
 const LONGEST: Duration = Duration::from_mins(1);
@@ -17,7 +17,7 @@ pub(crate) struct Latencies {
 }
 
 /// What is told of them, in milliseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Quantiles {
     pub(crate) p50: f64,
     pub(crate) p90: f64,

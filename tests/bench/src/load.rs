@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::call::{Caller, Draws};
 use crate::histogram::Latencies;
 use crate::pace::Due;
-use crate::shape::{KEYS, Operation, Pace, Shape};
+use crate::shape::{Operation, Pace, Shape};
 
 /// A caller rests after a call that failed, so that a system that is down is not asked in a frenzy.
 const REST: Duration = Duration::from_millis(10);
@@ -73,7 +73,11 @@ pub(crate) async fn fill<C: Caller>(callers: Vec<C>, shape: &Shape) -> Result<Ve
     let share = callers.len().max(1);
     let mut workers = JoinSet::new();
     for (caller, number) in callers.into_iter().zip(0..) {
-        workers.spawn(write_share(caller, Draws::of(shape, number.into()), (number..KEYS).step_by(share)));
+        workers.spawn(write_share(
+            caller,
+            Draws::of(shape, number.into()),
+            (number..shape.keys).step_by(share),
+        ));
     }
     workers.join_all().await.into_iter().collect()
 }

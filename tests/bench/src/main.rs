@@ -5,8 +5,9 @@
 //! | `shape` | what is measured |
 //! | `call`, `load`, `pace`, `histogram` | the load generator: closed loops, and open ones that count from when a call was due |
 //! | `system`, `ours`, `etcd` | the two clusters and their clients |
+//! | `gaps`, `restarts` | how long no write is answered when the leader is lost; how long a start takes |
 //! | `disk`, `machine` | what both stand on |
-//! | `measurement`, `spread`, `report` | one measurement; several; all of them |
+//! | `measurement`, `spread`, `report`, `picture` | one measurement; several; all of them, in words and drawn |
 //!
 //! Each measurement has a cluster of its own, made from nothing, so that files are of the same age and nothing of one
 //! system is at work while the other is measured. They follow each other closely, ours, etcd, ours, etcd: machines drift,
@@ -15,13 +16,16 @@
 mod call;
 mod disk;
 mod etcd;
+mod gaps;
 mod histogram;
 mod load;
 mod machine;
 mod measurement;
 mod ours;
 mod pace;
+mod picture;
 mod report;
+mod restarts;
 mod shape;
 mod spread;
 mod system;
@@ -40,8 +44,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::machine::Machine;
 use crate::measurement::{Measurement, Spans, measure};
 use crate::report::{ETCD, OURS, Report};
-use crate::shape::Shape;
-use crate::spread::grouped;
+use crate::shape::{Operation, Shape};
 use crate::system::Material;
 
 /// How long the disk is looked at before each pair of measurements.
@@ -62,6 +65,9 @@ struct Options {
     /// Seconds measured; with less than 60 flushes and compaction may fall outside.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     window: u64,
+    /// How often the leader is lost, or a member killed, in each measurement of how long that takes.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    losses: u32,
     /// Only these shapes, by their names with commas between them.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -71,6 +77,9 @@ struct Options {
     /// etcd; without it the test bed's.
     #[arg(long)]
     etcd: Option<PathBuf>,
+    /// Measures nothing, and makes the report of an earlier run's `report.json` again.
+    #[arg(long, value_name = "FILE")]
+    again: Option<PathBuf>,
     /// Where data and the report go: its disk is what is measured.
     #[arg(long)]
     directory: Option<PathBuf>,
@@ -78,7 +87,17 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    ended("bench", Bench::prepare(&options).and_then(|bench| run(bench, &options)))
+    let done = match &options.again {
+        Some(file) => again(file, &options),
+        None => Bench::prepare(&options).and_then(|bench| run(bench, &options)),
+    };
+    ended("bench", done)
+}
+
+fn again(file: &Path, options: &Options) -> Result<()> {
+    let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let report = serde_json::from_slice(&text).with_context(|| format!("{} is no report", file.display()))?;
+    write(&report, &directory(options)?)
 }
 
 fn run(bench: Bench, options: &Options) -> Result<()> {
@@ -110,12 +129,14 @@ impl Bench {
         // First, since it is the one that can be missing.
         let etcd = absolute(&options.etcd.clone().map_or_else(|| bed::program("etcd"), Ok)?)?;
         let sidecar = absolute(&options.sidecar.clone().map_or_else(shipped, Ok)?)?;
-        let directory = options.directory.clone().unwrap_or_else(|| binaries::target().join("bench"));
-        let directory = absolute(&directory)?;
-        fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+        let directory = directory(options)?;
         let report = Report {
             machine: Machine::look(&sidecar, &etcd, &directory)?,
-            spans: Spans { warm_up_seconds: options.warm_up, window_seconds: options.window },
+            spans: Spans {
+                warm_up_seconds: options.warm_up,
+                window_seconds: options.window,
+                losses: options.losses,
+            },
             rounds: options.rounds,
             disk_ms: Vec::new(),
             measurements: Vec::new(),
@@ -125,7 +146,7 @@ impl Bench {
     }
 
     async fn run(mut self, options: &Options) -> Result<()> {
-        announce(options, self.shapes.len());
+        announce(options, &self.shapes);
         for round in 1..=options.rounds {
             for shape in &self.shapes {
                 let place = self.directory.clone();
@@ -144,16 +165,30 @@ impl Bench {
     }
 }
 
+/// Where data and the report go.
+fn directory(options: &Options) -> Result<PathBuf> {
+    let directory = options.directory.clone().unwrap_or_else(|| binaries::target().join("bench"));
+    let directory = absolute(&directory)?;
+    fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+    Ok(directory)
+}
+
 /// The sidecar as it is shipped.
 fn shipped() -> Result<PathBuf> {
     binaries::build("release")?;
     Ok(binaries::target().join("release/quorate-sidecar"))
 }
 
-fn announce(options: &Options, shapes: usize) {
-    let pairs = u64::from(options.rounds) * u64::try_from(shapes).unwrap_or(u64::MAX);
-    let each = 2 * (FORMING_SECONDS + options.warm_up + options.window) + DISK_LASTS.as_secs();
-    eprintln!("{} measurements, about {} minutes", 2 * pairs, (pairs * each).div_ceil(60));
+fn announce(options: &Options, shapes: &[Shape]) {
+    let one = |shape: &Shape| match shape.operation {
+        Operation::Lose(_) => u64::from(options.losses) * gaps::LOSS_SECONDS,
+        Operation::Restart => u64::from(options.losses) * restarts::RESTART_SECONDS,
+        _ => options.warm_up + options.window,
+    };
+    let both = |shape| 2 * (FORMING_SECONDS + one(shape)) + DISK_LASTS.as_secs();
+    let seconds = u64::from(options.rounds) * shapes.iter().map(both).sum::<u64>();
+    let measurements = 2 * shapes.len() * options.rounds as usize;
+    eprintln!("{measurements} measurements, about {} minutes", seconds.div_ceil(60));
 }
 
 fn begins(system: &str, round: u32, shape: &Shape) {
@@ -163,22 +198,21 @@ fn begins(system: &str, round: u32, shape: &Shape) {
 /// What came of it.
 fn told(measured: Result<Measurement>, system: &str, shape: &Shape) -> Result<Measurement> {
     let measured = measured.with_context(|| format!("{} on {system}", shape.name))?;
-    eprintln!(
-        "         {:>9} calls/s  p50 {:>7.2} ms  p99 {:>7.2} ms",
-        grouped(measured.per_second, 0),
-        measured.latency_ms.p50,
-        measured.latency_ms.p99
-    );
+    eprintln!("         {}", measured.told(shape));
     Ok(measured)
 }
 
 fn write(report: &Report, directory: &Path) -> Result<()> {
     let (markdown, json) = (directory.join("report.md"), directory.join("report.json"));
     let text = report.markdown();
+    if let Some(picture) = picture::picture(report) {
+        let path = directory.join("report.svg");
+        fs::write(&path, picture).with_context(|| format!("writing {}", path.display()))?;
+    }
     fs::write(&markdown, &text).with_context(|| format!("writing {}", markdown.display()))?;
     fs::write(&json, serde_json::to_vec_pretty(report)?)
         .with_context(|| format!("writing {}", json.display()))?;
     println!("\n{text}");
-    eprintln!("written to {} and {}", markdown.display(), json.display());
+    eprintln!("written to {}, with report.json and report.svg beside it", markdown.display());
     Ok(())
 }

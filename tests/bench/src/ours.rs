@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use crate::call::{Call, Caller};
-use crate::system::{CALL_TIMEOUT, Material, System};
+use crate::system::{CALL_TIMEOUT, Material, System, connect};
 
 /// A cluster of sidecars.
 pub(crate) struct Ours {
@@ -53,6 +53,35 @@ impl System for Ours {
 
     fn address(&self, member: usize) -> String {
         self.cluster.members[member].client_address()
+    }
+
+    fn kill(&mut self, member: usize) {
+        self.cluster.kill(member);
+    }
+
+    fn start(&mut self, member: usize) -> Result<()> {
+        self.cluster.start(member);
+        Ok(())
+    }
+
+    async fn hand_over(&self, leader: usize, to: usize) -> Result<()> {
+        let members = &self.cluster.members;
+        self.cluster.operator.transfer(&members[leader], &members[to]).await.map_err(|error| anyhow!(error))
+    }
+
+    async fn serves(&self, member: usize) -> bool {
+        let read = async || -> Result<()> {
+            let mut kv = KvClient::new(connect(self.address(member)).await?);
+            let consistency = Consistency::Linearizable.into();
+            kv.get(GetRequest { key: "a".into(), consistency }).await?;
+            Ok(())
+        };
+        read().await.is_ok()
+    }
+
+    async fn whole(&self) -> Result<()> {
+        self.cluster.all_ready().await;
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::histogram::Quantiles;
 use crate::machine::Machine;
@@ -19,7 +19,7 @@ pub(crate) const ETCD: &str = "etcd";
 const QUIET_BELOW: f64 = 0.5;
 
 /// Everything that was measured in one run.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) spans: Spans,
@@ -34,8 +34,9 @@ impl Report {
     pub(crate) fn markdown(&self) -> String {
         let mut text = self.heading();
         text += "| shape | ours, calls/s | etcd, calls/s | ratio | ours p50, p99 ms | etcd p50, p99 ms | p99 ratio \
-                 | members' CPU, ours, etcd µs/call | ratio | leader's | client's |\n";
-        text += "|---|---|---|---|---|---|---|---|---|---|---|\n";
+                 | members' CPU, ours, etcd µs/call | ratio | leader's | client's \
+                 | leader's memory, MB |\n";
+        text += "|---|---|---|---|---|---|---|---|---|---|---|---|\n";
         for shape in SHAPES {
             text += &self.row(shape).unwrap_or_default();
         }
@@ -43,6 +44,7 @@ impl Report {
                  median. etcd keeps the history of every key (MVCC) and ours does not; etcd has no registered clients, \
                  and ours applies each write at most once.\n";
         text += &self.idle().unwrap_or_default();
+        text += &self.times().unwrap_or_default();
         self.troubles(&mut text);
         text
     }
@@ -52,7 +54,7 @@ impl Report {
         let line = |what: &str, value: fn(&Measurement) -> f64| {
             let of = |system| Spread::of(self.of("idle", system).map(value));
             let ratio = self.ratio("idle", value)?;
-            Some(format!("| {what} | {:.2} | {:.2} | {ratio} |\n", of(OURS)?, of(ETCD)?))
+            Some(format!("| {what} | {:.2} | {:.2} | {ratio:.2} |\n", of(OURS)?, of(ETCD)?))
         };
         Some(format!(
             "\n| while nothing is asked | ours | etcd | ratio |\n|---|---|---|---|\n{}{}{}",
@@ -60,6 +62,28 @@ impl Report {
             line("busiest follower, CPU, % of a core", |m| m.follower_cpu_percent)?,
             line("leader, resident, MB", |m| m.leader_rss_mb)?,
         ))
+    }
+
+    /// How long things took that are no calls; none if nothing of the kind was measured on both.
+    fn times(&self) -> Option<String> {
+        let is_timed = |shape: &Shape| matches!(shape.operation, Operation::Lose(_) | Operation::Restart);
+        let row = |shape: &Shape| {
+            let of =
+                |system, value: fn(&Measurement) -> f64| Spread::of(self.of(shape.name, system).map(value));
+            let both = |system| {
+                let longest = of(system, |m| m.latency_ms.max)?;
+                Some(format!("{:.0}, {:.0}", of(system, |m| m.latency_ms.p50)?, longest.most))
+            };
+            let ratio = self.ratio(shape.name, |m| m.latency_ms.p50)?;
+            let times: u64 = self.of(shape.name, OURS).map(|m| m.answered).sum();
+            Some(format!("| {} | {times} | {} | {} | {ratio:.2} |\n", shape.name, both(OURS)?, both(ETCD)?))
+        };
+        let rows: String = SHAPES.iter().filter(|shape| is_timed(shape)).filter_map(row).collect();
+        let heading = "\n| how long it takes | times | ours: median, longest ms | etcd: median, longest ms \
+                       | ratio of medians |\n|---|---|---|---|---|\n";
+        let meaning = "\nA lost leader: how long no write is answered by the others. A restart: from the start of a killed \
+                       follower to its first linearizable read.\n";
+        (!rows.is_empty()).then(|| format!("{heading}{rows}{meaning}"))
     }
 
     fn heading(&self) -> String {
@@ -72,7 +96,7 @@ impl Report {
              - ours: {ours}, commit {commit}; {etcd}\n\
              - {cores} cores ({processor}), {memory_gib} GiB, Linux {kernel}, {file_system}; load average before: \
              {load_average}\n\
-             - rounds: {}; {} s of warm-up, windows of {} s; {KEYS} keys; values of 256 B and three \
+             - rounds: {}; {} s of warm-up, windows of {} s; {KEYS} keys, values of 256 B and three \
              members where the shape does not say otherwise, TLS between them\n\
              - fdatasync by itself, a block of 4 KiB: p50 {} ms, p99 {} ms\n\n",
             self.rounds,
@@ -85,7 +109,7 @@ impl Report {
 
     /// A shape's row; none if it was not measured on both.
     fn row(&self, shape: Shape) -> Option<String> {
-        if shape.operation == Operation::Idle {
+        if !shape.operation.is_load() {
             return None;
         }
         let shape = shape.name;
@@ -99,7 +123,7 @@ impl Report {
             Some(format!("{:.2}, {p99:.2}", p50.median))
         };
         Some(format!(
-            "| {shape} | {:.0} | {:.0} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            "| {shape} | {:.0} | {:.0} | {:.2} | {} | {} | {:.2} | {} | {:.2} | {} | {} | {} |\n",
             of(OURS, |m| m.per_second)?,
             of(ETCD, |m| m.per_second)?,
             ratio(|m| m.per_second)?,
@@ -110,19 +134,20 @@ impl Report {
             ratio(|m| m.cpu.all_members)?,
             both(|m| m.cpu.leader)?,
             both(|m| m.cpu.client)?,
+            both(|m| m.leader_rss_mb)?,
         ))
     }
 
     /// Of the rounds, ours : etcd.
-    fn ratio(&self, shape: &str, value: fn(&Measurement) -> f64) -> Option<String> {
+    pub(crate) fn ratio(&self, shape: &str, value: fn(&Measurement) -> f64) -> Option<Spread> {
         let pairs = self.of(shape, OURS).filter_map(|ours| {
             let etcd = self.of(shape, ETCD).find(|etcd| etcd.round == ours.round)?;
             Some(value(ours) / value(etcd))
         });
-        Some(format!("{:.2}", Spread::of(pairs)?))
+        Spread::of(pairs)
     }
 
-    fn of(&self, shape: &str, system: &str) -> impl Iterator<Item = &Measurement> {
+    pub(crate) fn of(&self, shape: &str, system: &str) -> impl Iterator<Item = &Measurement> {
         self.measurements.iter().filter(move |found| found.shape == shape && found.system == system)
     }
 
@@ -155,8 +180,8 @@ mod tests {
     fn measurement(system: &'static str, round: u32, per_second: f64, failed: u64) -> Measurement {
         let latency_ms = Quantiles { p50: 1.0, p90: 2.0, p99: 4.0, p999: 5.0, max: 6.0 };
         Measurement {
-            shape: "writes-64",
-            system,
+            shape: "writes-64".to_owned(),
+            system: system.to_owned(),
             round,
             answered: 1_000,
             per_second,
@@ -191,7 +216,7 @@ mod tests {
             measurement(OURS, 2, 30_000.0, 0),
             measurement(ETCD, 2, 10_000.0, 3),
         ];
-        let spans = Spans { warm_up_seconds: 10, window_seconds: 60 };
+        let spans = Spans { warm_up_seconds: 10, window_seconds: 60, losses: 20 };
         let disk_ms = vec![measurement(OURS, 1, 1.0, 0).latency_ms];
         Report { machine, spans, rounds: 2, disk_ms, measurements }
     }
@@ -203,7 +228,7 @@ mod tests {
         assert_eq!(
             row,
             "| writes-64 | 25 000 [20 000-30 000] | 10 000 | 2.50 [2.00-3.00] | 1.00, 4.00 | 1.00, 4.00 | 1.00 \
-             | 40, 40 | 1.00 | 20, 20 | 15, 15 |"
+             | 40, 40 | 1.00 | 20, 20 | 15, 15 | 50, 50 |"
         );
     }
 
@@ -212,12 +237,25 @@ mod tests {
         let mut report = report();
         assert!(!report.markdown().contains("while nothing is asked"));
         for found in &mut report.measurements {
-            found.shape = "idle";
+            found.shape = "idle".to_owned();
             found.leader_cpu_percent = if found.system == OURS { 0.4 } else { 0.8 };
         }
         let text = report.markdown();
         assert!(text.contains("| leader, CPU, % of a core | 0.40 | 0.80 | 0.50 |"), "{text}");
         assert!(!text.contains("| idle |"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_call_has_a_table_of_its_own() {
+        let mut report = report();
+        assert!(!report.markdown().contains("how long it takes"));
+        for found in &mut report.measurements {
+            (found.shape, found.answered) = ("leader-killed".to_owned(), 20);
+            found.latency_ms.p50 = if found.system == OURS { 100.0 } else { 400.0 };
+            found.latency_ms.max = 500.0 + f64::from(found.round);
+        }
+        let text = report.markdown();
+        assert!(text.contains("| leader-killed | 40 | 100, 502 | 400, 502 | 0.25 |"), "{text}");
     }
 
     #[test]

@@ -173,6 +173,8 @@ table! {
         killed by "raft" "elections::no_vote_is_given_and_no_term_raised_while_a_leader_is_known";
     K11 ["K11"] "a heartbeat of an earlier term is answered under today's"
         killed by "raft" "reads::an_answer_to_a_heartbeat_of_an_earlier_term_belongs_to_no_replication";
+    K11Joined ["K11"] "a read joins the question that is under way"
+        killed by "quorate_sidecar" "driver::read_rounds::tests::a_read_that_comes_during_a_question_waits_for_the_next";
     K12 ["K12"] "the end of any peer's process counts as the leader's"
         killed by "raft" "early::evidence_about_anybody_else_changes_nothing";
     K13Reachable ["K13"] "a change whose quorum does not answer"
