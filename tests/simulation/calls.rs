@@ -8,7 +8,7 @@ use quorate_linearizability::{Answer, Finding, Key, Operation};
 use quorate_machine::{Command, Outcome, Refusal, Tagged};
 use rand::Rng;
 
-use super::client::{Call, answer_in, value_in};
+use super::client::{Call, answer_in, key_bytes, value_in};
 use super::coverage::Happening;
 use super::event::Event;
 use super::faults::Phase;
@@ -41,7 +41,7 @@ impl World {
             self.clients.each[number].sequence += 1;
             let padding = self.rng.random_range(0..PADDING_MAX);
             let command: Option<Bytes> = self.clients.each[number].command(key, operation, padding);
-            (command.map_or(Ask::Read(key), Ask::Propose), Some((key, operation)))
+            (command.map_or_else(|| Ask::Read(key_bytes(key)), Ask::Propose), Some((key, operation)))
         };
         let recorded = about.map(|(key, operation)| self.clients.history.begins(key, operation));
         let call = Call {
@@ -86,7 +86,7 @@ impl World {
         // Reads are answered by any member; what must be proposed goes to the leader, once one was named.
         let to = match call.ask {
             Ask::Read(_) => random,
-            Ask::Propose(_) => hinted.unwrap_or(random),
+            Ask::Propose(_) | Ask::Renew(_) => hinted.unwrap_or(random),
         };
         let request = Request { attempt, ask: call.ask.clone() };
         if call.attempts > 1 && call.is_uncertain && matches!(call.ask, Ask::Propose(_)) {
@@ -100,6 +100,9 @@ impl World {
 
     /// A client hears an answer.
     pub(super) fn reply(&mut self, attempt: Attempt, reply: Reply) -> Happened {
+        if attempt.client >= self.clients.each.len() {
+            return self.locker_hears(attempt, reply);
+        }
         if attempt.epoch != self.fleet.epoch {
             return Ok(());
         }
@@ -141,6 +144,9 @@ impl World {
                 }
                 self.finish(attempt.client);
             }
+            Reply::Renewed(_) => {
+                check(Err(format!("client {} is told of a session, and has none", attempt.client)))?;
+            }
         }
         Ok(())
     }
@@ -181,14 +187,18 @@ impl World {
     }
 
     /// No answer came to this sending.
-    pub(super) fn timeout(&mut self, attempt: Attempt) {
+    pub(super) fn timeout(&mut self, attempt: Attempt) -> Happened {
+        if attempt.client >= self.clients.each.len() {
+            return self.locker_hears(attempt, Reply::Unknown);
+        }
         let client = &mut self.clients.each[attempt.client];
-        let Some(call) = client.call.as_mut().filter(|_| client.calls == attempt.call) else { return };
+        let Some(call) = client.call.as_mut().filter(|_| client.calls == attempt.call) else { return Ok(()) };
         if call.attempts == attempt.attempt {
             call.is_uncertain = true;
             client.hint = None;
             self.retry(attempt.client);
         }
+        Ok(())
     }
 
     /// The newest sending came to nothing: the call is sent again if that can do no harm, or given up.
@@ -197,7 +207,7 @@ impl World {
         let client = &self.clients.each[number];
         let Some(call) = &client.call else { return };
         let is_harmless = match call.ask {
-            Ask::Read(_) => true,
+            Ask::Read(_) | Ask::Renew(_) => true,
             // A session too many does no harm.
             Ask::Propose(_) => !call.is_uncertain || client.session.is_some() || call.about.is_none(),
         };

@@ -170,8 +170,12 @@ impl Client {
         };
         let (key, flags) = (key_bytes(key), 0);
         let command = match operation {
-            // A restore is no client's.
-            Operation::Read | Operation::Restore(_) => return None,
+            // A restore is no client's, and locks are others'.
+            Operation::Read
+            | Operation::Restore(_)
+            | Operation::Acquire(_)
+            | Operation::Release(_)
+            | Operation::End(_) => return None,
             Operation::Put(value) => Command::Put { key, value: value_bytes(value, padding), flags },
             Operation::CompareAndSet { expected, new } => Command::CompareAndSet {
                 key,

@@ -140,8 +140,18 @@ happenings! {
     SnapshotDiscarded => "snapshots discarded",
     /// A member put an archive on its disk.
     Staged => "archives staged",
-    /// A command about a session or a lock was sent.
-    LockAsked => "commands about sessions and locks",
+    /// Somebody asked something of a session or a lock.
+    LockAsked => "calls about sessions and locks",
+    /// A client was told that its session lives.
+    SessionTold => "sessions said to live, begun or renewed",
+    /// A client was told that its session is over.
+    SessionToldOver => "sessions said to be over",
+    /// A session's time was over by its client's clock.
+    Lapsed => "sessions whose time was over by their client's clock",
+    /// A session's time, or that of a lock delay, was over by a leader's clock.
+    SessionOver => "sessions and lock delays ended by a leader's clock",
+    /// A renewal met the end of its session on its way.
+    RenewalWaited => "renewals that waited for an end to be settled",
     /// A leader proposed an archive that a quorum had.
     RestoreProposed => "restores proposed",
     /// A restore was refused, or its archive did not get to a quorum.

@@ -1,9 +1,11 @@
 //! What can happen next.
 
 use quorate_machine::RestoreOrder;
-use quorate_raft::{Index, LogId, Message, ServerId};
+use quorate_raft::{Index, LogId, Message, ServerId, Term};
+use quorate_sidecar::driver::SessionClock;
 
 use super::hello::Hello;
+use super::keeper::Renewing;
 use super::network::MemberNumber;
 use super::requests::{Attempt, Reply, Request};
 use super::restores::Staging;
@@ -23,8 +25,16 @@ pub enum Event {
     FlushEnds(Boot, Index),
     /// The turn of a restore has come at a machine.
     Restore(Boot, LogId),
-    /// One of those who use locks sends a command.
-    LockTurn,
+    /// One of those who use locks makes its next call, if it made this many so far.
+    LockTurn(usize, u64),
+    /// The time of a locker's session may be over by its own clock.
+    Lapse(usize),
+    /// A process looks whose time is over by its clock.
+    LookAtSessions(Boot),
+    /// A process proposes the end of what was over in a leadership of its.
+    EndSession(Boot, Term, SessionClock),
+    /// A renewal met the end of its session on its way, and is tried again.
+    RenewAgain(Boot, Renewing),
     /// Somebody sends an archive to be restored.
     AskRestore,
     /// An archive arrives at a member.
@@ -115,11 +125,15 @@ impl Event {
             | Self::PeerGone(boot, _)
             | Self::Connected(boot, ..)
             | Self::Disconnected(boot, ..)
+            | Self::LookAtSessions(boot)
+            | Self::EndSession(boot, ..)
+            | Self::RenewAgain(boot, _)
             | Self::Stop(boot)
             | Self::IndexGiven(IndexWanted { asker: boot, .. }, _) => Some(boot.member),
             Self::Snapshot(_)
             | Self::AskRestore
-            | Self::LockTurn
+            | Self::LockTurn(..)
+            | Self::Lapse(_)
             | Self::Staging(_)
             | Self::ClientTurn(..)
             | Self::Reply(..)

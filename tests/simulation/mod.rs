@@ -15,10 +15,12 @@
 //! | `archive`, `restores`, `restoring` | archives: who has one restored, and what each member does then |
 //! | `recovery` | a majority lost for good, and a cluster recovered from what is left |
 //! | `client`, `calls` | what clients do and see; whether it is linearizable, `tests/linearizability` says |
+//! | `lockers`, `keeper` | who uses sessions and locks; how long sessions live by a leader's clock |
 //! | `watch`, `invariants`, `effects`, `convergence` | what must hold |
 //! | `coverage`, `trace` | what happened, counted and told |
 //!
-//! Not here: the sidecar's sockets, threads and clocks. What they decide is decided in the core.
+//! Not here: the sidecar's sockets and threads. What they decide is decided in the core; of what the sidecar decides
+//! itself, its timers for sessions are here.
 
 pub mod archive;
 pub mod calls;
@@ -33,7 +35,8 @@ pub mod faults;
 pub mod fleet;
 pub mod hello;
 pub mod invariants;
-pub mod locks;
+pub mod keeper;
+pub mod lockers;
 pub mod member;
 pub mod mirror;
 pub mod network;
@@ -125,6 +128,19 @@ mod tests {
             assert_eq!(differs, None, "seed {seed}: the traces part here");
             assert_eq!(lines.len(), lines_again.len());
             assert_eq!(coverage, coverage_again);
+        }
+    }
+
+    /// Each of these ends a session too early with one of the mutants of K21.
+    const SEEDS_OF_SESSIONS: [u64; 1] = [1];
+
+    /// K21: clocks run fast and slow, leaders change, renewals meet ends on their way.
+    #[test]
+    fn a_session_lives_as_long_as_its_client_was_told() {
+        for seed in SEEDS_OF_SESSIONS {
+            let coverage = run(seed, None, Trace::Off).unwrap_or_else(|failure| panic!("{failure:?}"));
+            let both = [Happening::SessionTold, Happening::SessionOver].map(|one| coverage.count(one));
+            assert!(both.iter().all(|count| *count > 0), "seed {seed} measures no session: {both:?}");
         }
     }
 

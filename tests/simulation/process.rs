@@ -17,6 +17,7 @@ use quorate_store::{Directory, Log, Opened, Snapshots, Stages, StateFile, StoreE
 use super::clock::Clock;
 use super::hello::{Connection, Hello};
 use super::invariants::Order;
+use super::keeper::Keeper;
 use super::requests::{DelayedRead, Waiting};
 use super::restores::Place;
 use super::restoring::{Restoring, order_in};
@@ -48,6 +49,8 @@ pub struct Process {
     pub configuration_seen: Option<IndexedConfiguration>,
     /// The place of a restore, while this leads one.
     pub place: Option<Place>,
+    /// What it does for sessions.
+    pub(super) keeper: Keeper,
     /// The restore that the machine waits for.
     pub(super) restoring: Option<Restoring>,
     /// The restore whose state the next commit names.
@@ -116,6 +119,7 @@ impl Process {
             commit_seen: Index(0),
             configuration_seen: None,
             place: None,
+            keeper: Keeper::default(),
             restoring: None,
             to_name: None,
             queued: Vec::new(),

@@ -265,6 +265,7 @@ impl World {
             self.clients.forget(value);
         }
         let state = self.effects.state(lost.after, self.options.keys);
+        self.lockers.forget();
         let undone = self.clients.answer_lost(&lost.commands);
         for (key, value) in state.into_iter().enumerate() {
             let call = self.clients.history.begins(key, Operation::Restore(value));

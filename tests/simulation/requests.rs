@@ -9,14 +9,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_linearizability::Key;
-use quorate_machine::{KeyRead, Outcome};
-use quorate_raft::{Index, Input, RecoveryEpoch, Refusal, Role, ServerId, Ticket};
+use quorate_machine::{KeyRead, Outcome, SessionId};
+use quorate_raft::{Index, Input, RecoveryEpoch, Refusal, Role, ServerId, Term, Ticket};
+use quorate_sidecar::driver::SessionClock;
 use rand::Rng;
 
-use super::client::key_bytes;
 use super::coverage::Happening;
 use super::event::{Boot, Event, IndexWanted};
+use super::keeper::Renewing;
 use super::network::MemberNumber;
 use super::world::{Happened, World, of_disk};
 
@@ -28,7 +28,7 @@ const CLIENT_LOSS: f64 = 0.01;
 /// One sending of one call of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Whose.
+    /// Whose: those who use locks are numbered after the others.
     pub client: usize,
     /// Which of its calls.
     pub call: u64,
@@ -54,7 +54,9 @@ pub enum Ask {
     /// Propose this command.
     Propose(Bytes),
     /// Read this key.
-    Read(Key),
+    Read(Bytes),
+    /// Renew this session.
+    Renew(SessionId),
 }
 
 /// What a client hears.
@@ -64,6 +66,8 @@ pub enum Reply {
     Outcome(Outcome),
     /// A read.
     Read(KeyRead),
+    /// Whether the session lives; if so, it was renewed.
+    Renewed(bool),
     /// Nothing was done; perhaps this one can.
     Refused(Option<ServerId>),
     /// Leadership was lost: perhaps it was done.
@@ -77,8 +81,12 @@ pub enum Waiting {
     Call(Attempt),
     /// Whoever sent an archive to be restored.
     Restore,
-    /// Nobody: what a locker sent is read from the log.
-    Locker,
+    /// A client, for the round of a renewal.
+    Renewal(Renewing),
+    /// A leader's clock for sessions, for the round that it begins after.
+    Lead(Term),
+    /// A leader's clock, for the end of what is over.
+    End(Term, SessionClock),
     /// A read, for its index.
     Index {
         /// What was committed when it was asked for.
@@ -89,12 +97,12 @@ pub enum Waiting {
 }
 
 /// A read at a member.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DelayedRead {
     /// Whose.
     pub attempt: Attempt,
     /// Of what.
-    pub key: Key,
+    pub key: Bytes,
     /// Which question for an index it waits for.
     pub question: u64,
     /// The index that must be applied, once it is known.
@@ -120,10 +128,11 @@ impl World {
                 self.step(number, Input::Propose { ticket, command })
             }
             Ask::Read(key) => self.read(number, attempt, key),
+            Ask::Renew(session) => self.renew(number, self.renewing(attempt, session)),
         }
     }
 
-    fn read(&mut self, number: MemberNumber, attempt: Attempt, key: Key) -> Happened {
+    fn read(&mut self, number: MemberNumber, attempt: Attempt, key: Bytes) -> Happened {
         let boot = self.fleet.boot(number);
         let question = self.administrator.ticket().0;
         let Some(process) = &mut self.fleet[number].process else { return Ok(()) };
@@ -206,7 +215,7 @@ impl World {
         let is_leader = process.raft.role() == Role::Leader;
         for DelayedRead { attempt, key, .. } in ready {
             let Some(process) = &self.fleet[number].process else { return Ok(()) };
-            let read = process.read(&key_bytes(key));
+            let read = process.read(&key);
             let read = of_disk(number, read)?;
             self.coverage.hit(if is_leader { Happening::ReadAtLeader } else { Happening::ReadAtFollower });
             self.answer_client(attempt, Reply::Read(read));
@@ -252,7 +261,7 @@ impl World {
         }
     }
 
-    fn answer_client(&mut self, attempt: Attempt, reply: Reply) {
+    pub(super) fn answer_client(&mut self, attempt: Attempt, reply: Reply) {
         if let Some(delay) = self.client_delay() {
             self.schedule.after(delay, Event::Reply(attempt, reply));
         }

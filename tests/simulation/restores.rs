@@ -195,9 +195,12 @@ impl World {
         }
         let order = place.order;
         let archived = self.archives.get(&order.sha256).into_iter();
-        place.calls = archived
-            .flat_map(|archived| archived.contents.iter().enumerate())
-            .map(|(key, value)| self.clients.history.begins(key, Operation::Restore(*value)))
+        let contents = archived.flat_map(|archived| archived.contents.iter().copied().enumerate());
+        // No archive has a key that is locked here, nor a session.
+        let locks = self.lockers.recorded_keys().map(|key| (key, None));
+        place.calls = contents
+            .chain(locks)
+            .map(|(key, value)| self.clients.history.begins(key, Operation::Restore(value)))
             .collect();
         self.coverage.hit(Happening::RestoreProposed);
         self.say(|_| format!("m{number} proposes the archive"));

@@ -76,6 +76,9 @@ impl World {
         let committed = self.fleet[number].commit();
         let Committed { sequence, moved } = of_disk(number, committed)?;
         // An install has moved the machine.
+        if moved.is_some() {
+            self.measure_anew(number)?;
+        }
         self.finish_reads(number)?;
         if let Some(sequence) = sequence {
             self.say(|_| format!("m{number} committed its write {}", sequence.0));
@@ -137,7 +140,7 @@ impl World {
         }
         check(self.watch.look(number, &mut self.fleet))?;
         self.schedule_wake(number);
-        Ok(())
+        self.keep_sessions(number)
     }
 
     fn carry_out(&mut self, number: MemberNumber, output: Output, inputs: &mut VecDeque<Input>) -> Happened {
@@ -271,7 +274,7 @@ impl World {
     /// A machine applied an entry.
     pub(super) fn note_applied(&mut self, number: MemberNumber, applied: &Applied) -> Happened {
         let epoch = self.fleet[number].epoch;
-        let is_new = checked(self.watch.applies(epoch, applied, &mut self.coverage))?;
+        let is_new = checked(self.watch.applies(epoch, applied, self.schedule.now(), &mut self.coverage))?;
         if is_new {
             self.effects.applied(applied, &self.archives);
         }
@@ -286,6 +289,10 @@ impl World {
         result: Result<Answer, Refusal>,
     ) -> Happened {
         let Some(process) = &mut self.fleet[number].process else { return Ok(()) };
+        let index = match result {
+            Ok(Answer::ReadIndex { index }) => Some(index),
+            _ => None,
+        };
         match process.waiting.remove(&ticket) {
             Some(Waiting::Call(attempt)) => {
                 if let Err(refusal) = result {
@@ -293,10 +300,6 @@ impl World {
                 }
             }
             Some(Waiting::Index { floor, whom }) => {
-                let index = match result {
-                    Ok(Answer::ReadIndex { index }) => Some(index),
-                    _ => None,
-                };
                 check(index.map_or(Ok(()), |index| {
                     self.watch.gives_read_index(&self.fleet[number].id, floor, index)
                 }))?;
@@ -307,7 +310,13 @@ impl World {
                     self.restore_ends(number, Some(&refusal));
                 }
             }
-            Some(Waiting::Locker) => {}
+            Some(Waiting::Renewal(renewing)) => self.renewal_confirmed(number, renewing, index)?,
+            Some(Waiting::Lead(term)) => self.leads_surely(number, term, index),
+            Some(Waiting::End(term, clock)) => {
+                if let Err(refusal) = result {
+                    self.end_refused(number, (term, clock), &refusal);
+                }
+            }
             None => self.administrator_hears(ticket, result),
         }
         Ok(())

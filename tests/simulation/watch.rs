@@ -1,9 +1,10 @@
 //! All invariants of the group, and where each looks. They stand outside the members and see every disk.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_machine::KvEntry;
+use quorate_machine::{KvEntry, SessionId};
 use quorate_raft::{
     Configuration, Entry, Index, IndexedConfiguration, LogId, Message, Payload, Persist, RecoveryEpoch, Role,
     ServerId, Term,
@@ -13,7 +14,7 @@ use super::coverage::Coverage;
 use super::fleet::Fleet;
 use super::invariants::{
     Alone, AtMostOnce, Commitment, Configurations, ElectionSafety, Formats, HardStates, Locks, LogMatching,
-    Lost, MachineSafety, OneChange, OneEpoch, Promises, ReadIndexes, Verdict, Voters,
+    Lost, MachineSafety, OneChange, OneEpoch, Promises, ReadIndexes, Sessions, Verdict, Voters,
 };
 use super::member::Member;
 use super::mirror::Mirror;
@@ -30,6 +31,7 @@ pub struct Watch {
     machines: MachineSafety,
     at_most_once: AtMostOnce,
     locks: Locks,
+    sessions: Sessions,
     promises: Promises,
     /// That of the cluster; what members of an earlier one do is over.
     epoch: RecoveryEpoch,
@@ -103,6 +105,7 @@ impl Watch {
         &mut self,
         epoch: RecoveryEpoch,
         applied: &Applied,
+        now: Duration,
         coverage: &mut Coverage,
     ) -> Result<bool, String> {
         if epoch < self.epoch {
@@ -111,7 +114,23 @@ impl Watch {
         let outcome = applied.outcome.as_ref().map(|outcome| format!("{outcome:?}"));
         self.machines.applied(applied.before, &applied.entry, outcome)?;
         self.locks.applied(&applied.entry, applied.outcome.as_ref())?;
+        self.sessions.applied(&applied.entry, applied.outcome.as_ref(), now)?;
         self.at_most_once.applied(&applied.entry, applied.outcome.as_ref(), coverage)
+    }
+
+    /// A client is told that its session lives until a moment.
+    pub fn tells_session(&mut self, session: SessionId, until: Duration) -> Verdict {
+        self.sessions.told(session, until)
+    }
+
+    /// A client is told that its session is over.
+    pub fn tells_session_over(&self, session: SessionId, now: Duration) -> Verdict {
+        self.sessions.told_over(session, now)
+    }
+
+    /// A client asks for the end of its session.
+    pub fn gives_session_up(&mut self, session: SessionId) {
+        self.sessions.given_up(session);
     }
 
     /// The keys that were ever locked.
@@ -176,6 +195,7 @@ impl Watch {
         self.machines.lose_after(after);
         let commands = self.at_most_once.lose_after(after);
         self.locks.lose_after(after)?;
+        self.sessions.lose_after(after);
         self.elections.recovered();
         self.matching.recovered(log, entry.index);
         self.matching.written(entry, log.term_at(entry.index.previous()).unwrap_or_default())?;

@@ -21,7 +21,7 @@ use super::event::Event;
 use super::faults::Phase;
 use super::fleet::Fleet;
 use super::invariants::Verdict;
-use super::locks::Lockers;
+use super::lockers::Lockers;
 use super::member::{DiskError, Member};
 use super::network::{MemberNumber, Network};
 use super::options::Options;
@@ -117,9 +117,7 @@ impl World {
             self.schedule.after(CLIENTS_BEGIN, Event::ClientTurn(client, 0));
         }
         self.schedule.after(Duration::from_millis(100), Event::Change);
-        if self.lockers.pause().is_some() {
-            self.schedule.after(CLIENTS_BEGIN, Event::LockTurn);
-        }
+        self.begin_lockers(CLIENTS_BEGIN);
         Ok(())
     }
 
@@ -155,6 +153,9 @@ impl World {
             | Event::PeerGone(boot, _)
             | Event::Connected(boot, ..)
             | Event::Disconnected(boot, ..)
+            | Event::LookAtSessions(boot)
+            | Event::EndSession(boot, ..)
+            | Event::RenewAgain(boot, _)
                 if !self.fleet.lives(boot) => {}
             Event::Deliver(to, hello, message) => self.deliver(to, hello, message)?,
             Event::Connected(boot, id, peer) => self.connected(boot.member, id, peer)?,
@@ -164,7 +165,11 @@ impl World {
             Event::Flush(boot) => self.flush(boot.member),
             Event::FlushEnds(boot, upto) => self.flush_ends(boot.member, upto)?,
             Event::Restore(boot, at) => self.restore(boot.member, at)?,
-            Event::LockTurn => self.lock_turn()?,
+            Event::LockTurn(locker, calls) => self.lock_turn(locker, calls)?,
+            Event::Lapse(locker) => self.lapse(locker),
+            Event::LookAtSessions(boot) => self.look_at_sessions(boot.member)?,
+            Event::EndSession(boot, term, clock) => self.end_session(boot.member, term, clock)?,
+            Event::RenewAgain(boot, renewing) => self.renew(boot.member, renewing)?,
             Event::AskRestore => self.ask_restore()?,
             Event::Staging(staging) => self.staging_arrives(&staging)?,
             Event::StageHeld(boot, order, by) => self.stage_held(boot.member, order, by)?,
@@ -177,7 +182,7 @@ impl World {
             Event::ClientTurn(client, calls) => self.client_turn(client, calls),
             Event::Request(member, request) => self.request(member, request)?,
             Event::Reply(attempt, reply) => self.reply(attempt, reply)?,
-            Event::Timeout(attempt) => self.timeout(attempt),
+            Event::Timeout(attempt) => self.timeout(attempt)?,
             Event::Resend(attempt) => self.resend(attempt),
             Event::Fault => self.fault()?,
             Event::Change => self.change()?,

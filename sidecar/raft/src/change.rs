@@ -12,10 +12,11 @@ use std::time::Duration;
 use quorate_mutants::{Mutant, broken};
 
 use crate::entry::Payload;
+use crate::leader::Leadership;
 use crate::limits::{CAUGHT_UP_ENTRIES_MAX, CHANGES_HELD_MAX, VOLUME_LOST_SILENCE};
 use crate::membership::{Change, Configuration, InvalidChange, RemoveReason};
 use crate::quorum::majority;
-use crate::raft::{Raft, RoleState};
+use crate::raft::Raft;
 use crate::refusal::Refusal;
 use crate::status::ReplicationState;
 use crate::types::{Index, Now, ServerId, Term, Ticket};
@@ -39,7 +40,7 @@ impl Raft {
             return;
         }
         let deadline = self.now.plus(self.settings.election_timeout);
-        let RoleState::Leader(lead) = &mut self.role else { return };
+        let Some(lead) = self.leading_mut() else { return };
         if lead.held_changes.len() < CHANGES_HELD_MAX {
             lead.held_changes.push_back(HeldChange { ticket, expected, change, deadline });
         } else {
@@ -49,8 +50,8 @@ impl Raft {
 
     /// Committed in our term (S7), and our machine has come past whatever was restored before it (K17).
     fn may_change(&self) -> bool {
-        let RoleState::Leader(lead) = &self.role else { return false };
-        self.is_ready() && (self.applier.index() >= lead.term_start || broken(Mutant::K17Carried))
+        let is_past = |lead: &Leadership| self.applier.index() >= lead.term_start;
+        self.is_ready() && (self.leading().is_some_and(is_past) || broken(Mutant::K17Carried))
     }
 
     /// The term's first entry is committed and applied: the held changes run, in order (K13).
@@ -58,18 +59,15 @@ impl Raft {
         if !self.may_change() {
             return;
         }
-        loop {
-            let RoleState::Leader(lead) = &mut self.role else { return };
-            let Some(held) = lead.held_changes.pop_front() else { return };
+        while let Some(held) = self.leading_mut().and_then(|lead| lead.held_changes.pop_front()) {
             self.append_change(held.ticket, held.expected, &held.change);
         }
     }
 
     pub(crate) fn expire_held_changes(&mut self) {
         let (now, waited) = (self.now, self.settings.election_timeout);
-        loop {
-            let RoleState::Leader(lead) = &mut self.role else { return };
-            let Some(held) = lead.held_changes.pop_front_if(|held| now >= held.deadline) else { return };
+        let expired = |lead: &mut Leadership| lead.held_changes.pop_front_if(|held| now >= held.deadline);
+        while let Some(held) = self.leading_mut().and_then(expired) {
             self.answer(held.ticket, Err(Refusal::NotReady { waited }));
         }
     }
@@ -78,7 +76,7 @@ impl Raft {
         match self.check_change(expected, change) {
             Ok(configuration) => {
                 let index = self.append_own(Payload::Configuration(configuration));
-                if let RoleState::Leader(lead) = &mut self.role {
+                if let Some(lead) = self.leading_mut() {
                     lead.change = Some((index, ticket));
                 }
             }
@@ -88,9 +86,7 @@ impl Raft {
 
     /// What refuses at once, ready or not.
     fn check_leading(&self, expected: Index) -> Result<(), Refusal> {
-        if let Some(refusal) = self.why_no_entry() {
-            return Err(refusal);
-        }
+        self.check_takes_entries()?;
         let latest = self.configurations.latest();
         let actual = latest.map_or(Index(0), |latest| latest.index);
         let is_joint = latest.is_some_and(|latest| latest.configuration.is_joint());
@@ -146,7 +142,7 @@ impl Raft {
         if stable_in_term != self.hard.term && !broken(Mutant::K13Stable) {
             return Err(Refusal::NotStable { id: id.clone() });
         }
-        let RoleState::Leader(lead) = &self.role else { return Err(self.not_leader()) };
+        let Some(lead) = self.leading() else { return Err(self.not_leader()) };
         let Some(peer) = lead.peers.get(id) else { return Err(InvalidChange::NotMember(id.clone()).into()) };
         let behind = self.commit.0.saturating_sub(peer.matched.0);
         let is_supplied = peer.replication() == ReplicationState::Replicate;
@@ -166,7 +162,7 @@ impl Raft {
 
     /// How long ago the leader heard it, which hears itself; none if never in this term.
     pub(crate) fn silence_of(&self, id: &ServerId) -> Option<Duration> {
-        let RoleState::Leader(lead) = &self.role else { return None };
+        let lead = self.leading()?;
         let heard = if id == self.id() { Some(self.now) } else { lead.peers.get(id)?.last_ack };
         heard.map(|heard| self.now.since(heard))
     }

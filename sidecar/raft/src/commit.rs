@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use quorate_mutants::{Mutant, broken};
 
+use crate::entry::IndexedConfiguration;
+use crate::leader::Leadership;
 use crate::limits::COMMIT_STORED_WITHIN;
 use crate::output::{Answer, Event, StepDownReason};
 use crate::quorum::quorum_index;
@@ -58,10 +60,8 @@ impl Raft {
         let (index, is_joint) = (committed.index, committed.configuration.is_joint());
         self.event(Event::ConfigurationCommitted { index });
         // A replacement is done once the joint configuration is left (K14).
-        if !is_joint
-            && let RoleState::Leader(lead) = &mut self.role
-            && let Some((_, ticket)) = lead.change.take_if(|(at, _)| *at == index)
-        {
+        let answered = |lead: &mut Leadership| lead.change.take_if(|(at, _)| *at == index && !is_joint);
+        if let Some((_, ticket)) = self.leading_mut().and_then(answered) {
             self.answer(ticket, Ok(Answer::MembershipChanged { configuration_index: index }));
         }
         if self.membership() == Membership::Removed {
@@ -84,38 +84,26 @@ impl Raft {
 
     /// Our place in the group (K19).
     pub(crate) fn membership(&self) -> Membership {
+        let place_in = |known: &IndexedConfiguration| {
+            let server = known.configuration.get(self.id())?;
+            Some(if server.suffrage.has_vote() { Membership::Voter } else { Membership::NonVoter })
+        };
         let Some(latest) = self.configurations.latest() else { return Membership::NotYet };
-        let configuration = &latest.configuration;
-        if configuration.is_voter(self.id()) {
-            Membership::Voter
-        } else if configuration.contains(self.id()) {
-            Membership::NonVoter
-        } else if self.hard.was_member && self.configurations.is_settled() && !broken(Mutant::K19) {
-            Membership::Removed
-        } else if self.hard.was_member {
-            self.membership_before_removal()
-        } else {
+        if let Some(place) = place_in(latest) {
+            place
+        } else if !self.hard.was_member {
             Membership::NotYet
-        }
-    }
-
-    /// Our removal is appended and not yet committed: the committed configuration still says what we are.
-    fn membership_before_removal(&self) -> Membership {
-        let committed = self.configurations.committed();
-        if committed.is_some_and(|committed| committed.configuration.is_voter(self.id())) {
-            Membership::Voter
+        } else if self.configurations.is_settled() && !broken(Mutant::K19) {
+            Membership::Removed
         } else {
-            Membership::NonVoter
+            // Our removal is not committed yet: the committed configuration still says what we are.
+            self.configurations.committed().and_then(place_in).unwrap_or(Membership::NonVoter)
         }
     }
 
     /// The age of the last sign of a leader; zero for the leader itself.
     pub(crate) fn contact_age(&self) -> Option<Duration> {
-        match self.role {
-            RoleState::Leader(_) => Some(Duration::ZERO),
-            RoleState::Follower | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => {
-                self.last_contact.map(|at| self.now.since(at))
-            }
-        }
+        let at = if self.leading().is_some() { Some(self.now) } else { self.last_contact };
+        at.map(|at| self.now.since(at))
     }
 }

@@ -46,27 +46,21 @@ impl Raft {
     /// K19). The committed one counts too: an uncommitted removal must not silence the only
     /// server that could still lead.
     fn may_campaign(&self) -> bool {
-        let votes_in = |known: Option<&crate::entry::IndexedConfiguration>| {
-            known.is_some_and(|known| known.configuration.is_voter(self.id()))
-        };
-        votes_in(self.configurations.latest())
-            || votes_in(self.configurations.committed())
-            || broken(Mutant::B7)
+        let committed = self.configurations.committed();
+        let voted = committed.is_some_and(|committed| committed.configuration.is_voter(self.id()));
+        self.is_voter() || voted || broken(Mutant::B7)
     }
 
     /// A vote of our own counts only if our latest configuration gives us one.
-    fn is_voter(&self) -> bool {
+    pub(crate) fn is_voter(&self) -> bool {
         self.configurations.latest().is_some_and(|latest| latest.configuration.is_voter(self.id()))
     }
 
     fn ask_pre_votes(&mut self) {
         let proposed = self.hard.term.next();
         self.event(Event::Campaigning { term: proposed, is_pre_vote: true });
-        let mut votes = BTreeMap::new();
-        if self.is_voter() {
-            votes.insert(self.id().clone(), true);
-        }
-        self.role = RoleState::PreCandidate { votes };
+        let own = self.is_voter().then(|| (self.id().clone(), true));
+        self.role = RoleState::PreCandidate { votes: own.into_iter().collect() };
         let last = self.log.last();
         self.ask_voters(&Body::PreVoteRequest { proposed, last });
         self.count_votes();
@@ -86,8 +80,8 @@ impl Raft {
 
     fn ask_voters(&mut self, body: &Body) {
         let Some(latest) = self.configurations.latest() else { return };
-        let voters: Vec<ServerId> = latest.configuration.voters().map(|server| server.id.clone()).collect();
-        for id in voters.into_iter().filter(|id| id != self.id()).collect::<Vec<_>>() {
+        let voters = latest.configuration.voters().map(|server| &server.id);
+        for id in voters.filter(|id| *id != self.id()).cloned().collect::<Vec<_>>() {
             self.send(id, body.clone());
         }
     }
@@ -103,19 +97,14 @@ impl Raft {
 
     fn count_votes(&mut self) {
         let Some(latest) = self.configurations.latest() else { return };
-        let majorities = latest.configuration.majorities();
-        match &self.role {
-            RoleState::PreCandidate { votes } => match tally(&majorities, votes) {
-                Tally::Won => self.campaign(false),
-                Tally::Lost => self.role = RoleState::Follower,
-                Tally::Open => {}
-            },
-            RoleState::Candidate { votes, .. } => match tally(&majorities, votes) {
-                Tally::Won => self.lead(),
-                Tally::Lost => self.role = RoleState::Follower,
-                Tally::Open => {}
-            },
-            RoleState::Follower | RoleState::Leader(_) => {}
+        let (RoleState::PreCandidate { votes } | RoleState::Candidate { votes, .. }) = &self.role else {
+            return;
+        };
+        match tally(&latest.configuration.majorities(), votes) {
+            Tally::Won if matches!(self.role, RoleState::Candidate { .. }) => self.lead(),
+            Tally::Won => self.campaign(false),
+            Tally::Lost => self.role = RoleState::Follower,
+            Tally::Open => {}
         }
     }
 
@@ -138,13 +127,12 @@ impl Raft {
             self.event(Event::SteppedDown { term: lead.term, reason });
             self.dismiss(*lead, reason);
             // Whoever led a moment ago gives the others time to elect (S2).
-            self.last_contact = Some(self.now);
-            self.rest_election_timer();
+            self.contact();
         }
         self.set_leader(leader);
     }
 
-    /// The current leader reached us (S2).
+    /// The current leader reached us, or got our vote, or was ourselves (S2).
     pub(crate) fn contact(&mut self) {
         self.last_contact = Some(self.now);
         self.rest_election_timer();
@@ -153,8 +141,7 @@ impl Raft {
     /// Whether somebody other than `candidate` leads, as far as we know (K10): within the election
     /// timeout itself, not the longer deadline drawn from it.
     fn knows_other_leader(&self, candidate: &ServerId) -> bool {
-        let is_fresh = matches!(self.role, RoleState::Leader(_))
-            || self.last_contact.is_some_and(|at| self.now.since(at) < self.settings.election_timeout);
+        let is_fresh = self.contact_age().is_some_and(|age| age < self.settings.election_timeout);
         is_fresh && self.leader.as_ref().is_some_and(|leader| leader != candidate) && !broken(Mutant::K10)
     }
 
@@ -167,11 +154,10 @@ impl Raft {
     }
 
     pub(crate) fn pre_vote_response(&mut self, from: ServerId, proposed: Term, granted: bool) {
-        let is_voter = self.counts_as_voter(&from);
-        if proposed != self.hard.term.next() || !is_voter {
-            return;
-        }
-        if let RoleState::PreCandidate { votes } = &mut self.role {
+        let counts = proposed == self.hard.term.next() && self.counts_as_voter(&from);
+        if let RoleState::PreCandidate { votes } = &mut self.role
+            && counts
+        {
             votes.insert(from, granted);
             self.count_votes();
         }

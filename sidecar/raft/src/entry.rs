@@ -112,6 +112,16 @@ impl Entry {
     }
 }
 
+impl Payload {
+    /// The configuration that it brings, if it is one.
+    pub const fn configuration(&self) -> Option<&Configuration> {
+        match self {
+            Self::Configuration(configuration) => Some(configuration),
+            Self::Noop | Self::Command(_) | Self::Barrier => None,
+        }
+    }
+}
+
 impl Stored {
     /// An empty directory is one without cluster ID, term, vote or log (K2).
     pub fn is_empty(&self) -> bool {

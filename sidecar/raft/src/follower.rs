@@ -12,7 +12,7 @@
 
 use quorate_mutants::{Mutant, broken};
 
-use crate::entry::{Entry, IndexedConfiguration, Payload};
+use crate::entry::{Entry, IndexedConfiguration};
 use crate::message::{AppendOutcome, Body};
 use crate::outbox::Promises;
 use crate::output::{Event, InvalidMessage};
@@ -94,13 +94,7 @@ impl Raft {
 
     /// Appends an entry, ours or a leader's; a configuration takes effect at once (S8).
     pub(crate) fn append_entry(&mut self, entry: Entry) {
-        let (index, configuration) = (
-            entry.index,
-            match &entry.payload {
-                Payload::Configuration(configuration) => Some(configuration.clone()),
-                Payload::Noop | Payload::Command(_) | Payload::Barrier => None,
-            },
-        );
+        let (index, configuration) = (entry.index, entry.payload.configuration().cloned());
         self.log.append(entry);
         self.outbox.mark_log();
         if let Some(configuration) = configuration {
@@ -125,7 +119,8 @@ impl Raft {
         self.send_after(Promises::Log, to, Body::AppendResponse { epoch, outcome });
     }
 
-    fn refuse_message(&mut self, from: ServerId, problem: InvalidMessage) {
+    /// A peer sent what no correct member sends; nothing of it is done.
+    pub(crate) fn refuse_message(&mut self, from: ServerId, problem: InvalidMessage) {
         self.event(Event::InvalidMessage { from, problem });
     }
 }

@@ -27,7 +27,8 @@ pub(crate) struct Leadership {
     /// Its own no-op: once this is committed it is ready (S6).
     pub(crate) term_start: Index,
     pub(crate) peers: BTreeMap<ServerId, Progress>,
-    next_epoch: Epoch,
+    /// That of the newest replication.
+    epoch: Epoch,
     pub(crate) reads: Reads,
     pub(crate) transfer: Option<Transfer>,
     pub(crate) held_changes: VecDeque<HeldChange>,
@@ -46,16 +47,6 @@ impl Leadership {
         let transfer = self.transfer.as_ref().map_or(base, |transfer| transfer.deadline.min(base));
         self.held_changes.front().map_or(transfer, |held| held.deadline.min(transfer))
     }
-
-    fn take_epoch(&mut self) -> Epoch {
-        self.next_epoch = Epoch(self.next_epoch.0 + 1);
-        self.next_epoch
-    }
-
-    /// The peer, if it answers under the replication it is in now (O5).
-    pub(crate) fn peer(&mut self, id: &ServerId, epoch: Epoch) -> Option<&mut Progress> {
-        self.peers.get_mut(id).filter(|peer| peer.epoch == epoch || broken(Mutant::O5))
-    }
 }
 
 impl Raft {
@@ -67,7 +58,7 @@ impl Raft {
             term,
             term_start: self.log.last().index.next(),
             peers: BTreeMap::new(),
-            next_epoch: Epoch(0),
+            epoch: Epoch(0),
             reads: Reads::default(),
             transfer: None,
             held_changes: VecDeque::new(),
@@ -89,7 +80,7 @@ impl Raft {
     pub(crate) fn append_own(&mut self, payload: Payload) -> Index {
         let index = self.log.last().index.next();
         let entry = Entry { term: self.hard.term, index, payload };
-        if let RoleState::Leader(lead) = &mut self.role {
+        if let Some(lead) = self.leading_mut() {
             lead.uncommitted.push_back((index, entry.bytes()));
             lead.uncommitted_bytes += entry.bytes();
         }
@@ -104,10 +95,7 @@ impl Raft {
         let RoleState::Leader(lead) = &mut self.role else { return };
         let own = &self.identity.server;
         let until = self.now.plus(self.settings.election_timeout * DEPARTING_ELECTION_TIMEOUTS);
-        for (id, peer) in &mut lead.peers {
-            if latest.configuration.contains(id) {
-                continue;
-            }
+        for (_, peer) in lead.peers.iter_mut().filter(|(id, _)| !latest.configuration.contains(id)) {
             peer.departing.get_or_insert(Departing { index: latest.index, until });
         }
         for server in latest.configuration.servers().iter().filter(|server| server.id != *own) {
@@ -115,8 +103,8 @@ impl Raft {
                 continue;
             }
             // Added, perhaps again: whatever it answered before belongs to another epoch (O5).
-            let epoch = lead.take_epoch();
-            let progress = Progress::new(epoch, self.log.last().index, self.now, &self.settings);
+            lead.epoch = Epoch(lead.epoch.0 + 1);
+            let progress = Progress::new(lead.epoch, self.log.last().index, self.now, &self.settings);
             lead.peers.insert(server.id.clone(), progress);
         }
     }
@@ -146,13 +134,16 @@ impl Raft {
     pub(crate) fn heartbeat(&mut self) {
         let RoleState::Leader(lead) = &mut self.role else { return };
         lead.heartbeat_deadline = self.now.plus(self.settings.heartbeat_interval);
+        if let Some(transfer) = &mut lead.transfer {
+            // It is asked again: the message may have been lost.
+            transfer.is_asked = false;
+        }
         let round = lead.reads.round();
         let peers: Vec<(ServerId, Epoch)> =
             lead.peers.iter().map(|(id, peer)| (id.clone(), peer.epoch)).collect();
         for (id, epoch) in peers {
             self.send(id, Body::HeartbeatRequest { epoch, round });
         }
-        self.repeat_timeout_now();
     }
 
     /// Steps down if a quorum has not been heard from within the window (S11).
@@ -186,13 +177,9 @@ impl Raft {
         }
         if let Some(ticket) = lead.transfer.and_then(|transfer| transfer.ticket) {
             // Losing leadership to a higher term is what a transfer is for (S18).
-            let result = match reason {
-                StepDownReason::HigherTerm => Ok(Answer::Transferred),
-                StepDownReason::QuorumLost | StepDownReason::NoVote => {
-                    Err(Refusal::NotLeader { leader: None })
-                }
-            };
-            self.answer(ticket, result);
+            let is_done = reason == StepDownReason::HigherTerm;
+            let result = is_done.then_some(Answer::Transferred);
+            self.answer(ticket, result.ok_or(Refusal::NotLeader { leader: None }));
         }
     }
 
@@ -202,6 +189,6 @@ impl Raft {
 
     /// Whether we lead and have committed in our term: before that nothing is changed or read.
     pub(crate) fn is_ready(&self) -> bool {
-        matches!(&self.role, RoleState::Leader(lead) if self.commit >= lead.term_start)
+        self.leading().is_some_and(|lead| self.commit >= lead.term_start)
     }
 }

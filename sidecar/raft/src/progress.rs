@@ -145,26 +145,25 @@ impl Progress {
         self.contact = now;
     }
 
-    /// It holds everything up to `matched`; `first` is our first entry. Says whether that is news.
-    pub(crate) fn accepted(&mut self, matched: Index, first: Index) -> bool {
-        let is_news = matched > self.matched;
+    /// It holds everything up to `matched`; `first` is our first entry.
+    pub(crate) fn accepted(&mut self, matched: Index, first: Index) {
         self.matched = self.matched.max(matched);
         self.next = self.next.max(self.matched.next());
-        match &mut self.supply {
-            Supply::Probe { .. } => {
-                self.next = self.matched.next();
-                self.supply = Supply::Replicate(InFlight::default());
+        let goes_on = match &mut self.supply {
+            Supply::Probe { .. } => true,
+            Supply::Replicate(in_flight) => {
+                in_flight.answered(self.matched);
+                false
             }
-            Supply::Replicate(in_flight) => in_flight.answered(self.matched),
             Supply::Snapshot { last, .. } => {
-                let reached = last.is_some_and(|last| self.matched >= last.index);
-                if reached || self.matched.next() >= first {
-                    self.next = self.matched.next();
-                    self.supply = Supply::Replicate(InFlight::default());
-                }
+                let has_it = last.is_some_and(|last| self.matched >= last.index);
+                has_it || self.matched.next() >= first
             }
+        };
+        if goes_on {
+            self.next = self.matched.next();
+            self.supply = Supply::Replicate(InFlight::default());
         }
-        is_news
     }
 
     /// It does not hold the entry at `previous`; what it holds may match at or below `candidate`.
@@ -188,20 +187,13 @@ impl Progress {
         self.supply = Supply::Probe { sent: None, retry: settings.heartbeat_interval };
     }
 
-    /// The same, but the first message waits for a sign of life: after a failure.
-    pub(crate) fn probe_after_pause(&mut self, now: Now, settings: &Settings) {
-        self.probe(settings);
-        if let Supply::Probe { sent, .. } = &mut self.supply {
-            *sent = Some(now);
-        }
-    }
-
     /// A snapshot ended without the answer that it is installed; `first` is our first entry. Perhaps only the answer
     /// was lost: then another one would be refused as known, again and again. So it is asked for the entry before
     /// our log first, and gets the next snapshot only when it does not hold that.
     pub(crate) fn probe_after_snapshot(&mut self, first: Index, now: Now, settings: &Settings) {
-        self.probe_after_pause(now, settings);
-        self.next = self.next.max(first);
+        self.next = self.matched.next().max(first);
+        // As if it were sent: the first message waits for a sign of life.
+        self.supply = Supply::Probe { sent: Some(now), retry: settings.heartbeat_interval };
     }
 
     /// A heartbeat was answered: an append that was not, for long, counts as lost (S13, B11).

@@ -8,7 +8,7 @@ use crate::limits::{ENTRY_BYTES_MAX, UNCOMMITTED_BYTES_MAX};
 use crate::membership::{Configuration, Intent, Server, Suffrage};
 use crate::outbox::Promises;
 use crate::output::{Answer, Output};
-use crate::raft::{Raft, RoleState};
+use crate::raft::Raft;
 use crate::refusal::Refusal;
 use crate::status::Membership;
 use crate::types::{Address, ClusterId, Index, LogId, ServerId, Term, Ticket};
@@ -23,13 +23,8 @@ impl Raft {
         }
     }
 
-    pub(crate) fn propose_barrier(&mut self, ticket: Ticket) {
-        self.propose(ticket, Payload::Barrier);
-    }
-
-    fn propose(&mut self, ticket: Ticket, payload: Payload) {
-        let checked = self.why_no_entry().map_or(Ok(()), Err).and_then(|()| self.check_kind(&payload));
-        if let Err(refusal) = checked {
+    pub(crate) fn propose(&mut self, ticket: Ticket, payload: Payload) {
+        if let Err(refusal) = self.check_takes_entries().and_then(|()| self.check_kind(&payload)) {
             self.answer(ticket, Err(refusal));
         } else {
             let index = self.append_own(payload);
@@ -37,22 +32,16 @@ impl Raft {
         }
     }
 
-    /// Why this member takes no entry from a client now, if it does not.
-    pub(crate) fn why_no_entry(&self) -> Option<Refusal> {
-        match &self.role {
-            RoleState::Leader(lead) if lead.transfer.is_some() && !broken(Mutant::B10) => {
-                Some(Refusal::TransferInProgress)
-            }
-            RoleState::Leader(lead)
-                if lead.uncommitted_bytes >= UNCOMMITTED_BYTES_MAX && !broken(Mutant::K25) =>
-            {
-                Some(Refusal::Busy { what: "what is written but not yet committed" })
-            }
-            RoleState::Leader(_) => None,
-            RoleState::Follower | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => {
-                Some(self.not_leader())
-            }
+    /// Whether this member takes an entry from a client now.
+    pub(crate) fn check_takes_entries(&self) -> Result<(), Refusal> {
+        let Some(lead) = self.leading() else { return Err(self.not_leader()) };
+        if lead.transfer.is_some() && !broken(Mutant::B10) {
+            return Err(Refusal::TransferInProgress);
         }
+        if lead.uncommitted_bytes >= UNCOMMITTED_BYTES_MAX && !broken(Mutant::K25) {
+            return Err(Refusal::Busy { what: "what is written but not yet committed" });
+        }
+        Ok(())
     }
 
     /// What everybody who is not the leader says.

@@ -26,12 +26,11 @@ pub(crate) const fn majority(voters: usize) -> usize {
     voters / 2 + 1
 }
 
-/// Whether those for whom `holds` form a quorum. No voters, no quorum.
+/// Whether those for whom `holds` form a quorum. No voters, no quorum: a majority is at least one.
 pub(crate) fn is_quorum(majorities: &Majorities<'_>, holds: impl Fn(&ServerId) -> bool) -> bool {
-    !majorities.is_empty()
-        && majorities.iter().all(|voters| {
-            !voters.is_empty() && voters.iter().filter(|id| holds(id)).count() >= majority(voters.len())
-        })
+    let decide =
+        |voters: &BTreeSet<&ServerId>| voters.iter().filter(|id| holds(id)).count() >= majority(voters.len());
+    !majorities.is_empty() && majorities.iter().all(decide)
 }
 
 /// The greatest index that a quorum holds.

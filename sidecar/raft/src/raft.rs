@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::apply::Applier;
 use crate::configurations::Configurations;
 use crate::early::Early;
-use crate::entry::{HardState, IndexedConfiguration, Stored};
+use crate::entry::{HardState, IndexedConfiguration, Payload, SnapshotMeta, Stored};
 use crate::input::Input;
 use crate::leader::Leadership;
 use crate::limits::HANDED_OVER_ELECTION_TIMEOUTS;
@@ -59,7 +59,7 @@ pub struct Raft {
     pub(crate) durable_applied: Index,
     pub(crate) is_compacting: bool,
     /// A snapshot to be named in the next write, and the write that names it.
-    pub(crate) install: Option<crate::entry::SnapshotMeta>,
+    pub(crate) install: Option<SnapshotMeta>,
     pub(crate) installing: Option<Sequence>,
     pub(crate) restores: Restores,
     /// What peers' present connections say they speak (K24).
@@ -191,12 +191,7 @@ impl Raft {
 
     /// When the next `Tick` is due; it moves with every step.
     pub fn next_deadline(&self) -> Now {
-        let role = match &self.role {
-            RoleState::Leader(lead) => lead.next_deadline(),
-            RoleState::Follower | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => {
-                self.election_deadline
-            }
-        };
+        let role = self.leading().map_or(self.election_deadline, Leadership::next_deadline);
         self.commit_deadline.map_or(role, |deadline| deadline.min(role))
     }
 
@@ -208,7 +203,7 @@ impl Raft {
             Input::PeerVersions { id, versions } => self.peer_versions(id, versions),
             Input::ProcessGone(id) => self.process_gone(&id),
             Input::Propose { ticket, command } => self.propose_command(ticket, command),
-            Input::Barrier { ticket } => self.propose_barrier(ticket),
+            Input::Barrier { ticket } => self.propose(ticket, Payload::Barrier),
             Input::ChangeMembership { ticket, expected, change } => {
                 self.change_membership(ticket, expected, change);
             }
@@ -234,13 +229,10 @@ impl Raft {
     }
 
     fn tick(&mut self) {
-        match self.role {
-            RoleState::Leader(_) => self.lead_on(),
-            RoleState::Follower | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => {
-                if self.now >= self.election_deadline {
-                    self.election_timeout();
-                }
-            }
+        if self.leading().is_some() {
+            self.lead_on();
+        } else if self.now >= self.election_deadline {
+            self.election_timeout();
         }
     }
 
@@ -256,6 +248,16 @@ impl Raft {
     /// Who we are.
     pub(crate) const fn id(&self) -> &ServerId {
         &self.identity.server
+    }
+
+    /// What we hold as leader; none if another one leads, or nobody.
+    pub(crate) fn leading(&self) -> Option<&Leadership> {
+        if let RoleState::Leader(lead) = &self.role { Some(lead) } else { None }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn leading_mut(&mut self) -> Option<&mut Leadership> {
+        if let RoleState::Leader(lead) = &mut self.role { Some(lead) } else { None }
     }
 
     /// Enters a higher term, without a vote in it and without a leader: whoever led the last one, the

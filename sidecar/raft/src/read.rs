@@ -109,9 +109,8 @@ impl Raft {
         let Some(round) = lead.reads.running() else { return };
         let own = &self.identity.server;
         // Ourselves only if we are a voter: a set of voters is asked, nobody else (N1).
-        let confirms =
-            |id: &ServerId| id == own || lead.peers.get(id).is_some_and(|peer| peer.round >= round);
-        let confirms = |id: &ServerId| confirms(id) || broken(Mutant::S29Round);
+        let answered = |id: &ServerId| lead.peers.get(id).is_some_and(|peer| peer.round >= round);
+        let confirms = |id: &ServerId| id == own || answered(id) || broken(Mutant::S29Round);
         let majorities = if broken(Mutant::N1) {
             vec![latest.configuration.servers().iter().map(|server| &server.id).collect()]
         } else {

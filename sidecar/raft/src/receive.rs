@@ -13,7 +13,7 @@ use crate::limits::NUMBER_MAX;
 use crate::message::{AppendOutcome, Body, Message};
 use crate::outbox::Promises;
 use crate::output::{Event, InvalidMessage, StepDownReason};
-use crate::raft::{Raft, RoleState};
+use crate::raft::Raft;
 use crate::types::{Epoch, LogId, Round, ServerId, Term};
 
 /// What is echoed to a request of an earlier term. Epochs begin anew in each term, and our answer shows our own
@@ -32,7 +32,7 @@ impl Raft {
                 // Another directory under our Raft ID was meant: say that it is gone.
                 self.send(from, Body::VolumeLost { recorded: to });
             } else {
-                self.event(Event::InvalidMessage { from, problem });
+                self.refuse_message(from, problem);
             }
             return;
         }
@@ -104,9 +104,9 @@ impl Raft {
     pub(crate) fn accept_leader(&mut self, from: &ServerId, term: Term) -> bool {
         let is_other = |leader: &ServerId| leader != from;
         let leads_too = term == self.hard.term
-            && (matches!(self.role, RoleState::Leader(_)) || self.leader.as_ref().is_some_and(is_other));
+            && (self.leading().is_some() || self.leader.as_ref().is_some_and(is_other));
         if leads_too {
-            self.event(Event::InvalidMessage { from: from.clone(), problem: InvalidMessage::SecondLeader });
+            self.refuse_message(from.clone(), InvalidMessage::SecondLeader);
             return false;
         }
         self.follow(term, Some(from.clone()), StepDownReason::HigherTerm);
@@ -116,17 +116,9 @@ impl Raft {
     /// A leader that has committed in its term tells a caller that the configuration records
     /// another directory under its Raft ID (K1). It is answered all the same.
     fn notice_other_incarnation(&mut self, from: &ServerId) {
-        let RoleState::Leader(lead) = &self.role else { return };
-        if self.commit < lead.term_start {
-            return;
-        }
-        let recorded = self
-            .configurations
-            .latest()
-            .and_then(|latest| latest.configuration.by_raft_id(&from.raft_id))
-            .filter(|server| server.id != *from)
-            .map(|server| server.id.clone());
-        if let Some(recorded) = recorded {
+        let latest = self.configurations.latest().filter(|_| self.is_ready());
+        let server = latest.and_then(|latest| latest.configuration.by_raft_id(&from.raft_id));
+        if let Some(recorded) = server.map(|server| server.id.clone()).filter(|id| id != from) {
             self.event(Event::VolumeLost { recorded: recorded.clone(), found: from.clone() });
             self.send(from.clone(), Body::VolumeLost { recorded });
         }
@@ -154,13 +146,10 @@ impl Raft {
             Some(InvalidMessage::FromOurselves)
         } else if term.0.max(body.greatest_number()) > NUMBER_MAX && !broken(Mutant::B6) {
             Some(InvalidMessage::NumberTooBig)
+        } else if let Body::AppendRequest { previous, entries, .. } = body {
+            (!follow_each_other(*previous, entries, term)).then_some(InvalidMessage::BadEntries)
         } else {
-            match body {
-                Body::AppendRequest { previous, entries, .. } => {
-                    (!follow_each_other(*previous, entries, term)).then_some(InvalidMessage::BadEntries)
-                }
-                _ => None,
-            }
+            None
         }
     }
 }

@@ -15,7 +15,7 @@ use quorate_mutants::{Mutant, broken};
 use crate::entry::Payload;
 use crate::limits::REPLACED_SILENCE;
 use crate::membership::{Configuration, Intent, Suffrage};
-use crate::raft::{Raft, RoleState};
+use crate::raft::Raft;
 use crate::refusal::Refusal;
 use crate::types::ServerId;
 
@@ -42,9 +42,7 @@ impl Raft {
         }
         let half = latest.configuration.left();
         let index = self.append_own(Payload::Configuration(half));
-        if let RoleState::Leader(lead) = &mut self.role
-            && let Some((at, _)) = &mut lead.change
-        {
+        if let Some((at, _)) = self.leading_mut().and_then(|lead| lead.change.as_mut()) {
             // Whoever asked for the replacement waits for its end.
             *at = index;
         }

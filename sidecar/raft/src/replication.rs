@@ -19,15 +19,15 @@ use crate::input::LogReader;
 use crate::limits::APPEND_BYTES_MAX;
 use crate::log::Read;
 use crate::message::{AppendOutcome, Body};
-use crate::output::{Event, InvalidMessage, Output};
+use crate::output::{InvalidMessage, Output};
 use crate::progress::{Progress, Supply};
-use crate::raft::{Raft, RoleState};
+use crate::raft::Raft;
 use crate::types::{Epoch, Index, LogId, Round, ServerId};
 
 impl Raft {
     /// Sends every peer what it may be sent now.
     pub(crate) fn supply_peers(&mut self) {
-        let RoleState::Leader(lead) = &self.role else { return };
+        let Some(lead) = self.leading() else { return };
         let ids: Vec<ServerId> = lead.peers.keys().cloned().collect();
         for id in ids {
             while self.supply(&id) {}
@@ -141,8 +141,7 @@ impl Raft {
         let Some(peer) = self.peer_in_epoch(from, epoch) else { return };
         match outcome {
             AppendOutcome::Accepted { matched } if matched > last => {
-                let problem = InvalidMessage::AcknowledgesTooMuch;
-                self.event(Event::InvalidMessage { from: from.clone(), problem });
+                self.refuse_message(from.clone(), InvalidMessage::AcknowledgesTooMuch);
             }
             AppendOutcome::Accepted { matched } => {
                 peer.heard(now);
@@ -158,12 +157,10 @@ impl Raft {
     pub(crate) fn heartbeat_response(&mut self, from: &ServerId, epoch: Epoch, round: Round, commit: Index) {
         let (now, settings, own_commit) = (self.now, self.settings, self.commit);
         let first = self.log.first();
-        let RoleState::Leader(lead) = &mut self.role else { return };
-        let newest = lead.reads.round();
-        let Some(peer) = lead.peer(from, epoch) else { return };
+        let newest = self.leading().map_or(Round(0), |lead| lead.reads.round());
+        let Some(peer) = self.peer_in_epoch(from, epoch) else { return };
         if round > newest {
-            let problem = InvalidMessage::AcknowledgesTooMuch;
-            self.event(Event::InvalidMessage { from: from.clone(), problem });
+            self.refuse_message(from.clone(), InvalidMessage::AcknowledgesTooMuch);
             return;
         }
         if peer.is_replicating() && peer.was_silent(now, &settings) {
@@ -188,12 +185,10 @@ impl Raft {
     }
 
     pub(crate) fn peer_mut(&mut self, id: &ServerId) -> Option<&mut Progress> {
-        match &mut self.role {
-            RoleState::Leader(lead) => lead.peers.get_mut(id),
-            RoleState::Follower | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => None,
-        }
+        self.leading_mut()?.peers.get_mut(id)
     }
 
+    /// The peer, if it answers under the replication it is in now (O5).
     pub(crate) fn peer_in_epoch(&mut self, id: &ServerId, epoch: Epoch) -> Option<&mut Progress> {
         self.peer_mut(id).filter(|peer| peer.epoch == epoch || broken(Mutant::O5))
     }

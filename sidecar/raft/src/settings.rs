@@ -69,11 +69,9 @@ impl Settings {
                 return Err(InvalidSettings::TooShort { name, value });
             }
         }
-        if self.heartbeat_interval > self.election_timeout.min(self.check_quorum) / 3 {
-            return Err(InvalidSettings::HeartbeatTooSlow {
-                heartbeat: self.heartbeat_interval,
-                election: self.election_timeout.min(self.check_quorum),
-            });
+        let (heartbeat, election) = (self.heartbeat_interval, self.election_timeout.min(self.check_quorum));
+        if heartbeat > election / 3 {
+            return Err(InvalidSettings::HeartbeatTooSlow { heartbeat, election });
         }
         if self.retention_bytes > self.retention_bytes_max {
             return Err(InvalidSettings::Retention);

@@ -16,10 +16,10 @@ use crate::entry::SnapshotMeta;
 use crate::limits::NUMBER_MAX;
 use crate::output::{Event, InvalidMessage, Output};
 use crate::progress::Supply;
-use crate::raft::{Raft, RoleState};
+use crate::raft::Raft;
 use crate::refusal::Refusal;
 use crate::status::Membership;
-use crate::types::{Epoch, Index, LogId, Now, ServerId, Term};
+use crate::types::{Epoch, Index, LogId, ServerId, Term};
 
 impl Raft {
     /// A leader's snapshot is here, whole and verified.
@@ -37,8 +37,7 @@ impl Raft {
             && meta.configuration.index <= last.index
             && from != self.id();
         if !is_sane {
-            let problem = InvalidMessage::NumberTooBig;
-            self.event(Event::InvalidMessage { from: from.clone(), problem });
+            self.refuse_message(from.clone(), InvalidMessage::NumberTooBig);
         }
         let version = Some(meta.configuration.configuration.version());
         if !is_sane
@@ -53,15 +52,13 @@ impl Raft {
         self.contact();
         if last.index <= self.commit && !broken(Mutant::N3) {
             self.adopt_or_discard(last);
-            self.accept(from.clone(), epoch, self.commit);
         } else if self.log.matches(last) || broken(Mutant::O3) && self.log.last().index >= last.index {
             self.commit_to(last.index);
             self.adopt_or_discard(last);
-            self.accept(from.clone(), epoch, last.index);
         } else {
             self.install(meta);
-            self.accept(from.clone(), epoch, last.index);
         }
+        self.accept(from.clone(), epoch, self.commit);
     }
 
     /// The snapshot becomes our state; what the log held goes, both configurations are its own (K5).
@@ -138,11 +135,8 @@ impl Raft {
 
     /// The last entry that every live peer has, or will have by the snapshot it is being sent (K7).
     fn slowest_needed(&self) -> Option<Index> {
-        let RoleState::Leader(lead) = &self.role else { return None };
-        if broken(Mutant::K7) {
-            return None;
-        }
-        let (window, now): (_, Now) = (self.settings.election_timeout, self.now);
+        let lead = self.leading().filter(|_| !broken(Mutant::K7))?;
+        let (window, now) = (self.settings.election_timeout, self.now);
         lead.peers
             .values()
             .filter(|peer| peer.departing.is_none() && peer.answered_within(window, now))

@@ -156,7 +156,7 @@ impl Raft {
             committed: self.configurations.committed().cloned(),
             version: self.version(),
             versions: self.identity.versions,
-            is_transferring: matches!(&self.role, RoleState::Leader(lead) if lead.transfer.is_some()),
+            is_transferring: self.leading().is_some_and(|lead| lead.transfer.is_some()),
             peers: self.peer_statuses(),
         }
     }
@@ -172,7 +172,7 @@ impl Raft {
     }
 
     fn peer_statuses(&self) -> Vec<PeerStatus> {
-        let RoleState::Leader(lead) = &self.role else { return Vec::new() };
+        let Some(lead) = self.leading() else { return Vec::new() };
         let present = lead.peers.iter().filter(|(_, peer)| peer.departing.is_none());
         let status = |(id, peer): (&ServerId, &crate::progress::Progress)| PeerStatus {
             id: id.clone(),

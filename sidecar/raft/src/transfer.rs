@@ -11,6 +11,7 @@
 
 use quorate_mutants::{Mutant, broken};
 
+use crate::leader::Leadership;
 use crate::membership::{Server, Suffrage};
 use crate::message::Body;
 use crate::raft::{Raft, RoleState};
@@ -23,7 +24,8 @@ pub(crate) struct Transfer {
     /// None: it was our own idea.
     pub(crate) ticket: Option<Ticket>,
     pub(crate) deadline: Now,
-    is_asked: bool,
+    /// Since the last heartbeat.
+    pub(crate) is_asked: bool,
 }
 
 impl Raft {
@@ -46,7 +48,7 @@ impl Raft {
     /// the restore that ours cannot make, if there is one (K17). Never ourselves, never a non-voter (B3), nor a voter on its way out (K14).
     fn transfer_target(&self, named: Option<&RaftId>) -> Option<ServerId> {
         let latest = self.configurations.latest()?;
-        let RoleState::Leader(lead) = &self.role else { return None };
+        let lead = self.leading()?;
         let stays = |server: &&Server| server.id != *self.id() && server.suffrage != Suffrage::Outgoing;
         let counts = |server: &&Server| server.suffrage.has_vote() || broken(Mutant::B3);
         let others = latest.configuration.servers().iter().filter(counts).filter(stays);
@@ -64,7 +66,7 @@ impl Raft {
     fn begin_transfer(&mut self, ticket: Option<Ticket>, target: ServerId) {
         let patience = self.settings.election_timeout * if broken(Mutant::O2) { 1_000 } else { 1 };
         let deadline = self.now.plus(patience);
-        if let RoleState::Leader(lead) = &mut self.role {
+        if let Some(lead) = self.leading_mut() {
             lead.transfer = Some(Transfer { target, ticket, deadline, is_asked: false });
         }
     }
@@ -82,32 +84,19 @@ impl Raft {
         }
     }
 
-    /// With each heartbeat, in case it was lost.
-    pub(crate) fn repeat_timeout_now(&mut self) {
-        if let RoleState::Leader(lead) = &mut self.role
-            && let Some(transfer) = &mut lead.transfer
-        {
-            transfer.is_asked = false;
-        }
-    }
-
     pub(crate) fn expire_transfer(&mut self) {
         let now = self.now;
-        let RoleState::Leader(lead) = &mut self.role else { return };
-        if let Some(transfer) = lead.transfer.take_if(|transfer| now >= transfer.deadline)
-            && let Some(ticket) = transfer.ticket
-        {
+        let expired = |lead: &mut Leadership| lead.transfer.take_if(|transfer| now >= transfer.deadline);
+        if let Some(ticket) = self.leading_mut().and_then(expired).and_then(|transfer| transfer.ticket) {
             self.answer(ticket, Err(Refusal::TransferTimedOut));
         }
     }
 
     /// The leader asks us to take over (N4): only the one we follow, only now, only if we vote.
     pub(crate) fn timeout_now(&mut self, from: &ServerId, term: Term) {
-        let id = self.id();
-        let is_voter = self.configurations.latest().is_some_and(|latest| latest.configuration.is_voter(id));
         let is_from_leader =
             term == self.hard.term && self.leader.as_ref() == Some(from) || broken(Mutant::N4);
-        if is_voter && is_from_leader && matches!(self.role, RoleState::Follower) {
+        if self.is_voter() && is_from_leader && matches!(self.role, RoleState::Follower) {
             self.campaign(true);
         }
     }
@@ -124,16 +113,11 @@ impl Raft {
     /// This process will end (K43).
     pub(crate) fn hand_over(&mut self) {
         self.is_handed_over = true;
-        match &self.role {
-            RoleState::Leader(lead) if lead.transfer.is_none() => {
-                if let Some(target) = self.transfer_target(None) {
-                    self.begin_transfer(None, target);
-                }
-            }
-            RoleState::Leader(_) => {}
-            RoleState::Follower | RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => {
-                self.rest_election_timer();
-            }
+        let Some(lead) = self.leading() else { return self.rest_election_timer() };
+        if lead.transfer.is_none()
+            && let Some(target) = self.transfer_target(None)
+        {
+            self.begin_transfer(None, target);
         }
     }
 
@@ -143,7 +127,7 @@ impl Raft {
         let last = self.log.last().index;
         // Whoever lacks an archive answers nobody, so that nothing is lost while it waits.
         let is_lacking = self.lacked() > Index(0) && !broken(Mutant::K17Leader);
-        let RoleState::Leader(lead) = &self.role else { return };
+        let Some(lead) = self.leading() else { return };
         if !self.is_handed_over && !is_lacking || lead.transfer.is_some() {
             return;
         }

@@ -77,23 +77,16 @@ impl Raft {
     /// All servers of the configuration, by what their present connections say, speak `to`.
     pub(crate) fn check_raise(&self, next: &Configuration, to: Version) -> Result<(), Refusal> {
         next.servers().iter().try_for_each(|server| {
-            let spoken = if server.id == *self.id() {
-                Some(self.identity.versions)
-            } else {
-                self.versions.get(&server.id).copied()
-            };
-            check_speaks(&server.id, spoken, to)
+            let own = (server.id == *self.id()).then_some(self.identity.versions);
+            check_speaks(&server.id, own.or(self.versions.get(&server.id).copied()), to)
         })
     }
 
     /// Whether a leader's entries or snapshot would take us to a version that we do not speak; then nothing
     /// of it is taken, and people are told. The gate makes it impossible unless this binary was replaced since.
     pub(crate) fn is_beyond_us(&mut self, from: &ServerId, newest: Option<Version>) -> bool {
-        let Some(version) =
-            newest.filter(|_| !broken(Mutant::S27)).filter(|newest| *newest > self.identity.versions.max)
-        else {
-            return false;
-        };
+        let is_newer = |newest: &Version| *newest > self.identity.versions.max && !broken(Mutant::S27);
+        let Some(version) = newest.filter(is_newer) else { return false };
         self.event(Event::VersionTooNew { from: from.clone(), version });
         true
     }
@@ -101,11 +94,7 @@ impl Raft {
 
 /// The newest version of the cluster that `entries` bring.
 pub(crate) fn newest_version(entries: &[Entry]) -> Option<Version> {
-    let version = |entry: &Entry| match &entry.payload {
-        Payload::Configuration(configuration) => Some(configuration.version()),
-        Payload::Noop | Payload::Command(_) | Payload::Barrier => None,
-    };
-    entries.iter().filter_map(version).max()
+    entries.iter().filter_map(|entry| entry.payload.configuration()).map(Configuration::version).max()
 }
 
 fn check_speaks(id: &ServerId, spoken: Option<Versions>, version: Version) -> Result<(), Refusal> {

@@ -18,6 +18,7 @@ use super::error::{CallError, ErrorKind};
 use super::handle::{Consistency, Handle, capped};
 use super::machine::log_id;
 use super::request::Ask;
+use super::snapshots::made;
 use super::turn::Driver;
 use crate::limits::ARCHIVE_FLUSH_GLANCE;
 
@@ -91,17 +92,15 @@ impl Files {
     /// `None` while the state is not synced so far.
     async fn snapshot(self, at_least: LogId) -> Result<Option<Arc<SnapshotFile>>, CallError> {
         let Self { snapshots, state, cluster_id, doom } = self;
-        let made = tokio::task::spawn_blocking(move || snapshots.get(&state, cluster_id, at_least)).await;
-        match made {
-            Ok(Ok(file)) => Ok(file),
+        match made(snapshots, state, cluster_id, at_least).await {
+            Some(Ok(file)) => Ok(file),
             // The copy found no room; nothing that the member lives on was written.
-            Ok(Err(StoreError::NoSpace { .. })) => Err(no_space()),
-            Ok(Err(error)) => {
+            Some(Err(StoreError::NoSpace { .. })) => Err(no_space()),
+            Some(Err(error)) => {
                 doom.storage(&error);
                 Err(CallError::stopping())
             }
-            // The runtime is ending.
-            Err(_) => Err(CallError::stopping()),
+            None => Err(CallError::stopping()),
         }
     }
 }

@@ -45,6 +45,7 @@ pub use handle::{Applied, Consistency, Handle, ReadResult};
 pub use machine::{QueryError, State};
 pub(crate) use own_client::{keep_registered, owner};
 pub(crate) use restore::{RestoredAt, staging_failed};
+pub use sessions::{Clock as SessionClock, Renewal, Timers as SessionTimers};
 pub(crate) use sessions::{Sessions, keep_sessions};
 pub(crate) use snapshots::Sending;
 pub(crate) use start::{Parts, Running, start};

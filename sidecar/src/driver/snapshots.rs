@@ -9,8 +9,9 @@
 
 use std::sync::Arc;
 
-use quorate_raft::{Epoch, Input, LogId, Sequence, ServerId, Term};
-use quorate_store::{Committed, StateFile, StoreError};
+use quorate_mutants::{Mutant, broken};
+use quorate_raft::{ClusterId, Epoch, Input, LogId, Sequence, ServerId, Term};
+use quorate_store::{Committed, SnapshotFile, Snapshots, StateFile, StoreError};
 use tracing::{info, warn};
 
 use super::machine::Job;
@@ -35,6 +36,18 @@ pub(crate) enum Sending {
     Ended { to: ServerId, epoch: Epoch, delivered: Option<LogId> },
 }
 
+/// The snapshot that serves, made if there is none; none if the runtime is ending. It may take long: it is made on a thread
+/// that nothing waits for, a stop least of all (B2).
+pub(super) async fn made(
+    snapshots: Arc<Snapshots>,
+    state: StateFile,
+    cluster_id: ClusterId,
+    at_least: LogId,
+) -> Option<Result<Option<Arc<SnapshotFile>>, StoreError>> {
+    let make = move || snapshots.get(&state, cluster_id, at_least);
+    if broken(Mutant::B2) { Some(make()) } else { tokio::task::spawn_blocking(make).await.ok() }
+}
+
 impl Driver {
     pub(super) fn send_snapshot(&self, to: ServerId, term: Term, epoch: Epoch, at_least: LogId) {
         let Some(dialer) = self.links.dialer(&to) else {
@@ -46,12 +59,10 @@ impl Driver {
             (Arc::clone(&self.identity), self.completions.clone(), self.doom.clone());
         let cluster_id = identity.cluster_id;
         tokio::spawn(async move {
-            let made = tokio::task::spawn_blocking(move || snapshots.get(&state, cluster_id, at_least)).await;
-            let file = match made {
-                Ok(Ok(file)) => file,
-                Ok(Err(error)) => return doom.storage(&error),
-                // The runtime is ending.
-                Err(_) => return,
+            let file = match made(snapshots, state, cluster_id, at_least).await {
+                Some(Ok(file)) => file,
+                Some(Err(error)) => return doom.storage(&error),
+                None => return,
             };
             let delivered = match file {
                 Some(file) => {

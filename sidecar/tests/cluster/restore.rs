@@ -7,10 +7,12 @@ use bytes::Bytes;
 use quorate_api::v1::cluster_client::ClusterClient;
 use quorate_api::v1::{RestoreRequest, RestoreResponse, SnapshotRequest};
 use quorate_machine::{Command, Obstacle, Outcome, Refusal, Tag, Tagged};
-use quorate_raft::Change;
-use quorate_sidecar::dev::Cluster;
-use quorate_sidecar::driver::{Consistency, ErrorKind};
+use quorate_raft::{Change, Index, Settings};
+use quorate_sidecar::dev::{Cluster, ClusterOptions};
+use quorate_sidecar::driver::{Consistency, ErrorKind, View};
 use quorate_store::{CrashDisk, Disk};
+use tempfile::TempDir;
+use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
 use crate::sessions::{acquire, begin};
@@ -155,11 +157,7 @@ async fn an_archive_that_no_majority_can_take_is_not_restored() {
     write(cluster.handle(0), "a", "kept").await.unwrap();
     let archive = save(&cluster, 0).await;
     write(cluster.handle(0), "a", "changed").await.unwrap();
-    // Less than the floor of free space is left: room to live on, none for an archive.
-    for disk in &disks {
-        let space = disk.space().unwrap();
-        disk.set_capacity(Some(space.total_bytes - space.free_bytes + 100 * 1024 * 1024));
-    }
+    disks.iter().for_each(|disk| leave_no_room_for_archives(disk));
     let status = restore(&cluster, 0, &archive).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{}", status.message());
     assert!(status.message().contains("majority of the voters"), "{}", status.message());
@@ -169,6 +167,110 @@ async fn an_archive_that_no_majority_can_take_is_not_restored() {
     }
     restore(&cluster, 0, &archive).await.unwrap();
     assert_eq!(read(cluster.handle(1), "a").await.as_deref(), Some("kept"));
+    cluster.stop().await;
+}
+
+/// Three voters, of which the last has no room for an archive that the others have restored: its log has the entry, its
+/// machine waits in front of it. Also the entry.
+async fn one_lacks_the_archive() -> (Cluster, Arc<CrashDisk>, Index, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    // Little is kept of the log, so that it forgets the restore, and the archive with it.
+    let raft = Settings { retention_bytes: 64 * 1024, retention_bytes_max: 64 * 1024, ..Settings::default() };
+    let options = ClusterOptions { raft, ..ClusterOptions::default() };
+    let mut cluster = Cluster::start_with(2, directory.path(), options).await.unwrap();
+    let disk = Arc::new(CrashDisk::new());
+    let joiner = cluster.start_member_on(Arc::clone(&disk) as Arc<dyn Disk>).await.unwrap();
+    assert_eq!(joiner, LACKING);
+    cluster.add_non_voter(LACKING, soon()).await.unwrap();
+    cluster.wait_until_all_vote(PATIENCE).await.unwrap();
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    assert_ne!(leader, LACKING, "nothing took leadership from whoever began");
+    write(cluster.handle(leader), "a", "kept").await.unwrap();
+    let archive = save(&cluster, leader).await;
+    write(cluster.handle(leader), "a", "changed").await.unwrap();
+    leave_no_room_for_archives(&disk);
+    let restored = Index(restore(&cluster, leader, &archive).await.unwrap().index);
+    sees(&cluster, LACKING, |view| view.status.commit >= restored).await;
+    assert!(cluster.handle(LACKING).view().status.applied < restored, "it had room for the archive");
+    (cluster, disk, restored, directory)
+}
+
+/// The member of `one_lacks_the_archive` that lacks it.
+const LACKING: usize = 2;
+
+/// Less than the floor of free space is left: room to live on, none for an archive.
+fn leave_no_room_for_archives(disk: &CrashDisk) {
+    let space = disk.space().unwrap();
+    disk.set_capacity(Some(space.total_bytes - space.free_bytes + 100 * 1024 * 1024));
+}
+
+/// Waits until one member's view is so.
+async fn sees(cluster: &Cluster, number: usize, is_so: impl Fn(&View) -> bool) {
+    let mut view = cluster.handle(number).watch_view();
+    let seen = tokio::time::timeout(PATIENCE, view.wait_for(|view| is_so(view))).await;
+    assert!(matches!(seen, Ok(Ok(_))), "the last state seen: {:?}", cluster.handle(number).view().status);
+}
+
+/// The archives that a member has on its disk.
+fn staged(cluster: &Cluster, number: usize) -> usize {
+    let files = std::fs::read_dir(cluster.member_directory(number)).unwrap();
+    files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("staged-")).count()
+}
+
+/// K17, N3: a member that had no room for an archive while others gave it moves to the leader's state once it has room and
+/// nobody has the archive any more. Its machine goes on from there, along its own log, also after a restart.
+#[tokio::test]
+async fn a_member_that_lacks_an_archive_that_nobody_gives_moves_to_the_leader_s_state() {
+    let (mut cluster, disk, restored, _directory) = one_lacks_the_archive().await;
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    for number in 0..40 {
+        let value = vec![b'x'; 10_000];
+        cluster.handle(leader).propose(&put(&format!("k{number}"), value), soon()).await.unwrap();
+    }
+    for number in 0..LACKING {
+        assert_eq!(staged(&cluster, number), 1, "member {number}");
+        // What is saved is first put on the disk: then the log forgets what is before it, and the archive goes with it.
+        save(&cluster, number).await;
+        sees(&cluster, number, |view| view.status.first > restored).await;
+        let deadline = soon();
+        while staged(&cluster, number) > 0 {
+            assert!(Instant::now() < deadline, "member {number} keeps the archive");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let waits = cluster.handle(LACKING).view().status.clone();
+    assert!(waits.applied < restored && waits.first <= restored, "{waits:?}");
+    disk.set_capacity(None);
+    assert_eq!(read(cluster.handle(LACKING), "a").await.as_deref(), Some("kept"));
+    assert_eq!(read(cluster.handle(LACKING), "k39").await.map(|value| value.len()), Some(10_000));
+    write(cluster.handle(LACKING), "b", "after").await.unwrap();
+    cluster.stop_member(LACKING).await;
+    cluster.start_again(LACKING).await.unwrap();
+    assert_eq!(read(cluster.handle(LACKING), "a").await.as_deref(), Some("kept"));
+    assert_eq!(read(cluster.handle(LACKING), "b").await.as_deref(), Some("after"));
+    cluster.stop().await;
+}
+
+/// K17: a leader whose machine waits for an archive that it cannot have answers nobody, and hands leadership to a voter
+/// whose state has the restore. With room it gets the archive from one of them.
+#[tokio::test]
+async fn a_leader_that_lacks_an_archive_hands_over_to_one_that_has_it() {
+    let (mut cluster, disk, restored, _directory) = one_lacks_the_archive().await;
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    let term = cluster.handle(leader).view().status.term;
+    let lacking = cluster.handle(LACKING).view().identity.server.raft_id.clone();
+    cluster.handle(leader).transfer_leadership(Some(lacking), soon()).await.unwrap();
+    // One term of its own, and one of whoever it handed over to.
+    for number in 0..LACKING {
+        sees(&cluster, number, |view| view.status.term >= term.next().next() && view.status.leader.is_some())
+            .await;
+    }
+    write(cluster.handle(0), "b", "after").await.unwrap();
+    assert_ne!(cluster.leader(PATIENCE).await.unwrap(), LACKING);
+    assert!(cluster.handle(LACKING).view().status.applied < restored);
+    disk.set_capacity(None);
+    assert_eq!(read(cluster.handle(LACKING), "a").await.as_deref(), Some("kept"));
+    assert_eq!(read(cluster.handle(LACKING), "b").await.as_deref(), Some("after"));
     cluster.stop().await;
 }
 

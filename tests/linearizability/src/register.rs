@@ -1,4 +1,7 @@
 //! One key as one copy would keep it: the specification that answers are held against.
+//!
+//! A key that is locked holds its holder, a session as a value of its own; then it is asked with the operations on locks
+//! alone, and read.
 
 /// What is written. Every write of a run writes a value of its own, so that a read says which write it saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +30,12 @@ pub enum Operation {
     },
     /// An archive is restored that holds this, or not this key: whatever was there is gone.
     Restore(Option<Value>),
+    /// This session is to hold the key, unless another one does.
+    Acquire(Value),
+    /// This session holds it no more.
+    Release(Value),
+    /// This session ends, and holds nothing any more.
+    End(Value),
 }
 
 /// What the client is told.
@@ -53,6 +62,13 @@ impl Operation {
             Self::Put(value) => (Answer::Written, Some(value)),
             Self::Restore(archived) => (Answer::Written, archived),
             Self::CompareAndSet { expected, new } if expected == state => (Answer::Written, Some(new)),
+            Self::Acquire(session) if state.is_none_or(|holder| holder == session) => {
+                (Answer::Written, Some(session))
+            }
+            Self::Acquire(_) => (Answer::Holds(state), state),
+            Self::Release(session) if state == Some(session) => (Answer::Written, None),
+            Self::Release(_) => (Answer::Mismatch, state),
+            Self::End(session) => (Answer::Written, state.filter(|holder| *holder != session)),
             Self::DeleteIf { expected } if state.is_some_and(|value| value != expected) => {
                 (Answer::Mismatch, state)
             }
@@ -61,12 +77,18 @@ impl Operation {
         }
     }
 
-    /// What it writes, if it does.
+    /// What it writes that may be a value like any other, if nobody ever sees it. A session is none: its own calls tell
+    /// it from others.
     pub fn writes(self) -> Option<Value> {
         match self {
             Self::Put(value) | Self::CompareAndSet { new: value, .. } => Some(value),
             Self::Restore(archived) => archived,
-            Self::Read | Self::Delete | Self::DeleteIf { .. } => None,
+            Self::Read
+            | Self::Delete
+            | Self::DeleteIf { .. }
+            | Self::Acquire(_)
+            | Self::Release(_)
+            | Self::End(_) => None,
         }
     }
 
@@ -74,7 +96,10 @@ impl Operation {
     pub fn expects(self) -> Option<Value> {
         match self {
             Self::CompareAndSet { expected, .. } => expected,
-            Self::DeleteIf { expected } => Some(expected),
+            Self::DeleteIf { expected }
+            | Self::Acquire(expected)
+            | Self::Release(expected)
+            | Self::End(expected) => Some(expected),
             Self::Read | Self::Put(_) | Self::Delete | Self::Restore(_) => None,
         }
     }
@@ -86,7 +111,13 @@ impl Operation {
             Self::Put(_) => Self::Put(value),
             Self::CompareAndSet { expected, .. } => Self::CompareAndSet { expected, new: value },
             Self::Restore(Some(_)) => Self::Restore(Some(value)),
-            Self::Read | Self::Delete | Self::DeleteIf { .. } | Self::Restore(None) => self,
+            Self::Read
+            | Self::Delete
+            | Self::DeleteIf { .. }
+            | Self::Restore(None)
+            | Self::Acquire(_)
+            | Self::Release(_)
+            | Self::End(_) => self,
         }
     }
 }

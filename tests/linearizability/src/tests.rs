@@ -113,6 +113,30 @@ fn a_restore_leaves_what_the_archive_holds_whatever_was_there() {
     assert!(!is_linearizable(&[restore(Some(2), 1, 2), put(1, 3, 4), read(Some(2), 5, 6)]));
 }
 
+/// K21: a lock has one holder, until that lets go of it or its session ends.
+#[test]
+fn a_lock_has_one_holder_at_a_time() {
+    let acquire =
+        |session, began, answered, answer| call(Operation::Acquire(Value(session)), began, answered, answer);
+    let release =
+        |session, began, answered, answer| call(Operation::Release(Value(session)), began, answered, answer);
+    let end = |session, began| Recorded { operation: Operation::End(Value(session)), began, answered: None };
+    let held_by = |session| Answer::Holds(Some(Value(session)));
+    let first = acquire(1, 1, 2, Answer::Written);
+    assert!(is_linearizable(&[first, acquire(2, 3, 4, held_by(1)), read(Some(1), 5, 6)]));
+    assert!(is_linearizable(&[first, acquire(1, 3, 4, Answer::Written), read(Some(1), 5, 6)]));
+    let second = acquire(2, 5, 6, Answer::Written);
+    assert!(!is_linearizable(&[first, second]), "nobody let go of it");
+    assert!(is_linearizable(&[first, release(1, 3, 4, Answer::Written), second]));
+    assert!(!is_linearizable(&[first, release(2, 3, 4, Answer::Written)]), "another one holds it");
+    assert!(is_linearizable(&[first, release(2, 3, 4, Answer::Mismatch), read(Some(1), 5, 6)]));
+    // An end may come at any time after it could, and never before.
+    assert!(is_linearizable(&[first, end(1, 3), second]));
+    assert!(!is_linearizable(&[first, second, end(1, 7)]));
+    assert!(!is_linearizable(&[first, end(2, 3), second]), "of another session");
+    assert!(!is_linearizable(&[first, end(1, 3), second, read(Some(1), 7, 8)]), "it is over for good");
+}
+
 /// The search must stay cheap with many calls of unknown outcome, also when there is nothing to find.
 #[test]
 fn many_open_calls_do_not_make_it_give_up() {
@@ -176,6 +200,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Delete),
         1 => value().prop_map(|expected| Operation::DeleteIf { expected }),
         1 => proptest::option::of(value()).prop_map(Operation::Restore),
+        2 => value().prop_map(Operation::Acquire),
+        1 => value().prop_map(Operation::Release),
+        1 => value().prop_map(Operation::End),
     ]
 }
 

@@ -77,6 +77,8 @@ table! {
         killed by "raft" "reads::only_answers_to_a_round_begun_after_the_read_count";
     B1 ["B1"] "the same leader in a new term is not told as a new leadership"
         killed by "raft" "elections::a_leader_that_was_elected_again_is_announced_as_lost_and_gained";
+    B2 ["B2"] "a snapshot is made on the thread that a stop waits for"
+        killed by "cluster" "stopping::a_member_whose_snapshot_stands_still_is_stopped_as_soon_as_any_other";
     B3 ["B3"] "leadership is given to a non-voter"
         killed by "raft" "transfer::a_transfer_goes_only_to_another_voter";
     B4 ["B4"] "a transfer asked of a candidate is never answered"
@@ -229,6 +231,8 @@ table! {
         killed by "cluster" "sessions::a_leader_that_nobody_hears_acknowledges_no_renewal";
     K21Clock ["K21", "A36"] "a new leader goes on with the time that an earlier one measured"
         killed by "quorate_sidecar" "driver::sessions::timers::tests::a_new_leadership_gives_every_session_its_whole_time";
+    K21Twice ["K21", "A35"] "a session is given its time once, so that a clock that runs fast ends it early"
+        killed by "quorate_tests" "simulation::tests::a_session_lives_as_long_as_its_client_was_told";
     K21Destroy ["K21", "A36"] "a renewal is acknowledged while the session's end is proposed"
         killed by "quorate_sidecar" "driver::sessions::timers::tests::a_session_whose_end_is_proposed_is_not_renewed";
     K24Raise ["K24"] "a connection that ended still says what the peer speaks"
@@ -412,7 +416,6 @@ table! {
 /// Rules without a switch, and why.
 pub const NOT_BROKEN: &[(&str, &str)] = &[
     ("I5", "no step of the planner gives a vote, so there is none to break"),
-    ("B2", "no switch could break it: a snapshot is made on a thread that nothing waits for"),
     ("K22", "not built yet"),
     ("K23", "about ports and certificates, not the core: tests of the sidecar hold it"),
     ("K26", "values, not behaviour"),

@@ -18,6 +18,7 @@ pub mod promises;
 pub mod read_indexes;
 pub mod recovered;
 pub mod restored_keys;
+pub mod sessions;
 pub mod voters;
 
 pub use at_most_once::AtMostOnce;
@@ -35,6 +36,7 @@ pub use promises::Promises;
 pub use read_indexes::ReadIndexes;
 pub use recovered::{Alone, Lost, OneEpoch};
 pub use restored_keys::{KeysHeld, RestoredKeys};
+pub use sessions::Sessions;
 pub use voters::Voters;
 
 /// What is wrong, in words.

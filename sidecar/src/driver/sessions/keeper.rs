@@ -28,7 +28,7 @@ pub(crate) async fn keep_sessions(handle: Handle) {
             None => sessions.lock().retire(),
             Some(term) if sessions.lock().term() == Some(term) => {
                 let room = SESSION_ENDS_MAX.saturating_sub(under_way.len());
-                let due = sessions.lock().due(Instant::now(), room);
+                let due = sessions.due(room);
                 for clock in due {
                     under_way.spawn(end(handle.clone(), term, clock));
                 }
@@ -42,7 +42,7 @@ pub(crate) async fn keep_sessions(handle: Handle) {
                 }
             }
         }
-        let next = sessions.lock().next_end().filter(|_| under_way.len() < SESSION_ENDS_MAX);
+        let next = sessions.next_end().filter(|_| under_way.len() < SESSION_ENDS_MAX);
         tokio::select! {
             changed = leadership.changed() => if changed.is_err() { return },
             // The sender is not gone while the handle is held.

@@ -23,17 +23,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use quorate_machine::{Session, SessionEvent};
-use quorate_raft::Term;
+use quorate_raft::{Now, Term};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::machine::{QueryError, State};
 pub(crate) use keeper::keep_sessions;
-use timers::{Clock, Renewal, Timers};
+pub use timers::{Clock, Renewal, Timers};
 
 /// The timers, shared between the machine's thread and the keeper. Held for moments only.
 pub(crate) struct Sessions {
     timers: Mutex<Timers>,
+    /// From when their moments count.
+    started: Instant,
     /// Counts changes that somebody may wait for: another first end, or an end that was settled.
     changes: watch::Sender<u64>,
     /// Sessions that ended because their time was over by this member's clock.
@@ -44,6 +46,7 @@ impl Sessions {
     pub(super) fn new() -> Self {
         Self {
             timers: Mutex::new(Timers::default()),
+            started: Instant::now(),
             changes: watch::Sender::new(0),
             expired: AtomicU64::new(0),
         }
@@ -64,7 +67,7 @@ impl Sessions {
         if events.is_empty() {
             return;
         }
-        let now = Instant::now();
+        let now = self.now();
         let mut timers = self.lock();
         for event in events {
             timers.note(*event, now);
@@ -84,19 +87,33 @@ impl Sessions {
         let sessions = state.sessions()?.sessions;
         let delays = state.lock_delays()?;
         let sessions = sessions.iter().map(|session| (session.spec.id, session.spec.ttl.duration));
-        self.lock().lead(term, sessions, delays, Instant::now());
+        self.lock().lead(term, sessions, delays, self.now());
         self.tell();
         Ok(())
     }
 
     fn renew(&self, session: &Session) -> Renewal {
-        self.lock().renew(session, Instant::now())
+        self.lock().renew(session, self.now())
+    }
+
+    /// Those whose time is over, at most so many.
+    fn due(&self, max: usize) -> Vec<Clock> {
+        self.lock().due(self.now(), max)
+    }
+
+    /// The next moment at which something is over.
+    fn next_end(&self) -> Option<Instant> {
+        self.lock().next_end().map(|end| self.started + end.0)
     }
 
     /// An end that was certainly not proposed.
     fn not_proposed(&self, term: Term, clock: Clock) {
-        self.lock().not_proposed(term, clock, Instant::now());
+        self.lock().not_proposed(term, clock, self.now());
         self.tell();
+    }
+
+    fn now(&self) -> Now {
+        Now(self.started.elapsed())
     }
 
     fn watch_changes(&self) -> watch::Receiver<u64> {
