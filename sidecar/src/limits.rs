@@ -83,6 +83,8 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 pub const SNAPSHOT_CHUNKS_WAITING_MAX: usize = 4;
 /// Bytes after which the sender hears of progress again.
 pub const SNAPSHOT_PROGRESS_EVERY: u64 = 4 * 1024 * 1024;
+/// And time after which it hears of less: on a slow connection little is all there is (A18).
+pub const SNAPSHOT_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// A snapshot transfer that moved nothing for so long has failed; the next one resumes.
 pub const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -171,6 +173,10 @@ pub const CAUSE_PATIENCE: Duration = Duration::from_millis(500);
 /// Longest request on the control socket.
 pub const CONTROL_REQUEST_BYTES_MAX: usize = 64;
 
+const _: () = assert!(
+    SNAPSHOT_PROGRESS_INTERVAL.as_millis() < SNAPSHOT_STALL_TIMEOUT.as_millis(),
+    "what moves must not look stalled"
+);
 const _: () =
     assert!(LINK_BATCH_BYTES_MAX * 2 < LINK_MESSAGE_BYTES_MAX, "a frame must always fit in one message");
 const _: () = assert!(

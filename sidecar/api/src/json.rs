@@ -124,6 +124,45 @@ pub struct RaftServer {
     pub last_index: u64,
 }
 
+/// The answer to `/v1/operator/raft/transfer-leader`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LeaderTransferred {
+    /// Always true: anything else is an error.
+    pub success: bool,
+}
+
+/// `/v1/sys/storage/raft/configuration`, within Vault's envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VaultRaft {
+    /// The configuration.
+    pub config: VaultRaftConfiguration,
+}
+
+/// The configuration in [`VaultRaft`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VaultRaftConfiguration {
+    /// The servers, by Raft ID.
+    pub servers: Vec<VaultRaftServer>,
+    /// The index of the configuration.
+    pub index: u64,
+}
+
+/// A server in [`VaultRaftConfiguration`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VaultRaftServer {
+    /// Its Raft ID.
+    pub node_id: String,
+    /// host:port of its peer link.
+    pub address: String,
+    /// Whether it leads.
+    pub leader: bool,
+    /// Always `3`: what Vault's command line expects to read.
+    pub protocol_version: &'static str,
+    /// Whether it votes.
+    pub voter: bool,
+}
+
 /// `/status` on the ops port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -7,6 +7,8 @@ use quorate_raft::{Now, ServerId};
 
 use crate::action::ActionKind;
 use crate::health::{Unhealthy, seconds_up};
+use crate::limits::MIN_QUORUM_SET_MIN;
+use crate::settings::MinQuorumSource;
 
 /// An action that is wanted and held back (A23, P6).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +120,8 @@ pub enum BlockedReason {
         left: usize,
         /// How many must be.
         min_quorum: u32,
+        /// Who says so.
+        source: MinQuorumSource,
     },
     /// As many voters were removed as may be within one dead server threshold (A13).
     RemovalLimit {
@@ -191,6 +195,29 @@ impl BlockedReason {
 }
 
 /// The clause of a sentence that says what is held back.
+fn min_quorum_words(
+    f: &mut fmt::Formatter<'_>,
+    left: usize,
+    min_quorum: u32,
+    source: MinQuorumSource,
+) -> fmt::Result {
+    match source {
+        MinQuorumSource::Set | MinQuorumSource::Declared => write!(
+            f,
+            "{left} would be left and min_quorum is {min_quorum}; add a member to take its place, or lower min_quorum"
+        ),
+        MinQuorumSource::Counted => {
+            write!(
+                f,
+                "{left} would be left, and while min_quorum is not set all {min_quorum} that are there are wanted; remove it by hand, add a member as its replacement"
+            )?;
+            // Fewer may not be set while dead servers are removed (A20).
+            let may_be_set = u32::try_from(left).is_ok_and(|left| left >= MIN_QUORUM_SET_MIN);
+            if may_be_set { write!(f, ", or set min_quorum to {left}") } else { Ok(()) }
+        }
+    }
+}
+
 impl fmt::Display for BlockedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -219,10 +246,7 @@ impl fmt::Display for BlockedReason {
                 "this leader has not heard everyone yet and listens for {} s more",
                 seconds_up(*missing)
             ),
-            Self::MinQuorum { left, min_quorum } => write!(
-                f,
-                "{left} would be left and min_quorum is {min_quorum}; add a member to take its place, or lower min_quorum"
-            ),
+            Self::MinQuorum { left, min_quorum, source } => min_quorum_words(f, *left, *min_quorum, *source),
             Self::RemovalLimit { removed, voters, within } => write!(
                 f,
                 "{removed} of {voters} voters were removed within {} s, more would be no minority",

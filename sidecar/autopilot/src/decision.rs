@@ -144,7 +144,9 @@ impl Turn<'_> {
         if self.scene.input.membership.is_changing && !broken(Mutant::A12Changing) {
             return Some(BlockedReason::ConfigurationChanging);
         }
-        if let Some((server, _)) = &self.chosen {
+        if let Some((server, _)) = &self.chosen
+            && !broken(Mutant::A10One)
+        {
             return Some(BlockedReason::AnotherFirst { server: server.clone() });
         }
         self.scene.lost_quorum().filter(|_| !broken(Mutant::A17Lost))

@@ -126,11 +126,11 @@ pub(crate) fn sample(
     let stats = stats.ok_or(Unhealthy::NeverHeard)?;
     let age = stats.last_contact.ok_or(Unhealthy::NeverHeard)?;
     let threshold = settings.last_contact_threshold;
-    if age > threshold {
+    if age > threshold || broken(Mutant::A2) && age == threshold {
         return Err(Unhealthy::LastContact { age, threshold });
     }
     let (actual, expected) = (stats.last.term, reference.last.term);
-    if actual != expected {
+    if actual != expected && !broken(Mutant::A2Term) {
         return Err(Unhealthy::Term { actual, expected });
     }
     let entries = reference.last.index.0.saturating_sub(stats.last.index.0);
@@ -150,10 +150,11 @@ pub(crate) fn node_status(
     settings: &Settings,
 ) -> NodeStatus {
     let age = stats.and_then(|stats| stats.last_contact);
-    let fact = fact.filter(|fact| now.since(fact.observed) <= FACT_AGE_MAX);
+    let fact =
+        fact.filter(|fact| now.since(fact.observed) <= FACT_AGE_MAX || broken(Mutant::K15FactAge));
     if let Some(fact) = fact {
         let is_gone = fact.pod == PodFact::Gone || fact.is_claim_gone;
-        let heard_since = age.is_some_and(|age| age < now.since(fact.observed));
+        let heard_since = age.is_some_and(|age| age < now.since(fact.observed)) && !broken(Mutant::K15Heard);
         if is_gone && !heard_since {
             return NodeStatus::Failed;
         }

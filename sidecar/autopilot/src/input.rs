@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
 use quorate_raft::{
     Configuration, Index, LogId, Now, PeerStatus, ReplicationState, ServerId, Status, Term, Version,
 };
@@ -81,6 +82,17 @@ impl Input {
     pub fn with_reports(self, reports: BTreeMap<ServerId, Report>) -> Self {
         Self { reports, ..self }
     }
+
+    /// The same, with how far the snapshots have come that are on their way, by receiver (A18).
+    #[must_use]
+    pub fn with_snapshots(mut self, snapshots: &BTreeMap<ServerId, SnapshotProgress>) -> Self {
+        for (id, progress) in snapshots.iter().filter(|_| !broken(Mutant::A18Bytes)) {
+            if let Some(stats) = self.stats.get_mut(id) {
+                stats.snapshot = Some(*progress);
+            }
+        }
+        self
+    }
 }
 
 /// The newest version that everybody speaks; none while a member is not connected.
@@ -97,7 +109,7 @@ fn stats(status: &Status) -> BTreeMap<ServerId, Stats> {
 
 fn peer_stats(peer: &PeerStatus) -> Stats {
     let snapshot = match peer.replication {
-        // How many bytes it has is known to the transfer alone.
+        // How many bytes it has is known to the transfer alone: `with_snapshots`.
         ReplicationState::Snapshot(_) => Some(SnapshotProgress { sent_bytes: 0, total_bytes: 0 }),
         ReplicationState::Probe | ReplicationState::Replicate => None,
     };
@@ -143,9 +155,9 @@ pub struct Stats {
 /// A snapshot on its way to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotProgress {
-    /// Bytes the server has acknowledged.
+    /// Bytes the server has acknowledged; 0 also before it said anything.
     pub sent_bytes: u64,
-    /// Bytes of the whole.
+    /// Bytes of the whole; 0 while it is being made.
     pub total_bytes: u64,
 }
 

@@ -41,7 +41,7 @@ pub use input::{Fact, Input, Membership, PodFact, SnapshotProgress, Stats};
 pub use observer::Observer;
 pub use report::{DesiredSuffrage, Report};
 pub use round::{Round, round};
-pub use settings::{Defaults, InvalidSettings, Settings, SettingsChange, validate};
+pub use settings::{Defaults, InvalidSettings, MinQuorumSource, Settings, SettingsChange, validate};
 pub use state::{Health, NodeStatus, NodeType, ServerRole, ServerState, State, failure_tolerance, quorum};
 pub use upgrade::{UpgradeState, UpgradeStatus, VersionServers};
 pub use version::VersionInput;

@@ -38,8 +38,10 @@ struct Record {
     since: Option<Now>,
     /// The last statistics that were given, and when.
     stats: Option<(Now, Stats)>,
-    /// How much of a snapshot it had when that last grew, and when.
-    snapshot: Option<(u64, Now)>,
+    /// How much it had in the last round of the snapshot that is on its way to it.
+    snapshot: Option<u64>,
+    /// When that last grew. That a transfer begins, or begins anew, is no sign of the server's.
+    snapshot_grew: Option<Now>,
     /// The last report that was given.
     report: Option<Report>,
     verdict: Option<Verdict>,
@@ -48,7 +50,8 @@ struct Record {
 impl Observer {
     /// Begin a round: forget another term and servers that left; take in what is new.
     pub(crate) fn begin(&mut self, input: &Input) {
-        if self.term != input.membership.term || self.first_round.is_none() {
+        let is_new_term = self.term != input.membership.term && !broken(Mutant::A4);
+        if is_new_term || self.first_round.is_none() {
             *self = Self { term: input.membership.term, first_round: Some(input.now), ..Self::default() };
         }
         let configuration = &input.membership.configuration;
@@ -58,10 +61,12 @@ impl Observer {
             record.since.get_or_insert(input.now);
             if let Some(stats) = input.stats.get(&server.id) {
                 record.stats = Some((input.now, *stats));
-                record.snapshot = stats.snapshot.map(|snapshot| match record.snapshot {
-                    Some((bytes, at)) if bytes >= snapshot.sent_bytes => (bytes, at),
-                    _ => (snapshot.sent_bytes, input.now),
-                });
+                let bytes = stats.snapshot.map(|snapshot| snapshot.sent_bytes);
+                let has_grown = record.snapshot.is_some() || broken(Mutant::A18Begun);
+                if has_grown && bytes > record.snapshot {
+                    record.snapshot_grew = Some(input.now);
+                }
+                record.snapshot = bytes;
             }
             if let Some(report) = input.reports.get(&server.id) {
                 record.report = Some(report.or(record.report.take()));
@@ -100,7 +105,7 @@ impl Observer {
 
     /// When more of the snapshot that is on its way to it had last arrived.
     pub(crate) fn snapshot_advanced(&self, id: &ServerId) -> Option<Now> {
-        self.servers.get(id)?.snapshot.map(|(_, at)| at)
+        self.servers.get(id)?.snapshot_grew
     }
 
     /// Remember that it is taken out now.

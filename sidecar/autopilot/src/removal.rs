@@ -61,13 +61,13 @@ fn unready(scene: Scene<'_>, server: &ServerState) -> Option<BlockedReason> {
 fn at_min_quorum(scene: Scene<'_>, server: &ServerState) -> Option<BlockedReason> {
     let potential = |other: &&ServerState| other.node_type != NodeType::ReadReplica;
     let left = match (server.role.has_vote(), server.node_type) {
-        (true, _) => scene.state.voters.len().saturating_sub(1),
-        (false, NodeType::ReadReplica) => return None,
-        (false, _) => scene.state.servers.iter().filter(potential).count().saturating_sub(1),
+        (true, _) if !broken(Mutant::A17Potential) => scene.state.voters.len().saturating_sub(1),
+        (_, NodeType::ReadReplica) => return None,
+        (_, _) => scene.state.servers.iter().filter(potential).count().saturating_sub(1),
     };
-    let min_quorum = scene.settings.min_quorum;
+    let (min_quorum, source) = (scene.settings.min_quorum, scene.settings.min_quorum_source);
     (u32::try_from(left).unwrap_or(u32::MAX) < min_quorum)
-        .then_some(BlockedReason::MinQuorum { left, min_quorum })
+        .then_some(BlockedReason::MinQuorum { left, min_quorum, source })
 }
 
 /// A strict minority of the voters, counted over the window (consul PR #4017).

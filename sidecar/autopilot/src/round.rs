@@ -15,7 +15,7 @@ use crate::promotion::Held;
 use crate::report::{DesiredSuffrage, Report};
 use crate::scene::Scene;
 use crate::settings::Settings;
-use crate::state::{NodeType, ServerRole, ServerState, State, failure_tolerance, order, quorum};
+use crate::state::{NodeStatus, NodeType, ServerRole, ServerState, State, failure_tolerance, order, quorum};
 use crate::{upgrade, version, zone};
 
 /// What a round gives.
@@ -33,7 +33,7 @@ pub fn round(observer: &mut Observer, settings: &Settings, input: &Input) -> Rou
     observer.begin(input);
     let mut state = picture(input, settings, servers(observer, settings, input));
     let leads = input.membership.is_leader(&input.own_id) || broken(Mutant::A12Leader);
-    if !leads || !input.is_reconciling {
+    if !leads || !input.is_reconciling && !broken(Mutant::P7Off) {
         observer.end(|_, _| false);
         return Round { state, actions: Vec::new() };
     }
@@ -43,7 +43,7 @@ pub fn round(observer: &mut Observer, settings: &Settings, input: &Input) -> Rou
         let has_vote = state.voters.contains(server);
         observer.removes(server, has_vote, input.now);
     }
-    for Held { action, server, reason } in decision.held {
+    for Held { action, server, reason } in decision.held.into_iter().filter(|_| !broken(Mutant::A23)) {
         let since = observer.blocked_since(action, &server, &reason, input.now);
         state.blocked.push(Blocked { action, server, reason, since });
     }
@@ -73,7 +73,8 @@ fn servers(observer: &mut Observer, settings: &Settings, input: &Input) -> Vec<S
             build: report.build,
             upgrade_version: report.upgrade_version,
             status,
-            is_dead: silence > settings.dead_server_last_contact_threshold,
+            is_dead: silence > settings.dead_server_last_contact_threshold
+                || broken(Mutant::A16) && status == NodeStatus::Unknown,
             stats: stats.unwrap_or(NEVER_HEARD),
             health: observer.judge(&server.id, input.now, sample),
         });
@@ -107,7 +108,7 @@ fn picture(input: &Input, settings: &Settings, mut servers: Vec<ServerState>) ->
         configuration_index: input.membership.configuration_index,
         is_healthy: servers.iter().all(|server| server.health.is_healthy),
         failure_tolerance: failure_tolerance(voters.len(), healthy),
-        is_quorum_lost: healthy < quorum(voters.len()),
+        is_quorum_lost: healthy < quorum(voters.len()) && !broken(Mutant::A3),
         optimistic_failure_tolerance: optimistic(&servers, voters.len(), healthy),
         leader: input.membership.leader.clone(),
         voters: voters.into_iter().map(|server| server.id.clone()).collect(),

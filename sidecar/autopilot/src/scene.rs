@@ -46,7 +46,9 @@ impl<'a> Scene<'a> {
             return Some(BlockedReason::Leaving);
         }
         // A late sample does not make it unhealthy yet, but nobody gets a vote in such a moment.
-        if let Err(reason) = &server.health.sample {
+        if let Err(reason) = &server.health.sample
+            && !broken(Mutant::A11Late)
+        {
             return Some(BlockedReason::Unhealthy(reason.clone()));
         }
         let needed = self.stabilization(server);

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
+
 use crate::limits::DEAD_SERVER_LAST_CONTACT_THRESHOLD_MIN;
 
 /// What a person may change; `None` leaves a field as it is.
@@ -57,12 +59,24 @@ impl SettingsChange {
     }
 }
 
+/// Where `min_quorum` comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MinQuorumSource {
+    /// Somebody set it.
+    Set,
+    /// It is how many members the platform declares.
+    Declared,
+    /// Nobody says how many there are to be: it is how many there are.
+    Counted,
+}
+
 /// What applies where nobody set anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
     last_contact_threshold: Duration,
     dead_server_last_contact_threshold: Duration,
-    declared_replicas: u32,
+    replicas: u32,
+    replicas_source: MinQuorumSource,
 }
 
 impl Defaults {
@@ -72,16 +86,19 @@ impl Defaults {
         Self {
             last_contact_threshold: Duration::from_secs(1),
             dead_server_last_contact_threshold: Duration::from_mins(10),
-            declared_replicas,
+            replicas: declared_replicas,
+            replicas_source: MinQuorumSource::Declared,
         }
     }
 
-    /// Elsewhere: `HashiCorp`'s values (Consul's contact threshold, Vault's dead threshold).
-    pub fn hashicorp(declared_replicas: u32) -> Self {
+    /// Elsewhere: `HashiCorp`'s values (Consul's contact threshold, Vault's dead threshold). Nobody declares members, so the
+    /// servers that there are stand for them.
+    pub fn hashicorp(servers: u32) -> Self {
         Self {
             last_contact_threshold: Duration::from_millis(200),
             dead_server_last_contact_threshold: Duration::from_hours(24),
-            declared_replicas,
+            replicas: servers,
+            replicas_source: MinQuorumSource::Counted,
         }
     }
 }
@@ -99,6 +116,8 @@ pub struct Settings {
     pub max_trailing_logs: u64,
     /// Removals by autopilot never leave fewer voters. Default: the declared replicas (K27).
     pub min_quorum: u32,
+    /// Where that comes from.
+    pub min_quorum_source: MinQuorumSource,
     /// Unbroken health needed for a vote. Default: 10 s.
     pub server_stabilization_time: Duration,
     /// What servers say their redundancy zone under. Default: empty, zones are off and what is reported is only shown.
@@ -120,7 +139,8 @@ impl Settings {
                 .dead_server_last_contact_threshold
                 .unwrap_or(defaults.dead_server_last_contact_threshold),
             max_trailing_logs: stored.max_trailing_logs.unwrap_or(250),
-            min_quorum: stored.min_quorum.unwrap_or(defaults.declared_replicas),
+            min_quorum: stored.min_quorum.unwrap_or(defaults.replicas),
+            min_quorum_source: stored.min_quorum.map_or(defaults.replicas_source, |_| MinQuorumSource::Set),
             server_stabilization_time: stored.server_stabilization_time.unwrap_or(Duration::from_secs(10)),
             redundancy_zone_tag: stored.redundancy_zone_tag.clone().unwrap_or_default(),
             upgrade_version_tag: stored.upgrade_version_tag.clone().unwrap_or_default(),
@@ -184,25 +204,28 @@ pub enum InvalidSettings {
 /// The rules of A20 apply to values a user set; computed ones are valid (K27). Call it before proposing, with
 /// the modify index the stored fields were read at as the expected one.
 pub fn validate(stored: &SettingsChange, defaults: &Defaults) -> Result<(), InvalidSettings> {
-    let zero = |field| Err(InvalidSettings::Zero { field });
-    if stored.last_contact_threshold == Some(Duration::ZERO) {
-        return zero("last_contact_threshold");
-    }
-    if stored.dead_server_last_contact_threshold == Some(Duration::ZERO) {
-        return zero("dead_server_last_contact_threshold");
-    }
-    if stored.max_trailing_logs == Some(0) {
-        return zero("max_trailing_logs");
+    let zeros = [
+        ("last_contact_threshold", stored.last_contact_threshold == Some(Duration::ZERO)),
+        (
+            "dead_server_last_contact_threshold",
+            stored.dead_server_last_contact_threshold == Some(Duration::ZERO),
+        ),
+        ("max_trailing_logs", stored.max_trailing_logs == Some(0)),
+    ];
+    if let Some((field, _)) = zeros.into_iter().find(|(_, is_zero)| *is_zero && !broken(Mutant::A20Zero)) {
+        return Err(InvalidSettings::Zero { field });
     }
     let settings = Settings::new(stored, defaults);
     if settings.cleanup_dead_servers {
         if let Some(min_quorum) = stored.min_quorum
             && min_quorum < crate::limits::MIN_QUORUM_SET_MIN
+            && !broken(Mutant::A20Quorum)
         {
             return Err(InvalidSettings::MinQuorumTooSmall { min_quorum });
         }
         if let Some(asked) = stored.dead_server_last_contact_threshold
             && asked < DEAD_SERVER_LAST_CONTACT_THRESHOLD_MIN
+            && !broken(Mutant::A20Threshold)
         {
             return Err(InvalidSettings::DeadThresholdTooShort { asked });
         }

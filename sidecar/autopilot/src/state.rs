@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
 use quorate_raft::{Address, Index, Intent, Now, ServerId, Term};
 
 use crate::blocked::Blocked;
@@ -186,5 +187,8 @@ pub(crate) fn order(a: &ServerState, b: &ServerState) -> Ordering {
         (false, true) => Ordering::Greater,
         (false, false) => since(b).cmp(&since(a)),
     };
+    if broken(Mutant::A9) {
+        return a.id.cmp(&b.id);
+    }
     a.role.cmp(&b.role).then(by_stability).then_with(|| a.id.cmp(&b.id))
 }

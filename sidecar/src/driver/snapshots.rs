@@ -9,12 +9,14 @@
 
 use std::sync::Arc;
 
+use quorate_autopilot::SnapshotProgress;
 use quorate_mutants::{Mutant, broken};
 use quorate_raft::{ClusterId, Epoch, Input, LogId, Sequence, ServerId, Term};
 use quorate_store::{Committed, SnapshotFile, Snapshots, StateFile, StoreError};
 use tracing::{info, warn};
 
 use super::machine::Job;
+use super::transfers::SendOrder;
 use super::turn::{Completion, Driver};
 use crate::link::Transfer;
 
@@ -30,10 +32,10 @@ pub(super) struct Installing {
 /// How a transfer to a peer goes.
 #[derive(Debug)]
 pub(crate) enum Sending {
-    /// The peer has taken more of it.
-    Progress { to: ServerId, epoch: Epoch, last: LogId },
+    /// The peer said how much of it it has.
+    Progress { to: ServerId, order: SendOrder, last: LogId, progress: SnapshotProgress },
     /// It ended; `delivered` is none if it failed.
-    Ended { to: ServerId, epoch: Epoch, delivered: Option<LogId> },
+    Ended { to: ServerId, order: SendOrder, delivered: Option<LogId> },
 }
 
 /// The snapshot that serves, made if there is none; none if the runtime is ending. It may take long: it is made on a thread
@@ -51,7 +53,7 @@ pub(super) async fn made(
 impl Driver {
     pub(super) fn send_snapshot(&self, to: ServerId, term: Term, epoch: Epoch, at_least: LogId) {
         let Some(dialer) = self.links.dialer(&to) else {
-            self.report_failed(to, epoch);
+            self.report_failed(to, SendOrder { term, epoch });
             return;
         };
         let (snapshots, state) = (Arc::clone(&self.snapshots), self.state.clone());
@@ -72,22 +74,29 @@ impl Driver {
                 None => None,
             };
             // The driver is gone only when the member is ending.
-            let _ = completions.send(Completion::Sending(Sending::Ended { to, epoch, delivered })).await;
+            let ended = Sending::Ended { to, order: SendOrder { term, epoch }, delivered };
+            let _ = completions.send(Completion::Sending(ended)).await;
         });
     }
 
-    fn report_failed(&self, to: ServerId, epoch: Epoch) {
+    fn report_failed(&self, to: ServerId, order: SendOrder) {
         let completions = self.completions.clone();
         tokio::spawn(async move {
-            let ended = Sending::Ended { to, epoch, delivered: None };
+            let ended = Sending::Ended { to, order, delivered: None };
             let _ = completions.send(Completion::Sending(ended)).await;
         });
     }
 
     pub(super) fn sending(&mut self, sending: Sending) {
         self.inputs.push(match sending {
-            Sending::Progress { to, epoch, last } => Input::SnapshotProgress { to, epoch, last },
-            Sending::Ended { to, epoch, delivered } => Input::SnapshotSent { to, epoch, delivered },
+            Sending::Progress { to, order, last, progress } => {
+                self.transfers.moved(&to, order, progress);
+                Input::SnapshotProgress { to, epoch: order.epoch, last }
+            }
+            Sending::Ended { to, order, delivered } => {
+                self.transfers.ended(&to, order);
+                Input::SnapshotSent { to, epoch: order.epoch, delivered }
+            }
         });
     }
 

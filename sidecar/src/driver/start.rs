@@ -23,6 +23,7 @@ use super::room::Room;
 use super::seats::Seats;
 use super::sessions::Sessions;
 use super::tally::Tally;
+use super::transfers::Transfers;
 use super::turn::{Completion, Driver, Inboxes};
 use super::view::{Outlook, Seen, View};
 use super::work::Work;
@@ -119,6 +120,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         space_asked_at: None,
         unlooked_bytes: 0,
         snapshots: Arc::new(Snapshots::new(&directory)),
+        transfers: Transfers::default(),
         directory: Arc::clone(&directory),
         state,
         installing: None,

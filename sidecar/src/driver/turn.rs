@@ -18,6 +18,7 @@ use super::restore::{Claim, Hold};
 use super::room::Room;
 use super::seats::{Seat, Seats};
 use super::snapshots::{Installing, Sending};
+use super::transfers::Transfers;
 use super::view::{Outlook, Seen, View};
 use super::work::Work;
 use crate::limits::{DRIVER_BATCH_MAX, SPACE_CHECK_BYTES, SPACE_CHECK_EVERY};
@@ -76,6 +77,8 @@ pub(super) struct Driver {
     pub(super) unlooked_bytes: u64,
     pub(super) directory: Arc<quorate_store::Directory>,
     pub(super) snapshots: Arc<Snapshots>,
+    /// What is being sent of them.
+    pub(super) transfers: Transfers,
     /// The state file in use.
     pub(super) state: StateFile,
     pub(super) installing: Option<Installing>,
@@ -351,6 +354,7 @@ impl Driver {
             early_elections: self.seen.early_elections,
             is_space_low: self.room.is_low_here(),
             low_majority,
+            snapshots: self.transfers.progress(),
             is_volume_lost: self.seen.is_volume_lost,
         };
         self.outlook.publish(view);

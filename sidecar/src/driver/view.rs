@@ -3,10 +3,12 @@
 //! Leadership changes and configuration changes are published at once; numbers that grow with every write
 //! (commit, applied) at most every [`VIEW_EVERY`](crate::limits::VIEW_EVERY).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate_raft::{Identity, LogId, RaftId, Role, Status, Term};
+use quorate_autopilot::SnapshotProgress;
+use quorate_raft::{Identity, LogId, RaftId, Role, ServerId, Status, Term};
 use tokio::sync::watch;
 
 use crate::limits::VIEW_EVERY;
@@ -32,6 +34,8 @@ pub struct View {
     pub is_space_low: bool,
     /// On a leader: the voters that say the same of theirs, if they are a majority, itself counted; else none (K8).
     pub low_majority: Vec<RaftId>,
+    /// How far the snapshots have come that this member sends, by receiver; one that nothing was heard of yet is not there.
+    pub snapshots: BTreeMap<ServerId, SnapshotProgress>,
     /// The cluster knows this Raft ID with another volume (K1): nothing is served until it is replaced.
     pub is_volume_lost: bool,
 }
@@ -48,6 +52,7 @@ impl View {
             early_elections: 0,
             is_space_low: false,
             low_majority: Vec::new(),
+            snapshots: BTreeMap::new(),
             is_volume_lost: false,
         }
     }

@@ -54,7 +54,7 @@ impl Leaders {
         deadline: Instant,
     ) -> Result<Applied, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = Some(hello::ours(&self.identity, Some(leader.clone())).to_wire());
+        let hello = self.hello(leader);
         let request = with_deadline(proto::ProposeRequest { hello, command }, deadline);
         let unknown = |kind, why: &str| {
             CallError::unknown(
@@ -80,7 +80,7 @@ impl Leaders {
 
     pub(crate) async fn read_index(&self, leader: &ServerId, deadline: Instant) -> Result<Index, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = Some(hello::ours(&self.identity, Some(leader.clone())).to_wire());
+        let hello = self.hello(leader);
         let request = with_deadline(proto::ReadIndexRequest { hello }, deadline);
         match timeout_at(deadline, client.read_index(request)).await {
             Err(_) => Err(CallError::not_applied(
@@ -107,7 +107,7 @@ impl Leaders {
         deadline: Instant,
     ) -> Result<Option<Session>, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = Some(hello::ours(&self.identity, Some(leader.clone())).to_wire());
+        let hello = self.hello(leader);
         let session = Bytes::copy_from_slice(&session.0.to_be_bytes());
         let request = with_deadline(proto::RenewSessionRequest { hello, session }, deadline);
         match timeout_at(deadline, client.renew_session(request)).await {
@@ -137,7 +137,7 @@ impl Leaders {
         deadline: Instant,
     ) -> Result<v1::AutopilotState, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = Some(hello::ours(&self.identity, Some(leader.clone())).to_wire());
+        let hello = self.hello(leader);
         let request = with_deadline(proto::AutopilotStateRequest { hello }, deadline);
         match timeout_at(deadline, client.autopilot_state(request)).await {
             Err(_) => Err(CallError::not_applied(
@@ -167,8 +167,13 @@ impl Leaders {
         }
     }
 
+    /// What every call to the leader begins with.
+    pub(super) fn hello(&self, leader: &ServerId) -> Option<proto::Hello> {
+        Some(hello::ours(&self.identity, Some(leader.clone())).to_wire())
+    }
+
     /// A connected client; an error means that nothing was sent.
-    async fn client(&self, leader: &ServerId, deadline: Instant) -> Result<PeerClient<Channel>, CallError> {
+    pub(super) async fn client(&self, leader: &ServerId, deadline: Instant) -> Result<PeerClient<Channel>, CallError> {
         let dialer = self.book.borrow().get(leader).cloned();
         let dialer = dialer.ok_or_else(|| unreachable(leader, "its address is not known here yet"))?;
         let open = self.lock().get(leader).filter(|(known, _)| Arc::ptr_eq(known, &dialer)).cloned();
@@ -190,7 +195,7 @@ impl Leaders {
             .max_encoding_message_size(LINK_MESSAGE_BYTES_MAX))
     }
 
-    fn forget(&self, leader: &ServerId) {
+    pub(super) fn forget(&self, leader: &ServerId) {
         self.lock().remove(leader);
     }
 
@@ -201,12 +206,12 @@ impl Leaders {
 }
 
 /// The leader's server refuses before it looks at the call: certificate, cluster, epoch.
-fn is_refusal(status: &Status) -> bool {
+pub(super) fn is_refusal(status: &Status) -> bool {
     matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument)
 }
 
 /// A connection that had ended was to be made again, and could not: this call was never on any.
-fn was_never_sent(status: &Status) -> bool {
+pub(super) fn was_never_sent(status: &Status) -> bool {
     let mut source = status.source();
     while let Some(error) = source {
         if error.is::<tonic::ConnectError>() {
@@ -217,19 +222,19 @@ fn was_never_sent(status: &Status) -> bool {
     false
 }
 
-fn refusal(leader: &ServerId, status: &Status) -> CallError {
+pub(super) fn refusal(leader: &ServerId, status: &Status) -> CallError {
     let why = format!("the leader {} refused this member: {}", leader.raft_id, status.message());
     CallError::not_applied(ErrorKind::FailedPrecondition, why)
 }
 
-fn unreachable(leader: &ServerId, why: &str) -> CallError {
+pub(super) fn unreachable(leader: &ServerId, why: &str) -> CallError {
     CallError::not_applied(
         ErrorKind::Unreachable,
         format!("cannot reach the leader {}: {why}; not applied, retry", leader.raft_id),
     )
 }
 
-fn with_deadline<T>(message: T, deadline: Instant) -> Request<T> {
+pub(super) fn with_deadline<T>(message: T, deadline: Instant) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(deadline.saturating_duration_since(Instant::now()));
     request
@@ -297,7 +302,7 @@ pub(super) fn autopilot_state_response(
     proto::AutopilotStateResponse { result: Some(result) }
 }
 
-fn error_to_wire(error: CallError) -> proto::CallError {
+pub(super) fn error_to_wire(error: CallError) -> proto::CallError {
     proto::CallError {
         kind: error.kind.number(),
         outcome_unknown: error.effect == Effect::Unknown,

@@ -21,6 +21,7 @@ mod leaders;
 mod peer;
 mod receiving;
 mod server;
+mod servers;
 mod staging;
 mod transfer;
 mod wire;

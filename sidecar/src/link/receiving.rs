@@ -11,7 +11,7 @@ use quorate_api::peer::v1::snapshot_reply::Reply;
 use quorate_raft::{Epoch, LogId, ServerId, SnapshotMeta, Term};
 use quorate_store::{Directory, SnapshotReceiver, StoreError};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
@@ -19,7 +19,9 @@ use super::FromPeer;
 use super::server::stopped;
 use super::wire::log_id;
 use crate::driver::Doom;
-use crate::limits::{SNAPSHOT_CHUNKS_WAITING_MAX, SNAPSHOT_PROGRESS_EVERY, SNAPSHOT_STALL_TIMEOUT};
+use crate::limits::{
+    SNAPSHOT_CHUNKS_WAITING_MAX, SNAPSHOT_PROGRESS_EVERY, SNAPSHOT_PROGRESS_INTERVAL, SNAPSHOT_STALL_TIMEOUT,
+};
 
 /// Where snapshots of this directory come in.
 #[derive(Clone)]
@@ -122,15 +124,16 @@ impl Receiving {
         let (chunks, mut waiting) = mpsc::channel::<proto::SnapshotChunk>(SNAPSHOT_CHUNKS_WAITING_MAX);
         let progress = replies.clone();
         let writing = tokio::task::spawn_blocking(move || {
-            let mut told = receiver.offset();
+            let (mut told, mut told_at) = (receiver.offset(), Instant::now());
             while !receiver.is_complete()
                 && let Some(chunk) = waiting.blocking_recv()
             {
                 if let Err(error) = receiver.write(chunk.offset, &chunk.data) {
                     return (receiver, Err(error));
                 }
-                if receiver.offset() - told >= SNAPSHOT_PROGRESS_EVERY {
-                    told = receiver.offset();
+                let is_much = receiver.offset() - told >= SNAPSHOT_PROGRESS_EVERY;
+                if is_much || told_at.elapsed() >= SNAPSHOT_PROGRESS_INTERVAL {
+                    (told, told_at) = (receiver.offset(), Instant::now());
                     // Progress is news, not duty: a full channel will have the next.
                     let _ = progress.try_send(Ok(proto::SnapshotReply { reply: Some(Reply::Wanted(told)) }));
                 }

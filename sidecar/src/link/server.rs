@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 use super::peer::frame;
 use super::receiving::{Offer, Receiving};
 use super::wire::{Hello, message_from_wire};
-use super::{FromPeer, Returns, Staging, Witness, fetch, hello, leaders};
+use super::{FromPeer, Returns, Staging, Witness, fetch, hello, leaders, servers};
 use crate::autopilot::{Autopilot, Words};
 use crate::driver::Handle;
 use crate::limits::{
@@ -342,6 +342,43 @@ impl Peer for LinkServer {
         self.caller(&request, &theirs)?;
         let result = self.autopilot.picture_here(deadline(&request)).await;
         Ok(Response::new(leaders::autopilot_state_response(result)))
+    }
+
+    async fn servers(
+        &self,
+        request: Request<proto::ServersRequest>,
+    ) -> Result<Response<proto::ServersResponse>, Status> {
+        let theirs = Hello::from_wire(request.get_ref().hello.clone())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.caller(&request, &theirs)?;
+        let result = self.handle.servers_here(deadline(&request)).await;
+        Ok(Response::new(servers::servers_response(result)))
+    }
+
+    async fn remove_server(
+        &self,
+        request: Request<proto::RemoveServerRequest>,
+    ) -> Result<Response<proto::RemoveServerResponse>, Status> {
+        let theirs = Hello::from_wire(request.get_ref().hello.clone())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.caller(&request, &theirs)?;
+        let deadline = deadline(&request);
+        let name = servers::server_name(request.into_inner())?;
+        let result = self.handle.remove_server_here(&name, deadline).await;
+        Ok(Response::new(servers::remove_server_response(result)))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<proto::TransferLeadershipRequest>,
+    ) -> Result<Response<proto::TransferLeadershipResponse>, Status> {
+        let theirs = Hello::from_wire(request.get_ref().hello.clone())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.caller(&request, &theirs)?;
+        let deadline = deadline(&request);
+        let target = Some(request.into_inner().target_raft_id).filter(|target| !target.is_empty());
+        let result = self.handle.give_leadership_here(target.as_deref(), deadline).await;
+        Ok(Response::new(servers::transfer_leadership_response(result)))
     }
 }
 

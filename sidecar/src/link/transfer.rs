@@ -7,6 +7,7 @@ use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_client::PeerClient;
 use quorate_api::peer::v1::snapshot_frame::Frame;
 use quorate_api::peer::v1::snapshot_reply::Reply;
+use quorate_autopilot::SnapshotProgress;
 use quorate_raft::{Epoch, Identity, LogId, Term};
 use quorate_store::SnapshotFile;
 use tokio::sync::mpsc;
@@ -18,7 +19,7 @@ use tracing::{info, warn};
 use super::dialer::Dialer;
 use super::hello;
 use super::wire::log_id_to_wire;
-use crate::driver::{Completion, Sending};
+use crate::driver::{Completion, SendOrder, Sending};
 use crate::limits::{
     FRAMES_WAITING_MAX, LINK_MESSAGE_BYTES_MAX, SNAPSHOT_BYTES_PER_SECOND, SNAPSHOT_CHUNK_BYTES,
     SNAPSHOT_STALL_TIMEOUT,
@@ -67,6 +68,7 @@ impl Transfer {
         let call = client.snapshot(ReceiverStream::new(outgoing));
         let mut replies = in_time(call).await?.map_err(|status| status.message().to_owned())?.into_inner();
         let Reply::Wanted(offset) = next(&mut replies).await? else { return Ok(()) };
+        self.tell(offset, last, completions).await?;
         let sending = self.send_chunks(offset, frames);
         tokio::pin!(sending);
         let mut is_sent = false;
@@ -78,14 +80,24 @@ impl Transfer {
                 }
                 reply = next(&mut replies) => match reply? {
                     Reply::Received(_) => return Ok(()),
-                    Reply::Wanted(_) => {
-                        let (to, epoch) = (self.dialer.peer().clone(), self.epoch);
-                        let progress = Completion::Sending(Sending::Progress { to, epoch, last });
-                        completions.send(progress).await.map_err(|_| "this member is stopping")?;
-                    }
+                    Reply::Wanted(offset) => self.tell(offset, last, completions).await?,
                 },
             }
         }
+    }
+
+    /// The driver hears how much the peer has.
+    async fn tell(
+        &self,
+        offset: u64,
+        last: LogId,
+        completions: &mpsc::Sender<Completion>,
+    ) -> Result<(), String> {
+        let total_bytes = self.file.bytes();
+        let progress = SnapshotProgress { sent_bytes: offset.min(total_bytes), total_bytes };
+        let (to, order) = (self.dialer.peer().clone(), SendOrder { term: self.term, epoch: self.epoch });
+        let progress = Completion::Sending(Sending::Progress { to, order, last, progress });
+        completions.send(progress).await.map_err(|_| "this member is stopping".to_owned())
     }
 
     /// Paced by a timer per chunk; a peer that takes nothing for long ends it.

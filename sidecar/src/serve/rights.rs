@@ -26,13 +26,15 @@ pub(super) enum Right {
     Admin,
     /// Changes autopilot's settings, which on Kubernetes the resource alone has.
     Settings,
+    /// Changes who is a member, which on Kubernetes the operator alone does (K15).
+    Membership,
 }
 
 impl Right {
     /// Whether it takes more than to be in the same Pod.
     fn is_administrative(self) -> bool {
         match self {
-            Self::Admin | Self::Settings => true,
+            Self::Admin | Self::Settings | Self::Membership => true,
             Self::Data | Self::Picture | Self::Status => false,
         }
     }
@@ -71,6 +73,9 @@ impl Credentials<'_> {
             None if admin_token.is_some_and(|expected| self.has_token(expected)) => Ok(()),
             None if right == Right::Settings => Err(
                 "on Kubernetes autopilot's settings are those of the RaftCluster: edit its spec.autopilot, and the operator sets them here; elsewhere send the admin token",
+            ),
+            None if right == Right::Membership => Err(
+                "on Kubernetes the operator alone adds and removes members: change spec.replicas of the RaftCluster, or annotate it with quorate.dev/replace; elsewhere send the admin token",
             ),
             None => Err(
                 "this port takes data calls only: edit the RaftCluster and let the operator do it, or send the admin token outside Kubernetes",
@@ -111,7 +116,6 @@ mod tests {
     #[test]
     fn each_caller_may_do_what_the_table_says() {
         let rights = [Right::Data, Right::Picture, Right::Status, Right::Admin];
-        let settings = |caller, token| check(caller, token, Right::Settings);
         let allowed = |caller, token| rights.map(|right| check(caller, token, right));
         assert_eq!(allowed(None, None), [true, true, true, false]);
         assert_eq!(allowed(None, Some("0123456789abcdeF")), [true, true, true, false]);
@@ -124,9 +128,12 @@ mod tests {
         let reviewed = Credentials { caller: Some(&Caller::Unnamed), token: Some(TOKEN) };
         let outside = rights.map(|right| reviewed.check(right, CLUSTER, Some(TOKEN)).is_ok());
         assert_eq!(outside, [true, true, true, false]);
-        assert!(reviewed.check(Right::Settings, CLUSTER, Some(TOKEN)).is_err());
-        assert!(settings(None, Some(TOKEN)) && settings(Some((CLUSTER, "operator")), None));
-        assert!(!settings(None, None) && !settings(Some((CLUSTER, "db-0")), Some(TOKEN)));
+        for right in [Right::Settings, Right::Membership] {
+            let may = |caller, token| check(caller, token, right);
+            assert!(reviewed.check(right, CLUSTER, Some(TOKEN)).is_err());
+            assert!(may(None, Some(TOKEN)) && may(Some((CLUSTER, "operator")), None));
+            assert!(!may(None, None) && !may(Some((CLUSTER, "db-0")), Some(TOKEN)));
+        }
     }
 
     /// K23: no token set means that none opens anything, the empty one included.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_autopilot::{InvalidSettings, SettingsChange};
-use quorate_machine::ApiIndex;
+use quorate_machine::{ApiIndex, Command, SettingsMode, Tagged};
 use quorate_sidecar::autopilot::{Conclusion, SetError, SetOutcome};
 use quorate_sidecar::dev::{Cluster, ClusterOptions};
 use quorate_sidecar::driver::Consistency;
@@ -180,5 +180,35 @@ async fn with_reconciliation_off_nobody_is_promoted() {
     }
     cluster.member(leader).autopilot().reconcile(true);
     cluster.wait_until_all_vote(PATIENCE).await.unwrap();
+    cluster.stop().await;
+}
+
+/// K27, A23: nobody declares members here, so a dead one stays, and says so with the way out; which is then open.
+#[tokio::test]
+async fn outside_kubernetes_the_dead_stay_until_min_quorum_is_set_and_it_is_said() {
+    let (mut cluster, _directory) = cluster(4).await;
+    let leader = cluster.leader(PATIENCE).await.unwrap();
+    // No person may set so short a threshold (A20); the machine itself takes any.
+    let set = async |cluster: &Cluster, change: SettingsChange| {
+        let command = Command::SetAutopilot { change, mode: SettingsMode::Merge, expected: None };
+        cluster.handle(leader).propose(&Tagged { tag: None, command }, soon()).await.unwrap();
+    };
+    let dead_server_last_contact_threshold = Some(Duration::from_secs(2));
+    set(&cluster, SettingsChange { dead_server_last_contact_threshold, ..SettingsChange::default() }).await;
+    let down = (leader + 1) % 4;
+    let id = cluster.handle(down).view().identity.server.clone();
+    cluster.abort_member(down).await;
+    let held = concluded(&cluster, leader, |found| !found.state.blocked.is_empty()).await;
+    assert_eq!(
+        held.state.blocked[0].message(id.raft_id.as_str()),
+        format!(
+            "{} is dead and stays for now: 3 would be left, and while min_quorum is not set all 4 that are there are wanted; \
+             remove it by hand, add a member as its replacement, or set min_quorum to 3",
+            id.raft_id
+        )
+    );
+    set(&cluster, SettingsChange { min_quorum: Some(3), ..SettingsChange::default() }).await;
+    let is_out = |found: &Conclusion| found.state.server(&id).is_none();
+    concluded(&cluster, leader, is_out).await;
     cluster.stop().await;
 }

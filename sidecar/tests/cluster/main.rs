@@ -6,6 +6,7 @@ mod faults;
 mod identity;
 mod membership;
 mod recovery;
+mod relay;
 mod restore;
 mod sessions;
 mod snapshots;

@@ -27,6 +27,9 @@ async fn without_a_quorum_only_stale_reads_are_answered() {
     let leader = get(port, "/v1/status/leader").await;
     assert_eq!((leader.status, leader.text()), (200, "\"\""));
     assert_eq!(get(port, "/v1/operator/autopilot/health").await.status, 500);
+    // Consul's way to look at a cluster in this state.
+    let servers = get(port, "/v1/operator/raft/configuration?stale").await;
+    assert_eq!((servers.status, servers.json()["Servers"].as_array().unwrap().len()), (200, 3));
 
     let address = format!("127.0.0.1:{}", cluster.ports(0).grpc);
     let client = Client::new(&address).unwrap().with_timeout(Duration::from_secs(2));

@@ -45,13 +45,15 @@ pub fn broken(mutant: Mutant) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::path::Path;
 
     use super::*;
 
-    /// raft.md §7, 17: the defects that others had, and the decisions that bind the core; planner.md: its invariants.
+    /// raft.md §7, 17: the defects that others had, and the decisions that bind the core; planner.md: its invariants;
+    /// autopilot.md §7 and §1.8: what must be true of autopilot and of sessions, and the defects of the original.
     #[test]
-    fn every_rule_of_the_core_and_the_planner_has_a_mutant_or_a_reason() {
-        let families = [("B", 18), ("O", 8), ("N", 6), ("K", 26), ("I", 10)];
+    fn every_rule_of_the_core_the_planner_and_autopilot_has_a_mutant_or_a_reason() {
+        let families = [("B", 18), ("O", 8), ("N", 6), ("K", 26), ("I", 10), ("A", 37), ("D", 9)];
         let wanted =
             families.iter().flat_map(|(family, last)| (1..=*last).map(move |n| format!("{family}{n}")));
         let broken: BTreeSet<&str> = TABLE.iter().flat_map(|row| row.rules.iter().copied()).collect();
@@ -62,6 +64,35 @@ mod tests {
         assert!(missing.is_empty(), "neither broken nor excused: {missing:?}");
         let both: Vec<_> = broken.intersection(&excused).collect();
         assert!(both.is_empty(), "broken, so it needs no excuse: {both:?}");
+    }
+
+    /// A row whose switch is nowhere breaks nothing; an automatic change of the code may lose one.
+    #[test]
+    fn every_mutant_has_its_switch_in_the_code() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut code = String::new();
+        for part in ["sidecar", "operator"] {
+            read(&root.join(part), &mut code);
+        }
+        let has_switch = |mutant: Mutant| {
+            let switch = format!("Mutant::{mutant:?}");
+            let ends = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_alphanumeric());
+            code.match_indices(&switch).any(|(at, _)| ends(&code[at + switch.len()..]))
+        };
+        let lost: Vec<Mutant> = TABLE.iter().map(|row| row.mutant).filter(|row| !has_switch(*row)).collect();
+        assert!(lost.is_empty(), "nothing in the code asks for {lost:?}");
+    }
+
+    /// Every source file below `folder`.
+    fn read(folder: &Path, code: &mut String) {
+        for entry in std::fs::read_dir(folder).expect("a folder of the workspace") {
+            let path = entry.expect("an entry of it").path();
+            if path.is_dir() {
+                read(&path, code);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code.push_str(&std::fs::read_to_string(&path).expect("a source file"));
+            }
+        }
     }
 
     #[test]

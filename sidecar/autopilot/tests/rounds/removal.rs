@@ -1,8 +1,9 @@
 //! Removal of dead servers: who, when, how many, and what everybody else is told (A13-A18, `autopilot.md` §6b).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_autopilot::{Action, Report, SnapshotProgress, Stats};
+use quorate_autopilot::{Action, Report, SnapshotProgress, Stats, round};
 use quorate_raft::{Index, Intent, Suffrage, Term};
 
 use super::group::{Group, SECOND, blocked, group, id, log_id, reasons, stats};
@@ -191,6 +192,47 @@ fn a_joiner_that_receives_a_snapshot_is_not_removed_while_bytes_advance() {
         done.extend(group.live(1));
     }
     assert_eq!(done, ["remove n"], "it has stalled");
+}
+
+/// A18: that a transfer begins is the leader's doing, not a sign of the server's; one that begins anew goes on counting
+/// from where it is.
+#[test]
+fn a_transfer_that_begins_again_and_again_is_no_sign_of_life() {
+    let mut group = group("a b c d").with_non_voters("n");
+    group.settings.dead_server_last_contact_threshold = Duration::from_mins(1);
+    group.round();
+    let began = group.now;
+    let report = |group: &mut Group, sent_bytes: Option<u64>| {
+        let snapshot = sent_bytes.map(|sent_bytes| SnapshotProgress { sent_bytes, total_bytes: 1 << 40 });
+        let last_contact = Some(group.now.since(began));
+        group.report("n", Stats { last_contact, last: log_id(0, 0), snapshot });
+    };
+    for second in 0..60 {
+        report(&mut group, (second % 2 == 0).then_some(0));
+        assert!(group.live(1).is_empty());
+    }
+    let is_dead = |group: &mut Group| group.after(SECOND).state.server(&id("n")).unwrap().is_dead;
+    report(&mut group, Some(7));
+    assert!(!is_dead(&mut group), "a minute is not over");
+    for sent_bytes in [None, Some(0), Some(0)] {
+        report(&mut group, sent_bytes);
+        assert!(is_dead(&mut group), "{sent_bytes:?}");
+    }
+    report(&mut group, Some(1));
+    assert!(!is_dead(&mut group), "less than before, and more than a second ago");
+}
+
+/// A18: the picture holds what the transfer itself knows, not only that there is one.
+#[test]
+fn what_a_transfer_says_is_in_the_picture() {
+    let mut group = group("a b").with_non_voters("n");
+    let sent = SnapshotProgress { sent_bytes: 5, total_bytes: 9 };
+    let nothing = SnapshotProgress { sent_bytes: 0, total_bytes: 0 };
+    group.report("n", Stats { last_contact: Some(SECOND), last: log_id(0, 0), snapshot: Some(nothing) });
+    let input = group.input().with_snapshots(&BTreeMap::from([(id("n"), sent), (id("gone"), sent)]));
+    let state = round(&mut group.observer, &group.settings, &input).state;
+    let snapshot = |name: &str| state.server(&id(name)).map(|server| server.stats.snapshot);
+    assert_eq!((snapshot("n"), snapshot("b"), snapshot("gone")), (Some(Some(sent)), Some(None), None));
 }
 
 /// K15, D5, A17: at `min_quorum` a dead voter goes only in a swap with a stable server.

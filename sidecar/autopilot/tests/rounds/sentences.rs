@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use quorate_autopilot::{ActionKind, Blocked, BlockedReason, Unhealthy};
+use quorate_autopilot::{
+    ActionKind, Blocked, BlockedReason, Defaults, MinQuorumSource, Settings, SettingsChange, Unhealthy,
+};
 use quorate_raft::Now;
 
-use super::group::id;
+use super::group::{SECOND, blocked, group, id};
 
 /// One of each kind.
 fn reasons() -> Vec<BlockedReason> {
@@ -23,7 +25,7 @@ fn reasons() -> Vec<BlockedReason> {
         BlockedReason::CleanupDisabled,
         BlockedReason::NothingKnown,
         BlockedReason::LeaderIsNew { missing: seconds(9) },
-        BlockedReason::MinQuorum { left: 2, min_quorum: 3 },
+        BlockedReason::MinQuorum { left: 2, min_quorum: 3, source: MinQuorumSource::Set },
         BlockedReason::RemovalLimit { removed: 2, voters: 5, within: seconds(600) },
         BlockedReason::ZoneUnknown,
         BlockedReason::VersionUnknown { server: id("db-1") },
@@ -59,4 +61,29 @@ fn every_sentence_names_the_server_and_a_cause() {
             assert!(!message.ends_with('.') && !message.contains('{'), "{message}");
         }
     }
+}
+
+/// A23, A20, K27: where nobody declares how many members there are to be, nobody is removed until `min_quorum` is set; a
+/// person reads why, and a way out that is open: of three no smaller number may be set.
+#[test]
+fn where_nobody_declares_members_the_dead_stay_and_the_way_out_is_said() {
+    let told = |voters: &str, dead: &str| {
+        let servers = u32::try_from(voters.split(' ').count()).unwrap();
+        let mut group = group(voters);
+        group.settings = Settings::new(&SettingsChange::default(), &Defaults::hashicorp(servers));
+        group.round();
+        group.mute(dead);
+        assert!(group.live_past_the_dead_threshold().is_empty());
+        blocked(&group.after(SECOND), dead).unwrap()
+    };
+    assert_eq!(
+        told("a b c d", "d"),
+        "d is dead and stays for now: 3 would be left, and while min_quorum is not set all 4 that are there are wanted; \
+         remove it by hand, add a member as its replacement, or set min_quorum to 3"
+    );
+    assert_eq!(
+        told("a b c", "c"),
+        "c is dead and stays for now: 2 would be left, and while min_quorum is not set all 3 that are there are wanted; \
+         remove it by hand, add a member as its replacement"
+    );
 }

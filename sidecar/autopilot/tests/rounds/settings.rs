@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_autopilot::{Defaults, Settings, SettingsChange, validate};
+use quorate_autopilot::{Defaults, MinQuorumSource, Settings, SettingsChange, validate};
 
 fn refused(change: &SettingsChange) -> String {
     validate(change, &Defaults::kubernetes(3)).unwrap_err().to_string()
@@ -21,6 +21,7 @@ fn defaults_are_those_of_the_table() {
             dead_server_last_contact_threshold: Duration::from_mins(10),
             max_trailing_logs: 250,
             min_quorum: 5,
+            min_quorum_source: MinQuorumSource::Declared,
             server_stabilization_time: Duration::from_secs(10),
             redundancy_zone_tag: String::new(),
             upgrade_version_tag: String::new(),
@@ -30,6 +31,9 @@ fn defaults_are_those_of_the_table() {
     let elsewhere = Settings::new(&nothing, &Defaults::hashicorp(3));
     assert_eq!(elsewhere.last_contact_threshold, Duration::from_millis(200));
     assert_eq!(elsewhere.dead_server_last_contact_threshold, Duration::from_hours(24));
+    assert_eq!(elsewhere.min_quorum_source, MinQuorumSource::Counted);
+    let set = SettingsChange { min_quorum: Some(3), ..nothing };
+    assert_eq!(Settings::new(&set, &Defaults::hashicorp(5)).min_quorum_source, MinQuorumSource::Set);
 }
 
 /// A20, K27: the rules bind what a user set; what is computed is valid at one replica.

@@ -1,5 +1,5 @@
 //! HTTP as Consul's clients speak it: `/v1/kv`, `/v1/session`, `/v1/txn`, `/v1/status`, `/v1/snapshot`, autopilot and the
-//! configuration; and autopilot once more as Vault's do.
+//! servers; and the last three once more as Vault's do.
 //!
 //! Paths are matched here and not by a router: a key is whatever stands behind `/v1/kv/`, with `//`, `%2F` and all.
 //! Every status, header and text is one that clients in the field act on; errors are bare texts, and never a redirect.
@@ -28,6 +28,7 @@ mod token;
 mod txn;
 mod txn_body;
 mod vault;
+mod vault_raft;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,7 +67,12 @@ enum Endpoint {
     VaultAutopilotConfiguration,
     VaultAutopilotState,
     RaftConfiguration,
+    RaftPeer,
+    RaftTransferLeader,
     Snapshot,
+    VaultRaftConfiguration,
+    VaultRemovePeer,
+    VaultSnapshot,
 }
 
 impl Endpoint {
@@ -83,10 +89,15 @@ impl Endpoint {
             | Self::AutopilotHealth
             | Self::AutopilotState
             | Self::VaultAutopilotState
-            | Self::RaftConfiguration => &[Method::GET],
+            | Self::RaftConfiguration
+            | Self::VaultRaftConfiguration => &[Method::GET],
+            Self::RaftPeer => &[Method::DELETE],
+            Self::RaftTransferLeader | Self::VaultRemovePeer => &[Method::POST, Method::PUT],
             Self::Snapshot | Self::AutopilotConfiguration => &[Method::GET, Method::PUT],
             // Vault takes either for a write.
-            Self::VaultAutopilotConfiguration => &[Method::GET, Method::POST, Method::PUT],
+            Self::VaultAutopilotConfiguration | Self::VaultSnapshot => {
+                &[Method::GET, Method::POST, Method::PUT]
+            }
         }
     }
 
@@ -109,13 +120,25 @@ impl Endpoint {
             Self::VaultAutopilotConfiguration => "sys/storage/raft/autopilot/configuration",
             Self::VaultAutopilotState => "sys/storage/raft/autopilot/state",
             Self::RaftConfiguration => "operator/raft/configuration",
+            Self::RaftPeer => "operator/raft/peer",
+            Self::RaftTransferLeader => "operator/raft/transfer-leader",
             Self::Snapshot => "snapshot",
+            Self::VaultRaftConfiguration => "sys/storage/raft/configuration",
+            Self::VaultRemovePeer => "sys/storage/raft/remove-peer",
+            Self::VaultSnapshot => "sys/storage/raft/snapshot",
         }
     }
 
     /// Whether its clients are Vault's.
     fn is_vaults(self) -> bool {
-        matches!(self, Self::VaultAutopilotConfiguration | Self::VaultAutopilotState)
+        matches!(
+            self,
+            Self::VaultAutopilotConfiguration
+                | Self::VaultAutopilotState
+                | Self::VaultRaftConfiguration
+                | Self::VaultRemovePeer
+                | Self::VaultSnapshot
+        )
     }
 }
 
@@ -140,6 +163,11 @@ fn endpoint(path: &str) -> Result<Endpoint, Refused> {
         "/v1/sys/storage/raft/autopilot/configuration" => return Ok(Endpoint::VaultAutopilotConfiguration),
         "/v1/sys/storage/raft/autopilot/state" => return Ok(Endpoint::VaultAutopilotState),
         "/v1/operator/raft/configuration" => return Ok(Endpoint::RaftConfiguration),
+        "/v1/operator/raft/peer" => return Ok(Endpoint::RaftPeer),
+        "/v1/operator/raft/transfer-leader" => return Ok(Endpoint::RaftTransferLeader),
+        "/v1/sys/storage/raft/configuration" => return Ok(Endpoint::VaultRaftConfiguration),
+        "/v1/sys/storage/raft/remove-peer" => return Ok(Endpoint::VaultRemovePeer),
+        "/v1/sys/storage/raft/snapshot" => return Ok(Endpoint::VaultSnapshot),
         "/v1/snapshot" => return Ok(Endpoint::Snapshot),
         "/v1/session/create" => return Ok(Endpoint::SessionCreate),
         "/v1/session/list" => return Ok(Endpoint::SessionList),
@@ -154,7 +182,7 @@ fn endpoint(path: &str) -> Result<Endpoint, Refused> {
     if under(&["/v1/agent/", "/v1/catalog/", "/v1/health/"]) {
         Err(Refused::NotSupported("service catalog not supported"))
     } else if under(&["/v1/operator/raft/", "/v1/sys/storage/raft/"]) {
-        Err(Refused::NotSupported("not supported over HTTP yet: use gRPC (Membership)"))
+        Err(Refused::NotSupported("not supported over HTTP: use gRPC (Membership)"))
     } else if under(&["/v1/acl/"]) {
         Err(Refused::AclDisabled)
     } else {
@@ -229,7 +257,13 @@ async fn dispatch(api: &Api, endpoint: Endpoint, path: &str, request: Request) -
         }
         Endpoint::VaultAutopilotConfiguration => vault::configuration(api, &params).await,
         Endpoint::VaultAutopilotState => vault::state(api, &params).await,
-        Endpoint::RaftConfiguration => operator::raft_configuration(&api.shared, &params),
+        Endpoint::RaftConfiguration => operator::raft_configuration(api, &params).await,
+        Endpoint::RaftPeer => operator::remove_peer(api, &params, request.headers()).await,
+        Endpoint::RaftTransferLeader => operator::transfer_leader(api, &params, request.headers()).await,
+        Endpoint::VaultRaftConfiguration => vault_raft::configuration(api, &params).await,
+        Endpoint::VaultRemovePeer => vault_raft::remove_peer(api, &params, request).await,
+        Endpoint::VaultSnapshot if method == Method::GET => vault_raft::save(api, &params).await,
+        Endpoint::VaultSnapshot => vault_raft::restore(api, &params, request).await,
         Endpoint::Snapshot if method == Method::PUT => snapshot::restore(api, &params, request).await,
         Endpoint::Snapshot => snapshot::save(api, &params).await,
     }
@@ -252,6 +286,7 @@ mod tests {
             assert_eq!(status(unknown), 404, "{unknown}");
         }
         assert_eq!(status("/v1/catalog/services"), 501);
+        assert_eq!(status("/v1/sys/storage/raft/join"), 501);
         assert_eq!(status("/v1/acl/tokens"), 401);
     }
 }

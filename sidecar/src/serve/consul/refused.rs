@@ -57,6 +57,11 @@ impl Refused {
         ))
     }
 
+    /// The caller may not do this; nothing was looked at.
+    pub(super) fn denied(reason: &str) -> Self {
+        Self::Denied(format!("Permission denied: {reason}; nothing was changed"))
+    }
+
     /// What the machine answered is not what the command can come to.
     pub(super) fn unexpected() -> Self {
         Self::Failed(

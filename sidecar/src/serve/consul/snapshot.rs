@@ -45,8 +45,7 @@ pub(super) async fn restore(api: &Api, params: &Params, request: Request) -> Res
         return Err(Refused::Failed(why.to_owned()));
     }
     let handle = &api.shared.context.handle;
-    check_admin(&api.shared, token(params, request.headers()).as_deref())
-        .map_err(|reason| Refused::Denied(format!("Permission denied: {reason}; nothing was changed")))?;
+    check_admin(&api.shared, token(params, request.headers()).as_deref()).map_err(Refused::denied)?;
     let body = request.into_body().into_data_stream();
     let restored = archive::restore(handle, body).await.map_err(|error| match error.kind {
         ErrorKind::Invalid => Refused::Bad(error.message),

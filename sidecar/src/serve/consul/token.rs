@@ -18,7 +18,7 @@ pub(super) fn token(params: &Params, headers: &HeaderMap) -> Option<String> {
     given.or_else(|| header(AUTHORIZATION.as_str()).and_then(bearer)).map(str::to_owned)
 }
 
-/// Whether whoever sent `token` may restore an archive.
+/// Whether whoever sent `token` may restore an archive or move leadership.
 pub(super) fn check_admin(shared: &Shared, token: Option<&str>) -> Result<(), &'static str> {
     check(shared, Right::Admin, token)
 }
@@ -26,6 +26,11 @@ pub(super) fn check_admin(shared: &Shared, token: Option<&str>) -> Result<(), &'
 /// Whether whoever sent `token` may change autopilot's settings.
 pub(super) fn check_settings(shared: &Shared, token: Option<&str>) -> Result<(), &'static str> {
     check(shared, Right::Settings, token)
+}
+
+/// Whether whoever sent `token` may change who is a member.
+pub(super) fn check_membership(shared: &Shared, token: Option<&str>) -> Result<(), &'static str> {
+    check(shared, Right::Membership, token)
 }
 
 fn check(shared: &Shared, right: Right, token: Option<&str>) -> Result<(), &'static str> {

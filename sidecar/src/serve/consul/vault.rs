@@ -46,8 +46,7 @@ pub(super) async fn set_configuration(
     params: &Params,
     request: Request,
 ) -> Result<Response, Refused> {
-    check_settings(&api.shared, token(params, request.headers()).as_deref())
-        .map_err(|reason| Refused::Denied(format!("permission denied: {reason}; nothing was changed")))?;
+    check_settings(&api.shared, token(params, request.headers()).as_deref()).map_err(denied)?;
     let wanted = parse(&body(request).await?)?;
     let autopilot = &api.shared.context.autopilot;
     match autopilot.set_configuration(|present| differing(&wanted, present), None, hold()).await {
@@ -66,7 +65,13 @@ pub(super) fn errors(status: u16, message: String) -> Response {
     answer::json(status, &VaultErrors { errors: vec![message] }, &Params::default())
 }
 
-fn wrapped(data: impl Serialize, params: &Params) -> Response {
+/// The caller may not do this, in Vault's words.
+pub(super) fn denied(reason: &str) -> Refused {
+    Refused::Denied(format!("permission denied: {reason}; nothing was changed"))
+}
+
+/// An answer in Vault's envelope.
+pub(super) fn wrapped(data: impl Serialize, params: &Params) -> Response {
     answer::json(200, &VaultAnswer::new(uuid::Uuid::new_v4().to_string(), data), params)
 }
 

@@ -42,7 +42,7 @@ impl Membership for Service {
     }
 
     async fn add_non_voter(&self, request: Request<v1::AddNonVoterRequest>) -> Answer<v1::ChangeResponse> {
-        self.call("Membership.AddNonVoter", Right::Admin, request, |add, deadline| async move {
+        self.call("Membership.AddNonVoter", Right::Membership, request, |add, deadline| async move {
             let id = shape::server_id("id", add.id)?;
             let address = shape::address(&add.address)?;
             let intent = shape::intent(add.intent)?;
@@ -54,7 +54,7 @@ impl Membership for Service {
     }
 
     async fn promote(&self, request: Request<v1::PromoteRequest>) -> Answer<v1::ChangeResponse> {
-        self.call("Membership.Promote", Right::Admin, request, |promote, deadline| async move {
+        self.call("Membership.Promote", Right::Membership, request, |promote, deadline| async move {
             let id = shape::server_id("id", promote.id)?;
             let stable_in_term = self.stable_in(&id)?;
             let change = Change::Promote { id, stable_in_term };
@@ -64,7 +64,7 @@ impl Membership for Service {
     }
 
     async fn demote(&self, request: Request<v1::DemoteRequest>) -> Answer<v1::ChangeResponse> {
-        self.call("Membership.Demote", Right::Admin, request, |demote, deadline| async move {
+        self.call("Membership.Demote", Right::Membership, request, |demote, deadline| async move {
             let id = shape::server_id("id", demote.id)?;
             self.change(Change::Demote { id }, demote.expected_configuration_index, deadline).await
         })
@@ -72,7 +72,7 @@ impl Membership for Service {
     }
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Answer<v1::ChangeResponse> {
-        self.call("Membership.Remove", Right::Admin, request, |remove, deadline| async move {
+        self.call("Membership.Remove", Right::Membership, request, |remove, deadline| async move {
             let reason = match remove.reason() {
                 v1::RemoveReason::Requested => RemoveReason::Requested,
                 v1::RemoveReason::Dead => RemoveReason::Dead,
@@ -91,7 +91,7 @@ impl Membership for Service {
     }
 
     async fn replace(&self, request: Request<v1::ReplaceRequest>) -> Answer<v1::ChangeResponse> {
-        self.call("Membership.Replace", Right::Admin, request, |replace, deadline| async move {
+        self.call("Membership.Replace", Right::Membership, request, |replace, deadline| async move {
             let old = shape::server_id("old", replace.old)?;
             let new = shape::server_id("new", replace.new)?;
             let (stable_in_term, old_has_left) = (self.stable_in(&new)?, self.has_left(&old));
