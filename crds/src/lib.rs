@@ -33,7 +33,10 @@ pub use spec::{
     RaftClusterSpec, Retention, SecretRef, Sidecar, SidecarUpdate, Spread, Storage, Tls, TlsMode, Topology,
     Unsatisfiable, Update, UpdateStrategy,
 };
-pub use status::{Blocked, Founder, MemberStatus, RaftClusterStatus, RaftStatus, Recovery, Rollout};
+pub use status::{
+    Blocked, Founder, MemberStatus, RaftClusterStatus, RaftStatus, Recovery, Rollout, UpgradeStatus,
+    ZoneStatus,
+};
 pub use yaml::crd_yaml;
 
 /// The API group of the resource.

@@ -35,5 +35,7 @@ pub(crate) const DNS_NAME_CHARS_MAX: u64 = 253;
 pub(crate) const CLIENT_ACCOUNTS_MAX: u64 = 64;
 /// A namespace, a slash and an account's name.
 pub(crate) const ACCOUNT_CHARS_MAX: u64 = NAME_CHARS_MAX + 1 + DNS_NAME_CHARS_MAX;
+/// The name of an annotation; of a longer tag autopilot keeps nothing (`AUTOPILOT_TEXT_BYTES_MAX`).
+pub(crate) const ANNOTATION_CHARS_MAX: u64 = 128;
 /// An image reference.
 pub(crate) const IMAGE_CHARS_MAX: u64 = 512;

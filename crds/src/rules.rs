@@ -95,6 +95,11 @@ pub(crate) const RULES: &[Rule] = &[
         "spec.autopilot.serverStabilizationTime must be a duration of at most 24h, such as 10s: until then a new member has no vote",
     ),
     rule(
+        "spec/autopilot/upgradeVersionFrom",
+        "self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && (!self.startsWith('quorate.dev/') || self == 'quorate.dev/app-version')",
+        "spec.autopilot.upgradeVersionFrom must be the name of an annotation of spec.template, such as quorate.dev/app-version or example.com/version; others under quorate.dev/ are set by the operator",
+    ),
+    rule(
         "spec/sidecar/imagePullPolicy",
         "self in ['Always', 'IfNotPresent', 'Never']",
         "spec.sidecar.imagePullPolicy must be Always, IfNotPresent or Never, or left out",
@@ -126,8 +131,8 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule(
         "spec/template/metadata",
-        "!has(self.annotations) || self.annotations.all(k, !k.startsWith('quorate.dev/'))",
-        "spec.template.metadata.annotations under quorate.dev/ are set by the operator: use a prefix of your own",
+        "!has(self.annotations) || self.annotations.all(k, !k.startsWith('quorate.dev/') || k == 'quorate.dev/app-version')",
+        "spec.template.metadata.annotations under quorate.dev/ are set by the operator, quorate.dev/app-version aside: use a prefix of your own",
     ),
     rule(
         "spec/template/spec",

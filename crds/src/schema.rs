@@ -110,6 +110,7 @@ fn bound(schema: &mut Value) {
             "maxLength",
             limits::DNS_NAME_CHARS_MAX,
         ),
+        ("spec/autopilot/upgradeVersionFrom", "maxLength", limits::ANNOTATION_CHARS_MAX),
         ("spec/clientAccess/serviceAccounts", "maxItems", limits::CLIENT_ACCOUNTS_MAX),
         ("spec/clientAccess/serviceAccounts/*", "maxLength", limits::ACCOUNT_CHARS_MAX),
         ("spec/clusterDomain", "maxLength", limits::DNS_NAME_CHARS_MAX),
@@ -156,7 +157,13 @@ fn shape_lists(schema: &mut Value) {
     conditions["x-kubernetes-list-type"] = "map".into();
     conditions["x-kubernetes-list-map-keys"] = json!(["type"]);
     at(schema, "spec/clientAccess/serviceAccounts")["x-kubernetes-list-type"] = "set".into();
-    for path in ["status/blocked", "status/raft/blocked", "status/raft/members", "status/rollout/pending"] {
+    for path in [
+        "status/blocked",
+        "status/raft/blocked",
+        "status/raft/members",
+        "status/raft/zones",
+        "status/rollout/pending",
+    ] {
         at(schema, path)["x-kubernetes-list-type"] = "atomic".into();
     }
 }

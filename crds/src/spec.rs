@@ -125,8 +125,15 @@ pub struct Autopilot {
     pub dead_server_last_contact_threshold: String,
     /// A member whose log trails the leader's by more entries for two seconds is unhealthy.
     pub max_trailing_logs: i64,
+    /// One voter in each zone, the other members of the zone stand by; a member's zone is its node's label
+    /// topology.kubernetes.io/zone. Off: every member votes.
+    pub redundancy_zones: bool,
     /// A new member votes after it was healthy for this long without a break, such as "10s".
     pub server_stabilization_time: String,
+    /// The annotation of Pods that says the version of the application, such as "quorate.dev/app-version". With
+    /// update.strategy OnDelete votes move to the members of the newest version once there are enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade_version_from: Option<String>,
 }
 
 impl Default for Autopilot {
@@ -135,7 +142,9 @@ impl Default for Autopilot {
             last_contact_threshold: "1s".to_owned(),
             dead_server_last_contact_threshold: "10m".to_owned(),
             max_trailing_logs: 250,
+            redundancy_zones: false,
             server_stabilization_time: "10s".to_owned(),
+            upgrade_version_from: None,
         }
     }
 }
@@ -319,7 +328,7 @@ impl Default for Topology {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Update {
-    /// All of them, or all but the leader.
+    /// All of them, all but the leader, or none: then a Pod keeps its template until somebody deletes it.
     pub strategy: UpdateStrategy,
 }
 
@@ -336,6 +345,9 @@ pub enum UpdateStrategy {
     Automatic,
     /// Up to the leader; its Pod is for a person to delete.
     Supervised,
+    /// Not at all: new members get the current template, others when their Pod is deleted. For upgrades by new members
+    /// (autopilot.upgradeVersionFrom).
+    OnDelete,
 }
 
 /// What members are spread over.

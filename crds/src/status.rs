@@ -112,12 +112,49 @@ pub struct RaftStatus {
     /// Every server of the configuration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberStatus>,
+    /// With redundancy zones: how many members may fail one after the other, with time for votes to move in between.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimistic_failure_tolerance: Option<i32>,
     /// How often quorum was recovered by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_epoch: Option<i64>,
     /// The Raft term of the leader that wrote this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub term: Option<i64>,
+    /// How far votes have moved to newer members; with spec.autopilot.upgradeVersionFrom only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeStatus>,
+    /// The redundancy zones, by name; with spec.autopilot.redundancyZones only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<ZoneStatus>,
+}
+
+/// How far an upgrade by new members has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpgradeStatus {
+    /// disabled, idle, frozen, await-new-voters, promoting, demoting, leader-transfer, await-new-servers or
+    /// await-server-removal, as docs/autopilot.md explains them.
+    pub status: String,
+    /// The newest version of all members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_version: Option<String>,
+}
+
+/// A redundancy zone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ZoneStatus {
+    /// Its name.
+    pub name: String,
+    /// Members without a vote.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub standbys: Vec<String>,
+    /// How many of its members may fail before it has no healthy one.
+    pub tolerates: i32,
+    /// Members that vote: one, if all is well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub voters: Vec<String>,
 }
 
 /// One server of the configuration as the leader sees it.
@@ -144,6 +181,12 @@ pub struct MemberStatus {
     /// How many entries its log trails the leader's, roughly; absent when level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trailing: Option<i64>,
+    /// With redundancy zones: ZoneVoter, ZoneStandby or ZoneExtraVoter; Voter in no zone.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The application's version; with spec.autopilot.upgradeVersionFrom only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// The zone of its node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,

@@ -99,6 +99,9 @@ pub struct RunArgs {
     /// Version of the application, which autopilot's upgrade migration goes by
     #[arg(long, env = "QUORATE_UPGRADE_VERSION", default_value = "", value_name = "VERSION")]
     pub upgrade_version: String,
+    /// File with that version instead; looked at every few seconds
+    #[arg(long, env = "QUORATE_UPGRADE_VERSION_FILE", value_name = "FILE")]
+    pub upgrade_version_file: Option<PathBuf>,
     /// Whether autopilot promotes, replaces and removes servers while this member leads; false: it only looks
     #[arg(long, env = "QUORATE_RECONCILE", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub reconcile: bool,

@@ -118,6 +118,9 @@ pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Longest deadline accepted from a caller: what waits in memory must end.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_mins(1);
 
+/// Look at the files with zone and version so often: the kubelet writes a changed annotation within a minute anyway.
+pub const WORDS_POLL: Duration = Duration::from_secs(3);
+
 /// Look at the certificate files so often: a Secret reaches a Pod within a minute anyway.
 pub const CERTIFICATE_POLL: Duration = Duration::from_secs(3);
 /// Reading autopilot's settings: the machine answers at once, or the round is left out.

@@ -171,7 +171,7 @@ impl Member {
             autopilot: autopilot.clone(),
             name: settings.name.into(),
             node: settings.node.into(),
-            zone: settings.zone.into(),
+            words: settings.words,
             credentials: settings.credentials,
             admin_token: settings.admin_token.map(Into::into),
             stopping: stopped,
@@ -274,7 +274,7 @@ fn spawn_autopilot(
     let parts = autopilot::Parts {
         defaults: settings.defaults,
         is_reconciling: settings.is_reconciling,
-        words: Arc::new(settings.words()),
+        words: settings.words.clone(),
         reports: running.reports.clone(),
     };
     let (autopilot, runner) = autopilot::start(running.handle.clone(), parts, stopping.clone());
@@ -298,7 +298,7 @@ fn spawn_link(
         witness: running.witness.clone(),
         staging: Staging::new(running, doom.clone()),
         autopilot,
-        words: Arc::new(settings.words()),
+        words: settings.words.clone(),
         receiving: Receiving::new(
             Arc::clone(&running.directory),
             running.inbox.clone(),

@@ -4,14 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quorate_machine::limits::AUTOPILOT_TEXT_BYTES_MAX;
 use quorate_publish::Connection;
 use quorate_raft::{Address, ClusterId, RaftId, RecoveryEpoch, Versions};
 use quorate_store::{Disk, OsDisk, RecoveryRequest};
-use tracing::warn;
 
 use crate::args::{ClientAccess, RunArgs};
-use crate::autopilot::{DefaultSettings, Words};
+use crate::autopilot::{DefaultSettings, WordsFiles, WordsReceiver, follow};
 use crate::exit::{Code, Failure};
 use crate::limits::ADMIN_TOKEN_BYTES_MIN;
 use crate::serve::OutsideSettings;
@@ -57,23 +55,10 @@ pub struct MemberSettings {
     pub defaults: DefaultSettings,
     /// The node it runs on, for status.
     pub node: String,
-    /// The zone it runs in; empty if unknown.
-    pub zone: String,
-    /// The version that upgrade migration goes by; empty: none.
-    pub upgrade_version: String,
+    /// What it says of itself to whoever leads.
+    pub words: WordsReceiver,
     /// Whether autopilot does what it wants done when this member leads.
     pub is_reconciling: bool,
-}
-
-impl MemberSettings {
-    /// What the member says of itself to whoever leads.
-    pub(crate) fn words(&self) -> Words {
-        Words {
-            build: env!("CARGO_PKG_VERSION").to_owned(),
-            zone: self.zone.clone(),
-            upgrade_version: self.upgrade_version.clone(),
-        }
-    }
 }
 
 /// The addresses one member listens on.
@@ -155,7 +140,7 @@ impl KubernetesSettings {
     }
 }
 
-/// Parses what `run` was given. `credentials` are followed by the caller, who has a runtime.
+/// Parses what `run` was given. `credentials` are followed by the caller; needs a tokio runtime.
 pub fn member_settings(args: &RunArgs, credentials: CredentialsReceiver) -> Result<MemberSettings, Failure> {
     let cluster_id = parse_cluster_id(&args.cluster_id)?;
     let raft_id = RaftId::new(&args.raft_id)
@@ -179,8 +164,7 @@ pub fn member_settings(args: &RunArgs, credentials: CredentialsReceiver) -> Resu
         outside: outside(args)?,
         defaults: if args.kubernetes { DefaultSettings::Kubernetes } else { DefaultSettings::HashiCorp },
         node: args.node.clone(),
-        zone: read_zone(&args.zone_file),
-        upgrade_version: short(&args.upgrade_version),
+        words: follow(words_files(args)),
         is_reconciling: args.reconcile,
     })
 }
@@ -248,22 +232,12 @@ fn read_token(path: &Path) -> Result<String, Failure> {
     Ok(token.to_owned())
 }
 
-/// Kubernetes fills the file when the node has the label; until then the zone is unknown.
-fn read_zone(path: &Path) -> String {
-    std::fs::read_to_string(path).map(|text| short(text.trim())).unwrap_or_default()
-}
-
-/// What a member says of itself is kept by every member, so it is short. Half a version would be another one.
-fn short(text: &str) -> String {
-    if text.len() > AUTOPILOT_TEXT_BYTES_MAX {
-        warn!(
-            bytes = text.len(),
-            limit = AUTOPILOT_TEXT_BYTES_MAX,
-            "a zone or version is too long (AUTOPILOT_TEXT_BYTES_MAX): ignored"
-        );
-        return String::new();
+fn words_files(args: &RunArgs) -> WordsFiles {
+    WordsFiles {
+        zone: args.zone_file.clone(),
+        upgrade_version: args.upgrade_version_file.clone(),
+        fixed_version: args.upgrade_version.clone(),
     }
-    text.to_owned()
 }
 
 fn usage(message: &dyn std::fmt::Display) -> Failure {

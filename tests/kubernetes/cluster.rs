@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::Api;
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
-use quorate_crds::{RaftCluster, RaftClusterSpec, RaftClusterStatus};
+use quorate_crds::{RaftCluster, RaftClusterSpec, RaftClusterStatus, Unsatisfiable};
 use serde_json::json;
 
 use crate::namespace::Namespace;
@@ -55,6 +55,20 @@ impl<'a> Sentence<'a> {
     /// How long a voter is silent before another takes its place.
     pub(crate) fn dead_after(mut self, threshold: &str) -> Self {
         threshold.clone_into(&mut self.spec.autopilot.dead_server_last_contact_threshold);
+        self
+    }
+
+    /// One voter in each zone; the scheduler puts as many members into each.
+    pub(crate) fn in_redundancy_zones(self) -> Self {
+        self.with(|spec| {
+            spec.autopilot.redundancy_zones = true;
+            spec.topology.when_unsatisfiable = Unsatisfiable::DoNotSchedule;
+        })
+    }
+
+    /// An edit of the spec.
+    pub(crate) fn with(mut self, edit: impl FnOnce(&mut RaftClusterSpec)) -> Self {
+        edit(&mut self.spec);
         self
     }
 

@@ -27,7 +27,7 @@ const IMAGE: &str = "localhost/quorate-example:dev";
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// One at a time, unhealthy first, leader last after hand-over, paused when one does not come back; a second edit
-/// supersedes the first; no write is lost and the membership stays (rules 19 and E2; operator.md §8.30, §8.34).
+/// supersedes the first; no write is lost and the membership stays (A33, rules 19 and E2; operator.md §8.30, §8.34).
 #[tokio::test]
 async fn an_edited_template_reaches_every_member_one_at_a_time() -> Result<()> {
     namespace("rollout", async |namespace| {

@@ -538,6 +538,8 @@ fn wire(settings: &AutopilotSettings) -> SettingsChange {
         max_trailing_logs: Some(settings.max_trailing_logs),
         min_quorum: Some(settings.min_quorum),
         server_stabilization_time: Some(settings.server_stabilization_time),
-        ..SettingsChange::default()
+        redundancy_zone_tag: Some(settings.redundancy_zone_tag.clone()),
+        upgrade_version_tag: Some(settings.upgrade_version_tag.clone()),
+        disable_upgrade_migration: Some(settings.disable_upgrade_migration),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_autopilot::{Settings, State};
+use quorate_autopilot::{NodeType, Settings, State};
 use quorate_plan::Ordinal;
 use quorate_plan::observed::Observed;
 use quorate_plan::raft_view::{AutopilotSettings, Intent, MemberAnswer, RaftView, ServerView};
@@ -159,6 +159,9 @@ fn settings(settings: &Settings) -> AutopilotSettings {
         max_trailing_logs: settings.max_trailing_logs,
         server_stabilization_time: settings.server_stabilization_time,
         min_quorum: settings.min_quorum,
+        redundancy_zone_tag: settings.redundancy_zone_tag.clone(),
+        upgrade_version_tag: settings.upgrade_version_tag.clone(),
+        disable_upgrade_migration: settings.disable_upgrade_migration,
     }
 }
 
@@ -190,6 +193,9 @@ fn server_view(server: &quorate_raft::Server, state: &State, leader_last: u64) -
         trailing: known.map_or(0, |_| leader_last.saturating_sub(match_index)),
         snapshot_offset_bytes: None,
         healthy_for: known.and_then(|known| known.health.healthy_for(state.at)).unwrap_or_default(),
+        stands_by: server.suffrage == Suffrage::NonVoter
+            && known.is_some_and(|known| known.node_type == NodeType::ZoneStandby),
+        vote_held_because: String::new(),
         is_volume_lost: false,
     }
 }

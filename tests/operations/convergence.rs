@@ -8,10 +8,11 @@ use anyhow::Result;
 use quorate_plan::Ordinal;
 use quorate_plan::raft_view::quorum;
 use quorate_plan::record::{LeavesBecause, MemberState};
-use quorate_raft::Suffrage;
+use quorate_raft::{Server, ServerId, Suffrage};
 
 use super::coverage::Happening;
 use super::event::Event;
+use super::objects::zone_of;
 use super::world::{World, check};
 
 /// How often convergence is looked for.
@@ -66,12 +67,32 @@ impl World {
         let replicas = usize::try_from(objects.cluster.spec.replicas).unwrap_or(0);
         let Some(known) = &self.watch.configuration else { return Some("no configuration".to_owned()) };
         let servers = known.configuration.servers();
-        if servers.iter().any(|server| server.suffrage != Suffrage::Voter) || servers.len() != replicas {
+        let voters: Vec<&ServerId> = known.configuration.voters().map(|server| &server.id).collect();
+        let is_joint =
+            servers.iter().any(|server| !matches!(server.suffrage, Suffrage::Voter | Suffrage::NonVoter));
+        if is_joint || servers.len() != replicas {
             return Some(format!("{} servers for {replicas} replicas", servers.len()));
+        }
+        if let Some(wrong) = self.votes(servers, &voters) {
+            return Some(wrong);
         }
         let ordinals: BTreeSet<Ordinal> =
             servers.iter().filter_map(|server| Self::ordinal_in(server.id.raft_id.as_str())).collect();
-        self.strays(&ordinals).or_else(|| self.budget(replicas))
+        self.strays(&ordinals).or_else(|| self.budget(voters.len()))
+    }
+
+    /// Everybody votes; with zones one in each (A24).
+    fn votes(&self, servers: &[Server], voters: &[&ServerId]) -> Option<String> {
+        if !self.options.has_zones {
+            let missing = servers.len() - voters.len();
+            return (missing > 0).then(|| format!("{missing} members have no vote"));
+        }
+        let zone =
+            |id: &ServerId| self.processes.values().find(|it| it.id == *id).map(|it| zone_of(&it.node));
+        let zones: BTreeSet<_> = servers.iter().map(|server| zone(&server.id)).collect();
+        let voting: BTreeSet<_> = voters.iter().map(|id| zone(id)).collect();
+        let is_so = voting == zones && voters.len() == zones.len();
+        (!is_so).then(|| format!("{} voters in {} zones of {}", voters.len(), voting.len(), zones.len()))
     }
 
     /// I10: no ID, Pod or claim without the others.
@@ -105,15 +126,15 @@ impl World {
     }
 
     /// K37.
-    fn budget(&self, replicas: usize) -> Option<String> {
+    fn budget(&self, voters: usize) -> Option<String> {
         let objects = self.api.objects();
         let found = objects.budget.as_ref().map(|budget| budget.min_available);
-        let due = (replicas >= 3).then(|| i32::try_from(quorum(replicas)).unwrap_or(0));
+        let due = (voters >= 3).then(|| i32::try_from(quorum(voters)).unwrap_or(0));
         if found != due {
             return Some(format!("the budget keeps {found:?}, not {due:?}"));
         }
         let labelled = objects.pods.values().filter(|pod| pod.voter_label).count();
-        (labelled != replicas).then(|| format!("{labelled} Pods are labelled as voters"))
+        (labelled != voters).then(|| format!("{labelled} Pods are labelled as voters"))
     }
 
     /// Operator.md, "What must be true", 21: while only the size changes, clients notice at most an election.

@@ -33,6 +33,8 @@ happenings! {
     Added => "servers added",
     /// A server was promoted.
     Promoted => "servers promoted",
+    /// A server lost its vote and stays.
+    Demoted => "servers demoted",
     /// A server took another's vote.
     Replaced => "votes handed to a replacement",
     /// A server was removed.

@@ -2,12 +2,12 @@
 //!
 //! A turn of a core is carried out at once, its writes included; what is sent arrives later, or not at all.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use quorate_autopilot::SettingsChange;
+use quorate_autopilot::{Report, SettingsChange};
 use quorate_crds::{MemberStatus, RaftStatus};
 use quorate_plan::Ordinal;
 use quorate_raft::{
@@ -18,6 +18,7 @@ use rand::Rng;
 
 use super::coverage::Happening;
 use super::event::{Boot, Event, Turn};
+use super::objects::zone_of;
 use super::process::Wanted;
 use super::world::{Happened, World, check};
 
@@ -262,8 +263,9 @@ impl World {
     pub(super) fn autopilot(&mut self, boot: Boot) -> Happened {
         let now = self.schedule.now();
         self.schedule.after(AUTOPILOT_EVERY, Event::Autopilot(boot));
+        let reports = self.reports(boot.ordinal);
         let Some(process) = self.processes.get_mut(&boot.ordinal) else { return Ok(()) };
-        let wanted = process.autopilot(now);
+        let wanted = process.autopilot(now, reports);
         if process.state.is_some() {
             self.publish(boot.ordinal);
         }
@@ -280,6 +282,23 @@ impl World {
             }
         };
         self.step(boot.ordinal, input)
+    }
+
+    /// In which zone each member says it is, to whom it reaches; of the others the cluster remembers what they said last.
+    fn reports(&mut self, leader: Ordinal) -> BTreeMap<ServerId, Report> {
+        let Some(node) = self.processes.get(&leader).map(|process| process.node.clone()) else {
+            return BTreeMap::new();
+        };
+        let heard = self.processes.values().filter(|process| self.is_linked(&node, &process.node));
+        let said: Vec<_> = heard.map(|process| (process.id.clone(), zone_of(&process.node))).collect();
+        self.zones.extend(said.iter().cloned());
+        let received = Some(Now(self.schedule.now()));
+        let report = |(id, zone): (&ServerId, &String)| {
+            let is_heard = said.iter().any(|(heard, _)| heard == id);
+            let received = received.filter(|_| is_heard);
+            (id.clone(), Report { received, zone: Some(zone.clone()), ..Report::default() })
+        };
+        self.zones.iter().map(report).collect()
     }
 
     fn publish(&mut self, ordinal: Ordinal) {

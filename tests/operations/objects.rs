@@ -43,6 +43,12 @@ pub struct Budget {
     pub counts: Option<BudgetCounts>,
 }
 
+/// The zone of a node, one that is no more included: three zones, by turns.
+pub fn zone_of(node: &str) -> String {
+    let number: usize = node.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    format!("z{}", number % 3)
+}
+
 impl Objects {
     /// A resource nobody has looked at yet, and nodes.
     pub fn new(options: &Options) -> Self {
@@ -52,6 +58,7 @@ impl Objects {
         // Two heartbeats may be lost before somebody is unhealthy.
         let patience = options.settings.heartbeat_interval * 3;
         spec.autopilot.last_contact_threshold = format!("{}ms", patience.as_millis());
+        spec.autopilot.redundancy_zones = options.has_zones;
         let mut cluster = RaftCluster::new(CLUSTER, spec);
         cluster.metadata.namespace = Some("test".to_owned());
         cluster.metadata.uid = Some("c0ffee00-0000-4000-8000-000000000001".to_owned());
@@ -59,10 +66,7 @@ impl Objects {
         cluster.metadata.resource_version = Some("1".to_owned());
         let node = |number: usize| {
             let name = format!("node-{number}");
-            (
-                name.clone(),
-                Node { name, ready: true, zone: Some(format!("z{}", number % 3)), ..Node::default() },
-            )
+            (name.clone(), Node { zone: Some(zone_of(&name)), name, ready: true, ..Node::default() })
         };
         Self { version: 1, cluster, nodes: (0..options.nodes).map(node).collect(), ..Self::default() }
     }

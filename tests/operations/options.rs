@@ -25,6 +25,8 @@ pub struct Options {
     pub stabilization_secs: u64,
     /// Silence after which a voter is dead, in seconds.
     pub dead_secs: u64,
+    /// One voter in each zone, the others stand by.
+    pub has_zones: bool,
     /// Nodes.
     pub nodes: usize,
     /// Volumes are on their nodes' own disks.
@@ -143,6 +145,8 @@ const FAULTS: [Fault; 15] = [
 
 /// How likely a run is one of scaling only, in which nothing may be noticed by a client.
 const SCALING_ONLY: f64 = 0.1;
+/// Every so many seeds is one of redundancy zones.
+const ZONES_EVERY: u64 = 5;
 /// Kubernetes gives up the Pods of a node that is cut off longer than this.
 const LONG_CUT_MAX: Duration = Duration::from_secs(500);
 const SHORT_CUT_MAX: Duration = Duration::from_secs(200);
@@ -167,6 +171,8 @@ impl Options {
             },
             stabilization_secs: rng.random_range(2..=15),
             dead_secs: rng.random_range(60..=240),
+            // By number and not drawn: the known seeds are what they were.
+            has_zones: seed.is_multiple_of(ZONES_EVERY),
             nodes: rng.random_range(3..=8),
             has_local_volumes: rng.random_bool(0.5),
             api: ApiServer::draw(is_scaling_only, &mut rng),
@@ -227,9 +233,10 @@ impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, replicas, replicas_max, nodes, .. } = self;
         let volumes = if self.has_local_volumes { "local" } else { "network" };
+        let zones = if self.has_zones { "redundancy zones, " } else { "" };
         writeln!(
             f,
-            "seed {seed}: {replicas} replicas at first, up to {replicas_max}, on {nodes} nodes with {volumes} volumes, restless for {:?}",
+            "seed {seed}: {zones}{replicas} replicas at first, up to {replicas_max}, on {nodes} nodes with {volumes} volumes, restless for {:?}",
             self.restless
         )?;
         writeln!(

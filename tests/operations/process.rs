@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_autopilot::{
-    Action, Defaults, Fact, Input, Observer, PodFact, Settings, SettingsChange, State, round,
+    Action, Defaults, Fact, Input, Observer, PodFact, Report, Settings, SettingsChange, State, round,
 };
 use quorate_plan::observed::Now as PlannersNow;
 use quorate_raft::{Change, Index, Now, Raft, RaftId, RemoveReason, ServerId};
@@ -98,7 +98,7 @@ impl Process {
     }
 
     /// One round of autopilot, as the sidecar's runner makes it: what it wants done.
-    pub fn autopilot(&mut self, now: Duration) -> Option<Wanted> {
+    pub fn autopilot(&mut self, now: Duration, reports: BTreeMap<ServerId, Report>) -> Option<Wanted> {
         let status = self.raft.status();
         if status.role != quorate_raft::Role::Leader || !status.is_ready {
             self.observer = Observer::default();
@@ -112,7 +112,7 @@ impl Process {
             observed: Now(self.facts.reported),
         };
         let facts = self.facts.left.iter().map(|(id, left)| (id.clone(), fact(left))).collect();
-        let input = Input::of(&status, Now(now), facts, self.facts.has_outdated, true)?;
+        let input = Input::of(&status, Now(now), facts, self.facts.has_outdated, true)?.with_reports(reports);
         let settings = self.settings();
         let done = round(&mut self.observer, &settings, &input);
         self.state = Some(done.state);

@@ -139,6 +139,9 @@ impl Watch {
                 coverage.hit(Happening::Added);
                 continue;
             };
+            if !server.suffrage.has_vote() && old.suffrage.has_vote() {
+                coverage.hit(Happening::Demoted);
+            }
             if server.suffrage.has_vote() && !old.suffrage.has_vote() {
                 let is_replacement = server.suffrage == Suffrage::Incoming;
                 coverage.hit(if is_replacement { Happening::Replaced } else { Happening::Promoted });
@@ -199,11 +202,13 @@ impl Watch {
     fn truth(&self, observed: &Observed, plan: &Plan, asked: Duration) -> Verdict {
         let is_ready = plan.status.conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True");
         let Some(view) = observed.raft.as_ref().filter(|_| is_ready) else { return Ok(()) };
-        let is_sized = i32::try_from(view.voter_count()) == Ok(observed.cluster.spec.replicas);
-        let down = view.voters().find(|server| !self.was_up(&server.raft_id, asked));
+        let members = view.voter_count() + view.standby_count();
+        let is_sized = i32::try_from(members) == Ok(observed.cluster.spec.replicas);
+        let mut placed = view.servers.iter().filter(|server| server.is_voter || server.stands_by);
+        let down = placed.find(|server| !self.was_up(&server.raft_id, asked));
         match down {
             Some(down) => Err(format!("P6: Ready, and {} is down", down.raft_id)),
-            None if !is_sized => Err(format!("P6: Ready with {} voters", view.voter_count())),
+            None if !is_sized => Err(format!("P6: Ready with {members} members")),
             None => Ok(()),
         }
     }
@@ -271,7 +276,8 @@ impl Watch {
         }
         let (is_voter, voters, up) = self.others(raft_id, acting.asked);
         let replicas = usize::try_from(acting.observed.cluster.spec.replicas).unwrap_or(0);
-        let is_outage = voters <= WITHOUT_TOLERANCE && replicas <= WITHOUT_TOLERANCE;
+        let has_zones = acting.observed.cluster.spec.autopilot.redundancy_zones;
+        let is_outage = voters <= WITHOUT_TOLERANCE && (replicas <= WITHOUT_TOLERANCE || has_zones);
         let is_down_already = !self.was_up(raft_id, acting.asked);
         if is_voter && !is_outage && !is_down_already && up < quorum(voters) {
             return Err(format!(

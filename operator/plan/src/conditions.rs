@@ -19,7 +19,7 @@ use crate::reason::Reason;
 use crate::round::{Round, member_of};
 use crate::rules::fence::is_fenced;
 use crate::rules::lost::lost_ids;
-use crate::status::{failures, quorum_text};
+use crate::status::{failures, quorum_text, standing_by};
 use crate::words::unhealthy;
 
 /// One condition.
@@ -87,7 +87,8 @@ fn ready(
     if let Some(why) = round.stopped.as_ref().filter(|why| why.reason == Reason::Paused) {
         return verdict(false, why.reason, why.text.clone());
     }
-    if let Some(server) = view.servers.iter().find(|server| server.is_voter && !server.is_healthy) {
+    let is_ill = |server: &&ServerView| server.is_voter && !server.is_healthy || server.is_silent_standby();
+    if let Some(server) = view.servers.iter().find(is_ill) {
         let member = member_of(&server.raft_id);
         let (reason, what) = if is_fenced_server(round, server) {
             (Reason::Fenced, "is fenced")
@@ -110,10 +111,11 @@ fn ready(
     if degraded.status == Some(true) {
         return verdict(false, degraded.reason, degraded.message.clone());
     }
-    if view.voter_count() != round.replicas() {
-        let text = format!("{} voters, {} asked for", view.voter_count(), round.replicas());
-        let reason =
-            if view.voter_count() < round.replicas() { Reason::ScalingUp } else { Reason::ScalingDown };
+    let members = view.voter_count() + view.standby_count();
+    if members != round.replicas() {
+        let what = if view.standby_count() == 0 { "voters" } else { "members" };
+        let text = format!("{members} {what}, {} asked for", round.replicas());
+        let reason = if members < round.replicas() { Reason::ScalingUp } else { Reason::ScalingDown };
         return verdict(false, reason, text);
     }
     if !outdated.is_empty() {
@@ -141,7 +143,8 @@ fn ready(
     } else {
         String::new()
     };
-    let text = format!("{who} healthy, tolerates {}{even}", failures(view.failure_tolerance));
+    let text =
+        format!("{who} healthy{}, tolerates {}{even}", standing_by(view), failures(view.failure_tolerance));
     verdict(true, Reason::QuorumHealthy, text)
 }
 
@@ -347,7 +350,7 @@ fn unhealthy_long(round: &Round<'_>, view: &RaftView) -> Option<Verdict> {
             round.wanted().any(|(ordinal, _, claim)| round.raft_id(ordinal, claim) == server.raft_id);
         // Never heard in this term: how long is not known, and it is not a mere restart.
         let is_silent = server.last_contact.is_none_or(|age| age >= DEGRADED_AFTER);
-        let is_ill = server.is_voter && !is_fenced_server(round, server);
+        let is_ill = (server.is_voter || server.is_silent_standby()) && !is_fenced_server(round, server);
         is_wanted && is_ill && (is_silent || was_unhealthy_long)
     })?;
     let text = format!(

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use quorate_mutants::{Mutant, broken};
+
+use crate::limits::HEARD_RECENTLY;
+
 /// The leader's answer, given after a ReadIndex round begun on this request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RaftView {
@@ -57,8 +61,26 @@ pub struct ServerView {
     pub snapshot_offset_bytes: Option<u64>,
     /// How long it has been healthy without a break.
     pub healthy_for: Duration,
+    /// It has no vote, and autopilot wants none for it now: it stands by in its zone, or an upgrade holds its vote back.
+    pub stands_by: bool,
+    /// What keeps its vote back besides its health, in autopilot's words; empty if nothing does.
+    pub vote_held_because: String,
     /// Its peers refuse it because its directory has another incarnation (K1): its volume was emptied or swapped.
     pub is_volume_lost: bool,
+}
+
+impl ServerView {
+    /// Whether it is still on its way to its place: to a vote, or to standing by.
+    pub fn joins(&self) -> bool {
+        let has_place = self.stands_by && self.is_healthy && !broken(Mutant::R16Standby);
+        !self.is_voter && !has_place && !self.is_silent_standby()
+    }
+
+    /// A stand-by that is heard no more: it was one, and does not join.
+    pub fn is_silent_standby(&self) -> bool {
+        let is_silent = self.is_dead || self.last_contact.is_some_and(|age| age >= HEARD_RECENTLY);
+        !self.is_voter && self.stands_by && !self.is_healthy && is_silent
+    }
 }
 
 /// What a server is meant to be (K15).
@@ -91,6 +113,12 @@ pub struct AutopilotSettings {
     pub server_stabilization_time: Duration,
     /// Declared replicas (K27).
     pub min_quorum: u32,
+    /// The label that says the zone; empty: zones are off.
+    pub redundancy_zone_tag: String,
+    /// The annotation that says the application's version; empty: versions are not told.
+    pub upgrade_version_tag: String,
+    /// Votes do not move by versions: rollouts make members newer in place.
+    pub disable_upgrade_migration: bool,
 }
 
 /// What one member said of itself this round.
@@ -143,7 +171,12 @@ impl RaftView {
         self.voters().count()
     }
 
-    /// How many of them are healthy.
+    /// How many stand by: they have no vote now, and need none.
+    pub fn standby_count(&self) -> usize {
+        self.servers.iter().filter(|server| !server.is_voter && server.stands_by).count()
+    }
+
+    /// How many of the voters are healthy.
     pub fn healthy_voter_count(&self) -> usize {
         self.voters().filter(|server| server.is_healthy).count()
     }

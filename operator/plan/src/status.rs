@@ -13,7 +13,7 @@ use crate::conditions::{self, Verdicts};
 use crate::events;
 use crate::observed::{Claim, ContainerState, Now, Ordinal, Slot};
 use crate::plan::Event;
-use crate::raft_view::{RaftView, quorum};
+use crate::raft_view::{RaftView, ServerView, quorum};
 use crate::reason::Reason;
 use crate::round::{Round, member_of};
 use crate::words;
@@ -96,14 +96,16 @@ fn summary(round: &Round<'_>, verdicts: &Verdicts) -> String {
         return line;
     };
     let mut line = format!(
-        "{} voters healthy, leader {} (term {}), tolerates {}",
+        "{} voters healthy{}, leader {} (term {}), tolerates {}",
         voters(view),
+        standing_by(view),
         member_of(&view.leader),
         view.term,
         failures(view.failure_tolerance)
     );
+    let is_ill = |server: &&ServerView| server.is_voter && !server.is_healthy || server.is_silent_standby();
     let unhealthy: Vec<_> =
-        view.voters().filter(|server| !server.is_healthy).map(|server| member_of(&server.raft_id)).collect();
+        view.servers.iter().filter(is_ill).map(|server| member_of(&server.raft_id)).collect();
     let unhealthy = (!unhealthy.is_empty()).then(|| format!("unhealthy: {}", unhealthy.join(", ")));
     for more in unhealthy.into_iter().chain(next_thing(round, verdicts)) {
         line.push_str("; ");
@@ -118,6 +120,15 @@ fn next_thing(round: &Round<'_>, verdicts: &Verdicts) -> Option<String> {
     let blocked = round.blocked.first().map(|entry| entry.message.clone());
     let is_for_people = verdicts.ready.reason == Reason::Paused;
     pending.or(blocked).or_else(|| is_for_people.then(|| verdicts.ready.message.clone()))
+}
+
+/// Members without a vote that need none, for messages; nothing if there are none.
+pub(crate) fn standing_by(view: &RaftView) -> String {
+    match view.standby_count() {
+        0 => String::new(),
+        1 => ", 1 stands by".to_owned(),
+        more => format!(", {more} stand by"),
+    }
 }
 
 /// A count of failures in words that fit after "tolerates".

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use quorate_crds::UpdateStrategy;
 use quorate_mutants::{Mutant, broken};
 
 use crate::children::{access, budget, claim, label_keys, names, network_policy, services};
@@ -18,6 +19,8 @@ use crate::record::{MemberState, keys};
 use crate::round::{Round, Verdict};
 use crate::{authority, issuance};
 
+/// The label of nodes, copied to their Pods, that says the zone.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// From so many voters on there is a budget: with fewer, none could ever be drained (K37).
 const BUDGET_VOTERS_MIN: usize = 3;
 
@@ -192,21 +195,31 @@ fn service_names(round: &Round<'_>) -> Vec<String> {
 /// What `minAvailable` has to be; none = no budget (K37).
 fn budget_needed(round: &Round<'_>, view: &RaftView) -> Option<i32> {
     let voters = view.voter_count();
-    if voters.max(round.replicas()) < BUDGET_VOTERS_MIN {
+    // Members that stand by are no voters to be: two zones have two voters, however many stand by in them.
+    let members = if view.standby_count() == 0 { round.replicas() } else { voters };
+    if voters.max(members) < BUDGET_VOTERS_MIN {
         return None;
     }
     // Growing: raised before the newcomer is counted, and so before it votes.
-    let about_to_vote = round
-        .wanted()
-        .filter(|(ordinal, slot, claim)| {
-            let server = round.server(*ordinal, claim);
-            server.is_some_and(|server| !server.is_voter && counts_soon(view, server, slot.pod.as_ref()))
-        })
-        .count();
+    let about_to_vote = usize::from(about_to_vote(round, view).is_some());
     // Shrinking, and when one took another's place: lowered after the label of the one that left is off.
     let labelled = round.observed.slots.values().filter_map(|slot| slot.pod.as_ref());
     let labelled = labelled.filter(|pod| pod.voter_label && !pod.deleting).count();
     i32::try_from(quorum(labelled.max(voters + about_to_vote))).ok()
+}
+
+/// The newcomer that is counted before it votes: one at a time, for each that is counted and has no vote yet is one more that
+/// a drain may take. Of several the one that autopilot takes first.
+fn about_to_vote<'a>(round: &Round<'a>, view: &RaftView) -> Option<&'a str> {
+    let newcomers = round.wanted().filter_map(|(ordinal, slot, claim)| {
+        let server = round.server(ordinal, claim).filter(|server| !server.is_voter)?;
+        let pod = slot.pod.as_ref();
+        let is_labelled = pod.is_some_and(|pod| pod.voter_label);
+        counts_soon(view, server, pod).then_some((is_labelled, server.healthy_for, server.raft_id.as_str()))
+    });
+    let first = newcomers
+        .max_by_key(|(is_labelled, healthy_for, id)| (*is_labelled, *healthy_for, std::cmp::Reverse(*id)));
+    first.map(|(_, _, raft_id)| raft_id)
 }
 
 /// A newcomer that is caught up; once labelled it stays so through half a minute of trouble.
@@ -214,7 +227,9 @@ fn counts_soon(view: &RaftView, server: &ServerView, pod: Option<&Pod>) -> bool 
     let is_level = server.is_healthy && server.trailing <= view.settings.max_trailing_logs;
     let was_counted = pod.is_some_and(|pod| pod.voter_label);
     let is_heard = server.last_contact.is_some_and(|age| age < START_TROUBLE);
-    server.intent != Intent::ReadReplica && (is_level || (was_counted && is_heard))
+    let votes_soon =
+        server.intent != Intent::ReadReplica && (!server.stands_by || broken(Mutant::K37Standby));
+    votes_soon && (is_level || (was_counted && is_heard))
 }
 
 fn keep_budget(round: &mut Round<'_>, needed: Option<i32>) {
@@ -237,6 +252,7 @@ fn labels(round: &mut Round<'_>, view: &RaftView, needed: Option<i32>) {
     let is_raised = needed.is_none()
         || broken(Mutant::K37Raise)
         || round.observed.children.budget_min_available >= needed;
+    let soon = about_to_vote(round, view);
     for (ordinal, slot, found) in round.live().collect::<Vec<_>>() {
         let Some(pod) = slot.pod.as_ref().filter(|pod| !pod.deleting) else { continue };
         let Some(server) = round.server(ordinal, found) else {
@@ -247,11 +263,11 @@ fn labels(round: &mut Round<'_>, view: &RaftView, needed: Option<i32>) {
         };
         let is_wanted = found.record.is_wanted();
         let counts = is_wanted
-            && (server.is_voter || (counts_soon(view, server, Some(pod)) && (pod.voter_label || is_raised)));
+            && (server.is_voter || (soon == Some(server.raft_id.as_str()) && (pod.voter_label || is_raised)));
         let role = role(view, server);
         if pod.voter_label != counts || pod.role_label.as_deref() != Some(role) || broken(Mutant::I7) {
             round.ensures.push(label(pod, counts, role));
-            promotion_event(round, ordinal, pod, server, found);
+            vote_event(round, ordinal, pod, server, found);
         }
     }
 }
@@ -272,11 +288,16 @@ fn label(pod: &Pod, counts: bool, role: &str) -> Ensure {
     Ensure::LabelPod { pod: pod.name.clone(), uid: pod.uid.clone(), labels }
 }
 
-/// The role label is what remembers that a member had no vote.
-fn promotion_event(round: &mut Round<'_>, ordinal: Ordinal, pod: &Pod, server: &ServerView, found: &Claim) {
-    if pod.role_label.as_deref() == Some("non-voter") && server.is_voter && found.record.is_wanted() {
-        let message = format!("{} votes now", round.pod_name(ordinal));
-        round.events.push(Event { is_warning: false, reason: "MemberPromoted".to_owned(), message });
+/// The role label is what remembers whether a member had a vote.
+fn vote_event(round: &mut Round<'_>, ordinal: Ordinal, pod: &Pod, server: &ServerView, found: &Claim) {
+    let member = round.pod_name(ordinal);
+    let (reason, message) = match (pod.role_label.as_deref(), server.is_voter) {
+        (Some("non-voter"), true) => ("MemberPromoted", format!("{member} votes now")),
+        (Some("voter" | "leader"), false) => ("MemberDemoted", format!("{member} has no vote any more")),
+        _ => return,
+    };
+    if found.record.is_wanted() {
+        round.events.push(Event { is_warning: false, reason: reason.to_owned(), message });
     }
 }
 
@@ -291,12 +312,18 @@ fn settings(round: &mut Round<'_>, view: &RaftView) {
     ) else {
         return;
     };
+    let versions = autopilot.upgrade_version_from.clone().unwrap_or_default();
     let wanted = AutopilotSettings {
         last_contact_threshold,
         dead_server_last_contact_threshold,
         max_trailing_logs: u64::try_from(autopilot.max_trailing_logs).unwrap_or_default(),
         server_stabilization_time,
         min_quorum: u32::try_from(round.replicas()).unwrap_or_default(),
+        redundancy_zone_tag: if autopilot.redundancy_zones { ZONE_LABEL.to_owned() } else { String::new() },
+        // A rollout makes members newer one after the other: taking votes from those whose turn is to come would win nothing.
+        disable_upgrade_migration: !versions.is_empty()
+            && round.spec().update.strategy != UpdateStrategy::OnDelete,
+        upgrade_version_tag: versions,
     };
     if wanted != view.settings {
         round.ensures.push(Ensure::SetAutopilot(wanted));

@@ -131,6 +131,9 @@ impl Leader {
             min_quorum: Some(settings.min_quorum),
             // A20 asks for a quorum of 3 where dead servers are removed. With fewer members declared none can be (K27).
             cleanup_dead_servers: Some(settings.min_quorum >= CLEANUP_QUORUM_MIN),
+            redundancy_zone_tag: Some(settings.redundancy_zone_tag.clone()),
+            upgrade_version_tag: Some(settings.upgrade_version_tag.clone()),
+            disable_upgrade_migration: Some(settings.disable_upgrade_migration),
             ..v1::SetAutopilotConfigurationRequest::default()
         };
         let mut client = AutopilotClient::new(self.channel.clone());

@@ -35,7 +35,11 @@ pub(super) fn view(view: v1::ViewResponse, settings: &v1::AutopilotConfiguration
             .servers
             .iter()
             .find(|state| state.server.as_ref().and_then(|server| server.id.as_ref()) == Some(&id));
-        Some(server_view(server, id, state))
+        let held = autopilot
+            .blocked
+            .iter()
+            .find(|blocked| blocked.action == "Promote" && blocked.server.as_ref() == Some(&id));
+        Some(server_view(server, id, state, held))
     });
     let servers: Vec<ServerView> = servers.collect();
     Some(RaftView {
@@ -56,6 +60,9 @@ pub(super) fn view(view: v1::ViewResponse, settings: &v1::AutopilotConfiguration
             max_trailing_logs: settings.max_trailing_logs,
             server_stabilization_time: Duration::from_millis(settings.server_stabilization_time_ms),
             min_quorum: settings.min_quorum,
+            redundancy_zone_tag: settings.redundancy_zone_tag.clone(),
+            upgrade_version_tag: settings.upgrade_version_tag.clone(),
+            disable_upgrade_migration: settings.disable_upgrade_migration,
         },
         short_of_space: view.is_space_low,
     })
@@ -75,13 +82,25 @@ fn raft_ids(configuration: &v1::Configuration) -> Vec<String> {
     configuration.servers.iter().filter_map(|server| Some(server.id.as_ref()?.raft_id.clone())).collect()
 }
 
-fn server_view(server: v1::Server, id: v1::ServerId, state: Option<&v1::ServerState>) -> ServerView {
+/// An upgrade holds the vote back: nothing is wrong with the server, and nothing is to be waited for on its account.
+const HELD_BY_UPGRADE: [&str; 3] = ["AwaitNewVoters", "UpgradeFirst", "OlderVersion"];
+/// It has not said what its vote depends on.
+const HELD_BY_SILENCE: [&str; 2] = ["ZoneUnknown", "VersionUnknown"];
+
+fn server_view(
+    server: v1::Server,
+    id: v1::ServerId,
+    state: Option<&v1::ServerState>,
+    held: Option<&v1::BlockedAction>,
+) -> ServerView {
     // While a replacement is under way a vote in one half is a vote: whoever has it must not be taken down.
     let is_voter = match server.suffrage() {
         v1::Suffrage::Voter | v1::Suffrage::Incoming | v1::Suffrage::Outgoing => true,
         v1::Suffrage::NonVoter | v1::Suffrage::Unspecified => false,
     };
     let intent = server.intent.map(intent_from).unwrap_or_default();
+    let is_held_by = |reasons: &[&str]| held.is_some_and(|held| reasons.contains(&held.reason.as_str()));
+    let is_held = is_held_by(&HELD_BY_UPGRADE) || is_held_by(&HELD_BY_SILENCE);
     let unknown = || "autopilot has not looked at it yet".to_owned();
     ServerView {
         raft_id: id.raft_id,
@@ -100,6 +119,9 @@ fn server_view(server: v1::Server, id: v1::ServerId, state: Option<&v1::ServerSt
             .and_then(|state| state.healthy_for_ms)
             .map(Duration::from_millis)
             .unwrap_or_default(),
+        stands_by: !is_voter
+            && (state.is_some_and(|state| state.node_type == "zone-standby") || is_held_by(&HELD_BY_UPGRADE)),
+        vote_held_because: held.filter(|_| is_held).map(|held| held.message.clone()).unwrap_or_default(),
         is_volume_lost: false,
     }
 }
@@ -181,6 +203,36 @@ mod tests {
                 let expected = i64::from(healthy) - i64::from(voters / 2 + 1);
                 assert_eq!(i64::from(tolerance(&servers)), expected.max(0), "{healthy} of {voters}");
             }
+        }
+    }
+
+    /// Who stands by is in its place; who only has not said its zone or version is still waited for, and says why
+    /// (docs/decisions/0010).
+    #[test]
+    fn a_server_stands_by_in_its_zone_or_while_an_upgrade_holds_its_vote_back() {
+        let seen = |node_type: &str, reason: &str| {
+            let mut response = response();
+            let state = response.autopilot.as_mut().unwrap();
+            node_type.clone_into(&mut state.servers[0].node_type);
+            state.blocked = vec![v1::BlockedAction {
+                server: Some(id("db-0-3f2a91c4")),
+                action: "Promote".to_owned(),
+                reason: reason.to_owned(),
+                message: "it waits".to_owned(),
+                ..Default::default()
+            }];
+            let latest = response.latest.as_mut().unwrap();
+            latest.servers[0].suffrage = v1::Suffrage::NonVoter as i32;
+            let view = view(response, &v1::AutopilotConfiguration::default()).unwrap();
+            (view.servers[0].stands_by, view.servers[0].vote_held_because.clone())
+        };
+        assert_eq!(seen("zone-standby", "Stabilizing"), (true, String::new()));
+        assert_eq!(seen("voter", "Stabilizing"), (false, String::new()));
+        for reason in ["AwaitNewVoters", "UpgradeFirst", "OlderVersion"] {
+            assert_eq!(seen("voter", reason), (true, "it waits".to_owned()), "{reason}");
+        }
+        for reason in ["ZoneUnknown", "VersionUnknown"] {
+            assert_eq!(seen("zone-voter", reason), (false, "it waits".to_owned()), "{reason}");
         }
     }
 

@@ -30,4 +30,6 @@ pub use publisher::{Publishing, publish};
 pub use review::{Account, Review, ReviewError, TokenReviewer};
 pub use slice::LEADER_TERM_ANNOTATION;
 pub use target::Target;
-pub use view::{BlockedView, MemberRole, MemberState, MemberView, RaftView};
+pub use view::{
+    BlockedView, MemberKind, MemberRole, MemberState, MemberView, RaftView, UpgradeView, ZoneView,
+};

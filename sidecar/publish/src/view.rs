@@ -4,7 +4,7 @@
 //! [`TRAILING_SHOWN_MIN`], above it the power of two it has reached, so that a member which catches up from a
 //! million entries behind passes 13 steps and not a million.
 
-use quorate_crds::{Blocked, MemberStatus, RaftStatus};
+use quorate_crds::{Blocked, MemberStatus, RaftStatus, UpgradeStatus, ZoneStatus};
 
 use crate::limits::TRAILING_SHOWN_MIN;
 
@@ -21,6 +21,34 @@ pub struct RaftView {
     pub members: Vec<MemberView>,
     /// What autopilot holds back.
     pub blocked: Vec<BlockedView>,
+    /// With redundancy zones: how many may fail one after the other.
+    pub optimistic_failure_tolerance: Option<u64>,
+    /// With upgrade migration: how far it has come.
+    pub upgrade: Option<UpgradeView>,
+    /// The redundancy zones; none unless they are on.
+    pub zones: Vec<ZoneView>,
+}
+
+/// How far votes have moved to newer members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpgradeView {
+    /// In Consul's and Vault's words.
+    pub status: &'static str,
+    /// The newest version of all members, if it is known.
+    pub target_version: Option<String>,
+}
+
+/// A redundancy zone; members by the names of their Pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneView {
+    /// Its name.
+    pub name: String,
+    /// Who votes.
+    pub voters: Vec<String>,
+    /// Who does not.
+    pub standbys: Vec<String>,
+    /// How many of its members may fail before it has no healthy one.
+    pub tolerates: u64,
 }
 
 /// One server of the configuration.
@@ -40,6 +68,10 @@ pub struct MemberView {
     pub reason: Option<String>,
     /// Entries its log trails the leader's, exactly.
     pub trailing: u64,
+    /// What it is in its redundancy zone, if there are zones.
+    pub kind: Option<MemberKind>,
+    /// The application's version, where upgrades go by it and it is known.
+    pub version: Option<String>,
     /// The zone of its node, if it said.
     pub zone: Option<String>,
 }
@@ -53,6 +85,21 @@ pub enum MemberRole {
     Voter,
     /// It has no vote, for now or for good.
     NonVoter,
+}
+
+/// What a server is where there are redundancy zones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberKind {
+    /// In no zone: it votes, or is to.
+    Voter,
+    /// It never votes.
+    ReadReplica,
+    /// The voter of its zone, or one of a zone that has none yet.
+    ZoneVoter,
+    /// It stands by for the voter of its zone.
+    ZoneStandby,
+    /// It votes besides the voter of its zone, for a zone that has no healthy server.
+    ZoneExtraVoter,
 }
 
 /// The health of a server.
@@ -89,6 +136,18 @@ impl MemberRole {
     }
 }
 
+impl MemberKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Voter => "Voter",
+            Self::ReadReplica => "ReadReplica",
+            Self::ZoneVoter => "ZoneVoter",
+            Self::ZoneStandby => "ZoneStandby",
+            Self::ZoneExtraVoter => "ZoneExtraVoter",
+        }
+    }
+}
+
 impl MemberState {
     fn as_str(self) -> &'static str {
         match self {
@@ -100,16 +159,21 @@ impl MemberState {
 }
 
 impl RaftView {
-    /// The view as `status.raft` holds it: members by name, lag quantised.
+    /// The view as `status.raft` holds it: members and zones by name, lag quantised.
     pub(crate) fn to_status(&self) -> RaftStatus {
         let mut members: Vec<MemberStatus> = self.members.iter().map(MemberView::to_status).collect();
         members.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.raft_id.cmp(&b.raft_id)));
+        let mut zones: Vec<ZoneStatus> = self.zones.iter().map(ZoneView::to_status).collect();
+        zones.sort_by(|a, b| a.name.cmp(&b.name));
         RaftStatus {
             blocked: self.blocked.iter().map(BlockedView::to_status).collect(),
             leader: Some(self.leader.clone()),
             members,
+            optimistic_failure_tolerance: self.optimistic_failure_tolerance.map(short),
             recovery_epoch: Some(signed(self.recovery_epoch)),
             term: Some(signed(self.term)),
+            upgrade: self.upgrade.as_ref().map(UpgradeView::to_status),
+            zones,
         }
     }
 }
@@ -124,7 +188,32 @@ impl MemberView {
             role: Some(self.role.as_str().to_owned()),
             state: Some(self.state.as_str().to_owned()),
             trailing: quantised(self.trailing),
+            kind: self.kind.map(|kind| kind.as_str().to_owned()),
+            version: self.version.clone(),
             zone: self.zone.clone(),
+        }
+    }
+}
+
+impl UpgradeView {
+    fn to_status(&self) -> UpgradeStatus {
+        UpgradeStatus { status: self.status.to_owned(), target_version: self.target_version.clone() }
+    }
+}
+
+impl ZoneView {
+    /// The order of stability changes with every election; that of names does not.
+    fn to_status(&self) -> ZoneStatus {
+        let sorted = |names: &[String]| {
+            let mut names = names.to_vec();
+            names.sort();
+            names
+        };
+        ZoneStatus {
+            name: self.name.clone(),
+            standbys: sorted(&self.standbys),
+            tolerates: short(self.tolerates),
+            voters: sorted(&self.voters),
         }
     }
 }
@@ -156,6 +245,11 @@ fn quantised(trailing: u64) -> Option<i64> {
     (trailing >= TRAILING_SHOWN_MIN).then(|| signed(1 << trailing.ilog2()))
 }
 
+/// A configuration has few servers.
+fn short(number: u64) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
 /// JSON numbers of Kubernetes are signed; no counter of ours gets near the edge in this universe.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -174,6 +268,8 @@ pub(crate) mod tests {
             state: MemberState::Healthy,
             reason: None,
             trailing: 0,
+            kind: None,
+            version: None,
             zone: None,
         };
         RaftView {
@@ -182,6 +278,9 @@ pub(crate) mod tests {
             leader: "db-0".to_owned(),
             members: vec![member("db-0", MemberRole::Leader), member("db-1", MemberRole::Voter)],
             blocked: Vec::new(),
+            optimistic_failure_tolerance: None,
+            upgrade: None,
+            zones: Vec::new(),
         }
     }
 
@@ -203,6 +302,31 @@ pub(crate) mod tests {
         let mut reversed = straight.clone();
         reversed.members.reverse();
         assert_eq!(straight.to_status(), reversed.to_status());
+    }
+
+    /// K31: nothing of zones and upgrades is there where nobody asked for them; where they are, the order in which autopilot
+    /// lists them is no news either.
+    #[test]
+    fn zones_are_listed_by_name_and_only_where_they_are_on() {
+        let plain = serde_json::to_value(view(7).to_status()).unwrap();
+        for absent in ["optimisticFailureTolerance", "upgrade", "zones"] {
+            assert_eq!(plain.get(absent), None, "{absent}");
+        }
+        let zone = |name: &str, standbys: [&str; 2]| ZoneView {
+            name: name.to_owned(),
+            voters: vec!["db-0".to_owned()],
+            standbys: standbys.map(str::to_owned).to_vec(),
+            tolerates: 2,
+        };
+        let mut one = view(7);
+        one.zones = vec![zone("z1", ["db-3", "db-4"]), zone("z0", ["db-1", "db-2"])];
+        let mut other = view(7);
+        other.zones = vec![zone("z0", ["db-2", "db-1"]), zone("z1", ["db-4", "db-3"])];
+        assert_eq!(one.to_status(), other.to_status());
+        let names: Vec<_> =
+            one.to_status().zones.into_iter().map(|zone| (zone.name, zone.standbys)).collect();
+        let expected = [("z0", ["db-1", "db-2"]), ("z1", ["db-3", "db-4"])];
+        assert_eq!(names, expected.map(|(name, all)| (name.to_owned(), all.map(str::to_owned).to_vec())));
     }
 
     /// K31: only a difference in lag may wait; one of health, role or term may not.

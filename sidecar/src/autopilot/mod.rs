@@ -16,6 +16,7 @@ mod picture;
 mod publish;
 mod reports;
 mod runner;
+mod words;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,8 +35,8 @@ pub use facts::{Facts, MemberFact};
 pub(crate) use picture::picture;
 pub(crate) use publish::Publish;
 pub(crate) use reports::Reports;
-pub use reports::Words;
 use runner::{Feeds, Runner};
+pub use words::{Words, WordsFiles, WordsReceiver, follow};
 
 /// Whose defaults apply to settings that nobody set (K27).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +161,7 @@ pub(crate) struct Parts {
     pub(crate) defaults: DefaultSettings,
     pub(crate) is_reconciling: bool,
     /// What this member says of itself.
-    pub(crate) words: Arc<Words>,
+    pub(crate) words: WordsReceiver,
     /// What peers say of themselves.
     pub(crate) reports: Reports,
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use quorate_autopilot::{BlockedReason, ServerRole, ServerState};
+use quorate_autopilot::{BlockedReason, NodeType, ServerRole, ServerState, ZoneState};
 use quorate_publish::{
-    BlockedView, Connection, MemberRole, MemberState, MemberView, Publishing, RaftView, Target,
+    BlockedView, Connection, MemberKind, MemberRole, MemberState, MemberView, Publishing, RaftView, Target,
+    UpgradeView, ZoneView,
 };
 use quorate_raft::{Identity, Intent, ServerId};
 use tokio::sync::watch;
@@ -75,7 +76,8 @@ impl Publish {
 
 /// A conclusion in the words of the status. `own_name` is this member's Pod.
 fn raft_view(conclusion: &Conclusion, identity: &Identity, own_name: &str) -> RaftView {
-    let state = &conclusion.state;
+    let (state, settings) = (&conclusion.state, &conclusion.settings);
+    let (has_zones, has_versions) = (settings.has_zones(), !settings.upgrade_version_tag.is_empty());
     let name = |id: &ServerId| {
         if *id == identity.server { own_name.to_owned() } else { name(&conclusion.facts, id) }
     };
@@ -94,6 +96,8 @@ fn raft_view(conclusion: &Conclusion, identity: &Identity, own_name: &str) -> Ra
             state: member_state(server, stabilizing.is_some()),
             reason: server.health.reason.as_ref().map(ToString::to_string),
             trailing: leader_last.saturating_sub(server.stats.last.index.0),
+            kind: has_zones.then(|| kind(server.node_type)),
+            version: server.upgrade_version.clone().filter(|_| has_versions),
             zone: fact.map(|fact| fact.zone.clone()).filter(|zone| !zone.is_empty()).or(server.zone.clone()),
         }
     });
@@ -112,6 +116,36 @@ fn raft_view(conclusion: &Conclusion, identity: &Identity, own_name: &str) -> Ra
                 rule: blocked.action.as_str().to_owned(),
             })
             .collect(),
+        optimistic_failure_tolerance: has_zones.then(|| wide(state.optimistic_failure_tolerance)),
+        upgrade: has_versions.then(|| UpgradeView {
+            status: state.upgrade.status.as_str(),
+            target_version: state.upgrade.target_version.clone(),
+        }),
+        zones: state.zones.iter().map(|(zone, found)| zone_view(zone, found, &name)).collect(),
+    }
+}
+
+fn zone_view(zone: &str, found: &ZoneState, name: &impl Fn(&ServerId) -> String) -> ZoneView {
+    let standbys = found.servers.iter().filter(|id| !found.voters.contains(id));
+    ZoneView {
+        name: zone.to_owned(),
+        voters: found.voters.iter().map(name).collect(),
+        standbys: standbys.map(name).collect(),
+        tolerates: wide(found.failure_tolerance),
+    }
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn kind(node_type: NodeType) -> MemberKind {
+    match node_type {
+        NodeType::Voter => MemberKind::Voter,
+        NodeType::ReadReplica => MemberKind::ReadReplica,
+        NodeType::ZoneVoter => MemberKind::ZoneVoter,
+        NodeType::ZoneStandby => MemberKind::ZoneStandby,
+        NodeType::ZoneExtraVoter => MemberKind::ZoneExtraVoter,
     }
 }
 

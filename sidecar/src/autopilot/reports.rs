@@ -20,32 +20,8 @@ use quorate_machine::RememberedServer;
 use quorate_machine::limits::AUTOPILOT_TEXT_BYTES_MAX;
 use quorate_raft::{Index, Now, ServerId, Term};
 
-use super::Facts;
+use super::{Facts, Words};
 use crate::driver::{View, owner};
-
-/// What a member says of itself for as long as it runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Words {
-    /// The version of its build.
-    pub build: String,
-    /// Its zone; empty if unknown.
-    pub zone: String,
-    /// The version that upgrade migration goes by; empty: none.
-    pub upgrade_version: String,
-}
-
-impl Words {
-    /// The report of this moment.
-    pub(crate) fn report(&self, view: &View) -> proto::Report {
-        proto::Report {
-            applied_index: view.applied.index.0,
-            term: view.status.term.0,
-            build: self.build.clone(),
-            zone: self.zone.clone(),
-            upgrade_version: self.upgrade_version.clone(),
-        }
-    }
-}
 
 /// What was heard, each server's latest. Shared by the link and autopilot; cheap to clone.
 #[derive(Clone, Debug, Default)]

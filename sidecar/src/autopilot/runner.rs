@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info};
 
-use super::reports::{Reports, Sources, Words, forgotten};
-use super::{Conclusion, DefaultSettings, Facts};
+use super::reports::{Reports, Sources, forgotten};
+use super::{Conclusion, DefaultSettings, Facts, WordsReceiver};
 use crate::driver::{Consistency, Handle};
 use crate::limits::{AUTOPILOT_ACTION_TIMEOUT, AUTOPILOT_READ_TIMEOUT};
 
@@ -21,7 +21,7 @@ pub(super) struct Feeds {
     pub(super) facts: watch::Receiver<Arc<Facts>>,
     pub(super) reconciling: watch::Receiver<bool>,
     pub(super) reports: Reports,
-    pub(super) words: Arc<Words>,
+    pub(super) words: WordsReceiver,
 }
 
 pub(super) struct Runner {
@@ -95,8 +95,9 @@ impl Runner {
         let (_, led_since) = *self.leads.get_or_insert((term, Instant::now()));
         let facts = self.feeds.facts.borrow().clone();
         let now = Now(self.started.elapsed());
+        let words = self.feeds.words.borrow().clone();
         let sources = Sources {
-            words: &self.feeds.words,
+            words: &words,
             heard: &self.feeds.reports,
             facts: &facts,
             remembered: &remembered,

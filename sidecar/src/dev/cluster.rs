@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::authority::Authority;
 use super::ports::MemberPorts;
-use crate::autopilot::DefaultSettings;
+use crate::autopilot::{DefaultSettings, Words};
 use crate::driver::{CallError, ErrorKind, Handle, View};
 use crate::exit::{Code, Failure};
 use crate::member::Member;
@@ -138,13 +138,20 @@ impl Cluster {
             outside: self.options.outside.clone(),
             defaults: self.options.defaults,
             node: String::new(),
-            zone: (self.options.zone)(short),
-            upgrade_version: String::new(),
+            words: self.words(short).fixed(),
             is_reconciling: true,
         };
         self.slots.push(Slot { settings, ports, member: None });
         self.start_again(number).await?;
         Ok(number)
+    }
+
+    fn words(&self, number: u16) -> Words {
+        Words {
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            zone: (self.options.zone)(number),
+            ..Words::default()
+        }
     }
 
     /// Starts a member that was stopped.

@@ -20,7 +20,7 @@ use super::peer::frame;
 use super::receiving::{Offer, Receiving};
 use super::wire::{Hello, message_from_wire};
 use super::{FromPeer, Returns, Staging, Witness, fetch, hello, leaders, servers};
-use crate::autopilot::{Autopilot, Words};
+use crate::autopilot::{Autopilot, WordsReceiver};
 use crate::driver::Handle;
 use crate::limits::{
     FRAMES_WAITING_MAX, HANDSHAKE_TIMEOUT, LINK_CALLER_KEEPALIVE, LINK_CONNECTIONS_MAX,
@@ -40,7 +40,7 @@ pub(crate) struct LinkServer {
     pub(crate) staging: Staging,
     pub(crate) autopilot: Autopilot,
     /// What this member says of itself.
-    pub(crate) words: Arc<Words>,
+    pub(crate) words: WordsReceiver,
     /// Set when the member stops: streams end, so that connections can.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -112,7 +112,7 @@ struct Incoming {
     returns: Returns,
     handle: Handle,
     witness: Witness,
-    words: Arc<Words>,
+    words: WordsReceiver,
     /// When the caller was last told how this member is.
     reported: Option<Instant>,
     number: u64,
@@ -141,7 +141,7 @@ impl Incoming {
                     if let Some(first) = next.take() {
                         let view = self.handle.view();
                         let is_due = self.reported.is_none_or(|reported| reported.elapsed() >= REPORT_EVERY);
-                        let report = is_due.then(|| self.words.report(&view));
+                        let report = is_due.then(|| self.words.borrow().report(&view));
                         if is_due {
                             self.reported = Some(Instant::now());
                         }
@@ -228,7 +228,7 @@ impl Peer for LinkServer {
                     returns: self.returns.clone(),
                     handle: self.handle.clone(),
                     witness: self.witness.clone(),
-                    words: Arc::clone(&self.words),
+                    words: self.words.clone(),
                     reported: None,
                     number,
                     stopping: self.stopping.clone(),

@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::autopilot::Autopilot;
+use crate::autopilot::{Autopilot, WordsReceiver};
 use crate::driver::Handle;
 use crate::exit::{Code, Failure};
 use crate::tls::{self, CredentialsReceiver, Door};
@@ -53,8 +53,8 @@ pub struct Context {
     pub name: Arc<str>,
     /// The node it runs on; empty if unknown.
     pub node: Arc<str>,
-    /// Its zone; empty if unknown.
-    pub zone: Arc<str>,
+    /// What it says of itself.
+    pub words: WordsReceiver,
     /// Certificates of the port with TLS.
     pub credentials: CredentialsReceiver,
     /// The token that opens administrative calls on the plain port (K23).

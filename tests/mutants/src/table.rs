@@ -313,6 +313,12 @@ table! {
         killed by "planner" "replacing::of_two_that_both_go_one_leads_while_the_other_is_replaced";
     R15Needless ["I8", "K15"] "a replacement whose old one stays waits for ever"
         killed by "planner" "replacing::a_replacement_that_nobody_needs_any_more_leaves_and_another_member_joins";
+    R15Standby ["K39"] "stand-bys that are merely silent are replaced one right after the other"
+        killed by "planner" "zones::silent_stand_bys_are_replaced_one_an_hour";
+    R16Standby ["I8", "A24"] "a stand-by is waited for until it votes"
+        killed by "planner" "zones::six_members_over_three_zones_are_ready_with_a_voter_in_each";
+    K37Standby ["K37"] "the budget counts who stands by"
+        killed by "planner" "zones::six_members_over_three_zones_are_ready_with_a_voter_in_each";
     R15One ["K15"] "a replacement is begun before another has ended"
         killed by "planner" "guards::one_replacement_joins_at_a_time";
     K41 ["K41", "P7"] "of several claims that are being deleted one member after the other is replaced"

@@ -120,6 +120,7 @@ fn spec(rendering: Rendering<'_>, identity: &Identity, mut own: PodSpec) -> PodS
             rendering.name(),
             identity.ordinal,
             own.volumes.unwrap_or_default(),
+            cluster.spec.autopilot.upgrade_version_from.as_deref(),
         )),
         ..own
     }

@@ -13,6 +13,7 @@ use crate::observed::Ordinal;
 pub(super) const DATA_DIR: &str = "/var/lib/quorate";
 pub(super) const TLS_DIR: &str = "/etc/quorate/tls";
 pub(super) const ZONE_FILE: &str = "/etc/quorate/pod/zone";
+pub(super) const UPGRADE_VERSION_FILE: &str = "/etc/quorate/pod/upgrade-version";
 const DOWNWARD_DIR: &str = "/etc/quorate/pod";
 const TOKEN_DIR: &str = "/var/run/secrets/quorate";
 /// The kubelet renews it long before; a stolen one is soon worthless (K44).
@@ -22,8 +23,13 @@ const SECRET_MODE: i32 = 0o440;
 /// Scratch space; nothing of the member's is kept there.
 const TMP_SIZE: &str = "64Mi";
 
-/// The user's volumes and the reserved ones.
-pub(super) fn volumes(cluster: &str, ordinal: Ordinal, own: Vec<Volume>) -> Vec<Volume> {
+/// The user's volumes and the reserved ones. `versions_from`: the Pod's annotation with the application's version.
+pub(super) fn volumes(
+    cluster: &str,
+    ordinal: Ordinal,
+    own: Vec<Volume>,
+    versions_from: Option<&str>,
+) -> Vec<Volume> {
     let mut all = own;
     all.extend([
         Volume {
@@ -44,7 +50,11 @@ pub(super) fn volumes(cluster: &str, ordinal: Ordinal, own: Vec<Volume>) -> Vec<
             ..Volume::default()
         },
         Volume { name: "quorate-token".to_owned(), projected: Some(token()), ..Volume::default() },
-        Volume { name: "quorate-pod".to_owned(), downward_api: Some(zone()), ..Volume::default() },
+        Volume {
+            name: "quorate-pod".to_owned(),
+            downward_api: Some(downward(versions_from)),
+            ..Volume::default()
+        },
         Volume {
             name: "quorate-tmp".to_owned(),
             empty_dir: Some(EmptyDirVolumeSource {
@@ -86,19 +96,17 @@ fn token() -> ProjectedVolumeSource {
     }
 }
 
-/// The zone as a file: the label may be set after the Pod was bound, and an environment variable would stay empty.
-fn zone() -> DownwardAPIVolumeSource {
-    DownwardAPIVolumeSource {
-        default_mode: None,
-        items: Some(vec![DownwardAPIVolumeFile {
-            path: "zone".to_owned(),
-            field_ref: Some(ObjectFieldSelector {
-                field_path: "metadata.labels['topology.kubernetes.io/zone']".to_owned(),
-                api_version: None,
-            }),
-            ..DownwardAPIVolumeFile::default()
-        }]),
-    }
+/// Zone and version as files: a label may be set after the Pod was bound, an annotation is edited while it runs, and an
+/// environment variable would stay as it was.
+fn downward(versions_from: Option<&str>) -> DownwardAPIVolumeSource {
+    let file = |path: &str, field: String| DownwardAPIVolumeFile {
+        path: path.to_owned(),
+        field_ref: Some(ObjectFieldSelector { field_path: field, api_version: None }),
+        ..DownwardAPIVolumeFile::default()
+    };
+    let mut items = vec![file("zone", "metadata.labels['topology.kubernetes.io/zone']".to_owned())];
+    items.extend(versions_from.map(|key| file("upgrade-version", format!("metadata.annotations['{key}']"))));
+    DownwardAPIVolumeSource { default_mode: None, items: Some(items) }
 }
 
 /// The sidecar's mounts; its root file system is read-only.

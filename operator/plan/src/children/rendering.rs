@@ -1,7 +1,7 @@
 //! What Pods are rendered from, and its hash (K47).
 //!
 //! ```text
-//!   user's part   spec.template, spec.sidecar, spec.topology          ──► user hash
+//!   user's part   spec.template, spec.sidecar, spec.topology, …       ──► user hash
 //!   pins          sidecar image and render revision, kept in status   ──► with it: template hash on each Pod
 //! ```
 //! The pins are retaken when the user's part changes: a new operator alone makes no Pod outdated, unless
@@ -49,7 +49,12 @@ impl<'a> Rendering<'a> {
         let Sidecar { image, image_pull_policy, resources, update: _ } = &spec.sidecar;
         let user = (&spec.template, image, image_pull_policy, resources, &spec.topology);
         // Left out where it is as it always was, for the same reason.
-        if spec.client_access.is_open() { hash(&(user, &spec.client_access)) } else { hash(&user) }
+        let hashed =
+            if spec.client_access.is_open() { hash(&(user, &spec.client_access)) } else { hash(&user) };
+        match &spec.autopilot.upgrade_version_from {
+            Some(annotation) => hash(&(hashed, annotation)),
+            None => hashed,
+        }
     }
 
     /// The pins in force: those in status while the user's part is the one they were taken with, else new ones.

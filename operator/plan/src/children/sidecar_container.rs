@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::pod::{Identity, USER_ID};
-use super::pod_volumes::{DATA_DIR, TLS_DIR, ZONE_FILE, mounts};
+use super::pod_volumes::{DATA_DIR, TLS_DIR, UPGRADE_VERSION_FILE, ZONE_FILE, mounts};
 use super::rendering::Rendering;
 use super::{names, services};
 
@@ -86,6 +86,9 @@ fn env(rendering: Rendering<'_>, identity: &Identity) -> Vec<EnvVar> {
         text("QUORATE_CLIENT_ACCESS", if access.is_open() { "Cluster" } else { "Pod" }),
         text("QUORATE_LEADER_SLICE", &leader_slice),
     ];
+    if rendering.cluster.spec.autopilot.upgrade_version_from.is_some() {
+        env.push(text("QUORATE_UPGRADE_VERSION_FILE", UPGRADE_VERSION_FILE));
+    }
     if access.is_open() {
         env.push(text("QUORATE_CLIENT_ACCOUNTS", &client_accounts(&access.service_accounts, namespace)));
     }

@@ -9,6 +9,7 @@ use crate::limits::ORDINALS_MAX;
 use crate::observed::{Claim, Ordinal, Slot};
 use crate::obstacle;
 use crate::plan::Ensure;
+use crate::raft_view::ServerView;
 use crate::reason::Reason;
 use crate::record::{ClaimRecord, MemberState};
 use crate::round::{Majority, Round, Verdict};
@@ -56,9 +57,10 @@ fn unfinished(round: &Round<'_>) -> Option<String> {
     {
         return Some(format!("{} has left", round.pod_name(ordinal)));
     }
-    let joins = |(ordinal, claim)| round.server(ordinal, claim).is_none_or(|server| !server.is_voter);
-    let joining = round.wanted().find(|&(ordinal, _, claim)| joins((ordinal, claim)));
-    joining.map(|(ordinal, _, _)| format!("{} votes", round.pod_name(ordinal)))
+    let joins = |(ordinal, claim)| round.server(ordinal, claim).is_none_or(ServerView::joins);
+    let (ordinal, _, claim) = round.wanted().find(|&(ordinal, _, claim)| joins((ordinal, claim)))?;
+    let stands_by = round.server(ordinal, claim).is_some_and(|server| server.stands_by);
+    Some(format!("{} {}", round.pod_name(ordinal), if stands_by { "stands by" } else { "votes" }))
 }
 
 /// Who is held back because the rest would be no majority waits for a newcomer, and not the other way round.

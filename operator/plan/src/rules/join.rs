@@ -27,7 +27,7 @@ pub(crate) fn wait_for_vote(round: &mut Round<'_>) -> Verdict {
     let Some(view) = round.view() else { return Verdict::Next };
     for (ordinal, slot, claim) in round.wanted().collect::<Vec<_>>() {
         let Some(server) = round.server(ordinal, claim) else { continue };
-        if server.is_voter || server.intent == Intent::ReadReplica || is_fenced(round, ordinal) {
+        if !server.joins() || server.intent == Intent::ReadReplica || is_fenced(round, ordinal) {
             continue;
         }
         let member = round.pod_name(ordinal);
@@ -43,7 +43,12 @@ pub(crate) fn wait_for_vote(round: &mut Round<'_>) -> Verdict {
 
 fn stabilize(round: &mut Round<'_>, view: &RaftView, server: &ServerView, member: &str) {
     let needed = view.settings.server_stabilization_time;
-    if server.is_healthy {
+    if server.stands_by {
+        let text = format!("{member} stands by once it is healthy: {}", unhealthy(view, server));
+        round.wait("16", Reason::Stabilizing, member, text);
+    } else if server.is_healthy && !server.vote_held_because.is_empty() {
+        round.wait("16", Reason::Stabilizing, member, server.vote_held_because.clone());
+    } else if server.is_healthy {
         let missing = wait_secs(needed.saturating_sub(server.healthy_for));
         let text = format!("{member} needs {missing} s more of health ({} s), then votes", needed.as_secs());
         round.wait("16", Reason::Stabilizing, member, text);
@@ -70,8 +75,8 @@ fn catch_up(
     let has_moved = noted.is_none_or(|noted| {
         (noted.match_index, noted.snapshot_bytes) != (now.match_index, now.snapshot_bytes)
     });
-    let text =
-        format!("{member} is {} entries behind the leader and has no vote yet", about(server.trailing));
+    let what = if server.stands_by { "does not stand by" } else { "has no vote" };
+    let text = format!("{member} is {} entries behind the leader and {what} yet", about(server.trailing));
     round.wait("16", Reason::MemberLagging, member, text);
     let is_running =
         slot.pod.as_ref().is_some_and(|pod| matches!(pod.sidecar, ContainerState::Running { .. }));

@@ -1,4 +1,5 @@
-//! Rules 9 and 15: a voter that will not come back, or is to go, is replaced: its successor joins first.
+//! Rules 9 and 15: a voter that will not come back, or is to go, is replaced: its successor joins first. One without a vote
+//! leaves first: nothing is lost with it.
 //!
 //! ```text
 //!   claim in a free slot, intent ReplacementFor ─► Pod ─► added (17) ─► stable ─► autopilot swaps the two ─► Retired (12)
@@ -105,11 +106,7 @@ pub(crate) fn voters(round: &mut Round<'_>) -> Verdict {
     let first = first_to_go(round, olds.iter().filter(|old| old.server.is_voter && !is_blocked(old)));
     for old in olds {
         if !old.server.is_voter {
-            // It has no vote to hand over: it leaves, and another joins (18).
-            note_leaving(round, old.claim, LeavesBecause::Replaced);
-            let member = round.pod_name(old.ordinal);
-            let text = format!("{member} leaves and another joins: {}", old.cause.text());
-            round.wait(old.cause.rule(), old.cause.reason(), &member, text);
+            without_vote(round, &old);
         } else if is_blocked(&old) {
             several_claims(round, &old);
         } else {
@@ -119,6 +116,31 @@ pub(crate) fn voters(round: &mut Round<'_>) -> Verdict {
     }
     give_up_needless(round);
     if round.step.is_some() { Verdict::End } else { Verdict::Next }
+}
+
+/// It has no vote to hand over: it leaves, and another joins (18). Stand-bys that are merely silent go one at a time, and one
+/// an hour (K39): they may come back.
+fn without_vote(round: &mut Round<'_>, old: &Old<'_>) {
+    let (rule, reason, member) = (old.cause.rule(), old.cause.reason(), round.pod_name(old.ordinal));
+    let what = format!("{member} leaves and another joins: {}", old.cause.text());
+    if old.cause == Cause::Silent {
+        let is_marked = |claim: &Claim| round.is_marked(claim);
+        let going = round.live().find(|(_, _, claim)| !claim.record.is_wanted() || is_marked(claim));
+        if let Some((ordinal, _, _)) = going {
+            let text = format!("{what}; it follows once {} has left", round.pod_name(ordinal));
+            return round.wait(rule, reason, &member, text);
+        }
+        if let Some((name, since)) = replaced_lately(round).filter(|_| !broken(Mutant::R15Standby)) {
+            let text = format!(
+                "{what}; {name} was replaced {} ago, and at most one is replaced an hour; annotation {} replaces it at once",
+                age(since),
+                label_keys::REPLACE
+            );
+            return round.block(rule, reason, &member, text);
+        }
+    }
+    note_leaving(round, old.claim, LeavesBecause::Replaced);
+    round.wait(rule, reason, &member, what);
 }
 
 /// The one whose replacement is on its way, else the lowest: of two that both go, each of which leads at some time, one
@@ -197,7 +219,8 @@ fn cause(
     if claim.is_stranded && is_unheard(NO_NODE_AFTER) {
         return Some(Cause::NoNode);
     }
-    (server.is_dead && server.is_voter && !server.is_healthy).then_some(Cause::Silent)
+    let has_place = server.is_voter || server.stands_by;
+    (server.is_dead && has_place && !server.is_healthy).then_some(Cause::Silent)
 }
 
 /// `quorate.dev/replace: "<member>@<raft id>"` (K49): the ID says which of the members of this name is meant.
@@ -350,7 +373,7 @@ fn unfinished(round: &Round<'_>, old: &Old<'_>) -> Option<String> {
         return Some(format!("{} has left", round.pod_name(ordinal)));
     }
     let joins = round.wanted().find(|(ordinal, _, claim)| {
-        *ordinal != old.ordinal && round.server(*ordinal, claim).is_none_or(|server| !server.is_voter)
+        *ordinal != old.ordinal && round.server(*ordinal, claim).is_none_or(ServerView::joins)
     });
     joins.map(|(ordinal, _, _)| format!("{} votes", round.pod_name(ordinal)))
 }

@@ -70,15 +70,26 @@ pub(crate) fn voters(round: &mut Round<'_>) -> Verdict {
 fn replace(round: &mut Round<'_>, rule: &'static str, is_ours: fn(Option<&ServerView>) -> bool) -> Verdict {
     let Some(view) = round.view() else { return Verdict::Next };
     let current = Rendering::of(round.observed).template_hash();
+    // A voter waits for stand-bys as well: its vote may be theirs while it is away.
+    let is_waited_for = |server: Option<&ServerView>| {
+        is_ours(server) || rule == "19" && server.is_some_and(|server| server.stands_by)
+    };
     let members: Vec<Member<'_>> = round
         .wanted()
         .map(|(ordinal, slot, claim)| Member { ordinal, slot, claim, server: round.server(ordinal, claim) })
-        .filter(|member| is_ours(member.server) && !is_fenced(round, member.ordinal))
+        .filter(|member| is_waited_for(member.server) && !is_fenced(round, member.ordinal))
         .collect();
-    let mut outdated: Vec<_> =
-        members.iter().copied().filter(|member| member.is_outdated(&current)).collect();
+    let mut outdated: Vec<_> = members
+        .iter()
+        .copied()
+        .filter(|member| is_ours(member.server) && member.is_outdated(&current))
+        .collect();
     // Those that are more than asked for leave first: one may have been marked in this very round.
     if outdated.is_empty() || members_counted(round) > round.replicas() {
+        return Verdict::Next;
+    }
+    if round.spec().update.strategy == UpdateStrategy::OnDelete {
+        on_delete(round, rule, &outdated);
         return Verdict::Next;
     }
     outdated.sort_by_key(|member| {
@@ -103,6 +114,18 @@ fn replace(round: &mut Round<'_>, rule: &'static str, is_ours: fn(Option<&Server
         }
     }
     Verdict::Next
+}
+
+/// Nobody is taken down: that is a person's, or new members take the places of the old ones.
+fn on_delete(round: &mut Round<'_>, rule: &'static str, outdated: &[Member<'_>]) {
+    let Some(first) = outdated.first().map(|member| round.pod_name(member.ordinal)) else { return };
+    let mut names: Vec<String> = outdated.iter().map(|member| round.pod_name(member.ordinal)).collect();
+    names.sort();
+    let text = format!(
+        "an older template is run by {}, and spec.update.strategy is OnDelete: delete these Pods one at a time, or raise spec.replicas until new members vote and lower it again",
+        names.join(", ")
+    );
+    round.block(rule, Reason::RolloutPaused, &first, text);
 }
 
 /// Why a member does not count as being there; `None` if it does.
@@ -256,13 +279,20 @@ fn restart(round: &Round<'_>, view: &RaftView, server: &ServerView) -> Restart {
     if healthy >= needed || broken(Mutant::I2Restart) {
         return Restart::Harmless;
     }
-    if voters <= VOTERS_WITHOUT_TOLERANCE_MAX && round.replicas() <= VOTERS_WITHOUT_TOLERANCE_MAX {
+    if voters <= VOTERS_WITHOUT_TOLERANCE_MAX && no_more_to_come(round, view) {
         let who = if voters == 1 { "the only voter".to_owned() } else { format!("one of {voters} voters") };
         return Restart::Outage(format!("it is {who}, so nothing is written until it is back"));
     }
     Restart::Refused(format!(
         "{healthy} of {voters} voters would be healthy and a write needs {needed}; bring the others back"
     ))
+}
+
+/// Whether these are all the voters there will be: as many members were asked for, or the others stand by.
+fn no_more_to_come(round: &Round<'_>, view: &RaftView) -> bool {
+    let is_there = |server: &ServerView| !server.joins();
+    let all_there = view.servers.iter().all(is_there) && view.servers.len() >= round.replicas();
+    round.replicas() <= VOTERS_WITHOUT_TOLERANCE_MAX || view.standby_count() > 0 && all_there
 }
 
 /// By eviction, so that no drain takes another at the same time (K36).

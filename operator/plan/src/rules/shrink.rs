@@ -1,13 +1,14 @@
 //! Rule 13: more wanted slots than replicas: one victim is marked Leaving.
 //!
 //! The mark is on the claim, so a later edit of `replicas` never redirects a removal under way (K34).
-//! Order of victims: those whose ID is in no configuration, non-voters, unhealthy voters, followers (from the
-//! fullest zone first, highest ordinal), the leader last.
+//! Order of victims: those whose ID is in no configuration, non-voters (stand-bys of an older template first), unhealthy
+//! voters, followers, the leader last; of equal ones from the fullest zone first, highest ordinal.
 
 use std::collections::BTreeMap;
 
 use quorate_mutants::{Mutant, broken};
 
+use crate::children::Rendering;
 use crate::observed::{Claim, Ordinal, Slot};
 use crate::plan::Ensure;
 use crate::raft_view::RaftView;
@@ -90,12 +91,20 @@ fn victim<'a>(
     for (_, slot, _) in wanted {
         *per_zone.entry(zone(slot)).or_default() += 1;
     }
+    let current = Rendering::of(round.observed).template_hash();
+    // After an upgrade by new members the old ones stand by, and are what is too many.
+    let is_old = |(ordinal, slot, claim): &(Ordinal, &Slot, &Claim)| {
+        round.server(*ordinal, claim).is_some_and(|server| server.stands_by)
+            && slot.pod.as_ref().is_some_and(|pod| pod.template_hash.as_deref() != Some(&current))
+    };
     wanted
         .iter()
         .filter(|(ordinal, _, _)| !is_fenced(round, *ordinal))
-        .min_by_key(|(ordinal, slot, claim)| {
+        .min_by_key(|&member| {
+            let (ordinal, slot, claim) = member;
             let crowd = per_zone.get(zone(slot)).copied().unwrap_or(0);
-            (standing(round, view, *ordinal, claim), std::cmp::Reverse(crowd), std::cmp::Reverse(*ordinal))
+            let standing = standing(round, view, *ordinal, claim);
+            (standing, !is_old(member), std::cmp::Reverse(crowd), std::cmp::Reverse(*ordinal))
         })
         .map(|(ordinal, _, claim)| (*ordinal, *claim))
 }

@@ -139,6 +139,25 @@ fn a_cluster_that_is_used_from_outside() {
     golden("network-policy-open", &network_policy(&cluster, "quorate-system"));
 }
 
+/// The application's version is a file that follows the Pod's annotation; setting or dropping its name restarts the Pods once,
+/// and a Pod that was rendered without it stays as it was.
+#[test]
+fn a_pod_whose_version_upgrades_go_by() {
+    let operator = World::cluster("db").operator();
+    let mut cluster = cluster(RaftClusterSpec::default());
+    let without = Rendering { cluster: &cluster, operator: &operator }.user_hash();
+    cluster.spec.autopilot.redundancy_zones = true;
+    assert_eq!(
+        Rendering { cluster: &cluster, operator: &operator }.user_hash(),
+        without,
+        "zones restart nobody"
+    );
+    cluster.spec.autopilot.upgrade_version_from = Some("quorate.dev/app-version".to_owned());
+    let with = Rendering { cluster: &cluster, operator: &operator };
+    assert_ne!(with.user_hash(), without);
+    golden("pod-versioned", &pod(with, &identity()));
+}
+
 /// Ports that the application declares stay open, and what it calls is its own business; a sidecar alone is held in both
 /// directions.
 #[test]

@@ -13,3 +13,4 @@ mod replacing;
 mod status_table;
 mod stories;
 mod world;
+mod zones;

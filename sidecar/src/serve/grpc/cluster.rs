@@ -132,7 +132,7 @@ impl Service {
             cluster_version: status.version.map_or(0, |version| version.0),
             name: context.name.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            zone: context.zone.to_string(),
+            zone: context.words.borrow().zone.clone(),
             member_state: member_state(&view).into(),
             role: role(status.role).into(),
             term: status.term.0,

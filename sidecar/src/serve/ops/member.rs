@@ -18,7 +18,7 @@ pub(super) fn status(shared: &Shared) -> json::MemberStatus {
         recovery_epoch: identity.recovery_epoch.0,
         version: env!("CARGO_PKG_VERSION"),
         node: shared.context.node.to_string(),
-        zone: shared.context.zone.to_string(),
+        zone: shared.context.words.borrow().zone.clone(),
         member_state: member_state(&view),
         role: role(status.role),
         term: status.term.0,

@@ -114,6 +114,8 @@ fn view(world: &World) -> Option<RaftView> {
                 trailing: member.trailing,
                 snapshot_offset_bytes: None,
                 healthy_for: Duration::from_secs(healthy_for),
+                stands_by: !member.is_voter && world.stands_by(id),
+                vote_held_because: String::new(),
                 is_volume_lost: lost(world, id, &member.incarnation),
             }
         })

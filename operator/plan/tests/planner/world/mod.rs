@@ -91,7 +91,7 @@ impl World {
             disks: BTreeMap::new(),
             children: Children::default(),
             certificates: BTreeMap::new(),
-            group: Group::default(),
+            group: Group { zones: 3, ..Group::default() },
             storage: StorageFacts {
                 default_class: Some(true),
                 named_class: Some(true),

@@ -1,6 +1,6 @@
 //! The Raft group of the small world: a configuration, a leader while a majority is up, votes after stabilization.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_plan::Ordinal;
 use quorate_plan::raft_view::{AutopilotSettings, Intent, quorum};
@@ -35,6 +35,12 @@ pub(crate) struct Group {
     pub(crate) recovery_epoch: u64,
     /// How far those trail that join from now on, for ever.
     pub(crate) joiners_trail: u64,
+    /// The nodes are in so many zones, by turns.
+    pub(crate) zones: u32,
+    /// Raft IDs whose vote an upgrade holds back.
+    pub(crate) held: BTreeSet<String>,
+    /// It holds back everybody's who has none.
+    pub(crate) holds_newcomers: bool,
 }
 
 impl World {
@@ -94,14 +100,15 @@ impl World {
         }
     }
 
-    /// Autopilot: one stable non-voter at a time gets its vote (K15).
+    /// Autopilot: one stable non-voter at a time gets its vote (K15). With zones only one of each zone, in the place of
+    /// one that failed or leaves.
     fn promote(&mut self) {
-        let needed = self.group.settings.server_stabilization_time.as_secs();
-        let now = self.now;
-        let stable = self.group.servers.iter().find(|(_, member)| {
-            !member.is_voter
-                && member.trailing <= 250
-                && member.healthy_since.is_some_and(|since| now - since >= needed)
+        if self.shift_votes() {
+            return;
+        }
+        let stable = self.group.servers.iter().find(|(id, member)| {
+            self.is_stable(member)
+                && !self.stands_by(id)
                 && self.replaced_by(member).is_none_or(|old| self.may_be_replaced(old))
         });
         let Some((id, old)) = stable.map(|(id, member)| (id.clone(), self.replaced_by(member).cloned()))
@@ -117,6 +124,57 @@ impl World {
             }
             None => self.changed(format!("promote {id}")),
         }
+    }
+
+    /// A non-voter that may get a vote.
+    fn is_stable(&self, member: &Member) -> bool {
+        let needed = self.group.settings.server_stabilization_time.as_secs();
+        let is_long = member.healthy_since.is_some_and(|since| self.now - since >= needed);
+        !member.is_voter && member.trailing <= 250 && is_long
+    }
+
+    /// In its zone: with stand-bys at hand a failed voter loses its vote, and one that leaves hands it over.
+    fn shift_votes(&mut self) -> bool {
+        let standby_of = |zone: u32| {
+            let mut all = self.group.servers.iter();
+            let is_it = |(id, member): &(&String, &Member)| {
+                self.zone(id) == Some(zone) && self.is_stable(member) && self.replaced_by(member).is_none()
+            };
+            all.find(is_it).map(|(id, _)| id.clone())
+        };
+        let voters = self
+            .group
+            .servers
+            .iter()
+            .filter(|(id, member)| member.is_voter && self.group.leader.as_ref() != Some(*id));
+        let going = voters
+            .filter(|(id, member)| member.healthy_since.is_none() || self.left.contains(*id))
+            .find_map(|(id, _)| Some((id.clone(), standby_of(self.zone(id)?)?)));
+        let Some((old, new)) = going else { return false };
+        if self.left.contains(&old) {
+            self.group.servers.remove(&old);
+            self.group.servers.get_mut(&new).expect("just found").is_voter = true;
+            self.changed(format!("replace {old} by {new}"));
+        } else {
+            self.group.servers.get_mut(&old).expect("just found").is_voter = false;
+            self.changed(format!("demote {old}"));
+        }
+        true
+    }
+
+    /// The zone of a server's node; none while zones are off.
+    fn zone(&self, raft_id: &str) -> Option<u32> {
+        let is_on = !self.group.settings.redundancy_zone_tag.is_empty();
+        let ordinal = raft_id.split('-').rev().nth(1)?.parse::<u32>().ok()?;
+        is_on.then(|| ordinal % self.group.zones)
+    }
+
+    /// Whether a server without a vote needs none: another of its zone votes already, or an upgrade holds it back.
+    pub(crate) fn stands_by(&self, raft_id: &str) -> bool {
+        let zone = self.zone(raft_id);
+        let mut servers = self.group.servers.iter();
+        let has_voter = servers.any(|(id, member)| member.is_voter && self.zone(id) == zone);
+        zone.is_some() && has_voter || self.group.holds_newcomers || self.group.held.contains(raft_id)
     }
 
     /// The server of the configuration whose vote a newcomer is to take.
