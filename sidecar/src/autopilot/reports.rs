@@ -16,12 +16,12 @@ use std::time::Instant;
 
 use quorate_api::peer::v1 as proto;
 use quorate_autopilot::Report;
-use quorate_machine::RememberedServer;
 use quorate_machine::limits::AUTOPILOT_TEXT_BYTES_MAX;
+use quorate_machine::{ApiIndex, RememberedServer};
 use quorate_raft::{Index, Now, ServerId, Term};
 
 use super::Facts;
-use crate::driver::{View, owner};
+use crate::driver::{ApplicationWord, View, owner};
 
 /// What a member says of itself for as long as it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,13 +36,15 @@ pub struct Words {
 
 impl Words {
     /// The report of this moment.
-    pub(crate) fn report(&self, view: &View) -> proto::Report {
+    pub(crate) fn report(&self, view: &View, application: &ApplicationWord) -> proto::Report {
         proto::Report {
             applied_index: view.applied.index.0,
             term: view.status.term.0,
             build: self.build.clone(),
             zone: self.zone.clone(),
             upgrade_version: self.upgrade_version.clone(),
+            application_applied: application.applied.0,
+            application_snapshot: application.snapshot.0,
         }
     }
 }
@@ -57,12 +59,17 @@ pub(crate) struct Reports {
 struct Heard {
     at: Instant,
     report: Report,
+    application: ApplicationWord,
 }
 
 impl Reports {
     /// A report of `peer`, whose certificate and hello were checked. Texts longer than members write are not kept.
     pub(crate) fn hear(&self, peer: &ServerId, report: proto::Report) {
         let text = |text: String| Some(text).filter(|text| is_said(text));
+        let application = ApplicationWord {
+            applied: ApiIndex(report.application_applied),
+            snapshot: ApiIndex(report.application_snapshot),
+        };
         let report = Report {
             received: None,
             applied: Index(report.applied_index),
@@ -72,7 +79,12 @@ impl Reports {
             upgrade_version: text(report.upgrade_version),
             desired_suffrage: None,
         };
-        self.lock().insert(peer.clone(), Heard { at: Instant::now(), report });
+        self.lock().insert(peer.clone(), Heard { at: Instant::now(), report, application });
+    }
+
+    /// What `id` last said of its application, whoever led then: where it falls, that is learned a report later (K22).
+    pub(crate) fn application(&self, id: &ServerId) -> ApplicationWord {
+        self.lock().get(id).map(|heard| heard.application).unwrap_or_default()
     }
 
     /// Keeps only what is told of these.

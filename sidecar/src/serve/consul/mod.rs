@@ -37,7 +37,9 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::Method;
 use axum::response::Response;
 
-use super::Shared;
+use quorate_machine::Mode;
+
+use super::{Shared, mode};
 use blocking::Watches;
 use params::Params;
 use refused::Refused;
@@ -110,6 +112,29 @@ impl Endpoint {
             Self::VaultAutopilotState => "sys/storage/raft/autopilot/state",
             Self::RaftConfiguration => "operator/raft/configuration",
             Self::Snapshot => "snapshot",
+        }
+    }
+
+    /// Whether only a cluster of mode `KeyValue` has it (K22).
+    fn is_of_keys(self) -> bool {
+        match self {
+            Self::Kv
+            | Self::SessionCreate
+            | Self::SessionDestroy
+            | Self::SessionRenew
+            | Self::SessionInfo
+            | Self::SessionNode
+            | Self::SessionList
+            | Self::Txn
+            | Self::Snapshot => true,
+            Self::StatusLeader
+            | Self::StatusPeers
+            | Self::AutopilotConfiguration
+            | Self::AutopilotHealth
+            | Self::AutopilotState
+            | Self::VaultAutopilotConfiguration
+            | Self::VaultAutopilotState
+            | Self::RaftConfiguration => false,
         }
     }
 
@@ -204,6 +229,10 @@ async fn dispatch(api: &Api, endpoint: Endpoint, path: &str, request: Request) -
     }
     if !endpoint.methods().contains(&method) {
         return Ok(answer::allow(405, endpoint.methods(), &format!("method {method} not allowed")));
+    }
+    let view = api.shared.context.handle.view();
+    if let Some(why) = mode::refusal(&view, Mode::KeyValue).filter(|_| endpoint.is_of_keys()) {
+        return Err(Refused::Bad(why));
     }
     let params = Params::parse(request.uri().query().unwrap_or_default())?;
     params.check(request.headers())?;
