@@ -29,9 +29,9 @@ pub use limits::{CLUSTER_NAME_CHARS_MAX, CRD_BYTES_MAX, REPLICAS_MAX, REPLICAS_M
 pub use quantity::bytes;
 pub use schema::crd;
 pub use spec::{
-    Autopilot, ClaimPolicy, ClientAccess, ClientScope, IssuerRef, NetworkPolicy, RaftCluster,
-    RaftClusterSpec, Retention, SecretRef, Sidecar, SidecarUpdate, Spread, Storage, Tls, TlsMode, Topology,
-    Unsatisfiable, Update, UpdateStrategy,
+    Application, ApplicationMode, Autopilot, ClaimPolicy, ClientAccess, ClientScope, IssuerRef,
+    NetworkPolicy, RaftCluster, RaftClusterSpec, Retention, SecretRef, Sidecar, SidecarUpdate, Spread,
+    Storage, Tls, TlsMode, Topology, Unsatisfiable, Update, UpdateStrategy,
 };
 pub use status::{
     Blocked, Founder, MemberStatus, RaftClusterStatus, RaftStatus, Recovery, Rollout, UpgradeStatus,

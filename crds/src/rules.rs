@@ -35,6 +35,11 @@ pub(crate) const RULES: &[Rule] = &[
         "spec.replicas must be from 1 to 9: use 1, 3 or 5, and delete the RaftCluster to remove the last member",
     ),
     rule(
+        "spec/application/mode",
+        "self == oldSelf",
+        "spec.application.mode is what the cluster was founded for and cannot change: put the old mode back, or create a new RaftCluster",
+    ),
+    rule(
         "spec/clusterDomain",
         "self == oldSelf",
         "spec.clusterDomain is part of every member's address and cannot change: create a new RaftCluster",

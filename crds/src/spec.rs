@@ -69,6 +69,8 @@ use crate::status::RaftClusterStatus;
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct RaftClusterSpec {
+    /// What the application uses the members for; it is decided when the cluster begins and never changes.
+    pub application: Application,
     /// Health and voting rights of new members.
     pub autopilot: Autopilot,
     /// Who may use the members' client ports. A change restarts the members one by one.
@@ -99,6 +101,7 @@ pub struct RaftClusterSpec {
 impl Default for RaftClusterSpec {
     fn default() -> Self {
         Self {
+            application: Application::default(),
             autopilot: Autopilot::default(),
             client_access: ClientAccess::default(),
             cluster_domain: "cluster.local".to_owned(),
@@ -113,6 +116,24 @@ impl Default for RaftClusterSpec {
             update: Update::default(),
         }
     }
+}
+
+/// What the application uses the members for (K22).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Application {
+    /// With Log the application is its own state machine, over the gRPC service of that name; else it has keys, sessions and locks.
+    pub mode: ApplicationMode,
+}
+
+/// What a cluster keeps for its application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApplicationMode {
+    /// Keys, sessions and locks: the built-in state machine.
+    #[default]
+    KeyValue,
+    /// A log of the application's own entries, and its snapshots.
+    Log,
 }
 
 /// Health and voting rights of new members, as the leader's autopilot applies them.

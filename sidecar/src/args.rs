@@ -140,12 +140,25 @@ pub struct RunArgs {
     pub log_format: LogFormat,
 }
 
+/// What a cluster of `dev` is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DevMode {
+    /// Keys, sessions, transactions.
+    KeyValue,
+    /// An application brings its own state machine (K22).
+    Log,
+}
+
 /// Flags of `dev`.
 #[derive(Debug, Args)]
 pub struct DevArgs {
     /// Members to run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub members: u16,
+    /// What a new cluster is for: keys and sessions (key-value, the default), or an application's own state machine over the
+    /// Log service (log). A cluster that is continued keeps its mode
+    #[arg(long, value_enum)]
+    pub mode: Option<DevMode>,
     /// Keep data here; without it data is gone when the command ends
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

@@ -105,6 +105,17 @@ pub const STAGE_TIMEOUT: Duration = Duration::from_mins(15);
 /// A member that must restore an archive and found it nowhere asks again after this pause.
 pub const STAGE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// Subscriptions to the application's log (K22) open at this member at once; one more is refused as busy. One is enough.
+pub const SUBSCRIPTIONS_MAX: usize = 64;
+/// Entries of the application in one message to it.
+pub const ENTRIES_PAGE_ROWS_MAX: usize = 1_024;
+/// Bytes of entries in one message to the application; one entry may be larger.
+pub const ENTRIES_PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// A subscription whose read was refused as busy reads again after this pause.
+pub const ENTRIES_RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// How often it is looked whether the application's log can be trimmed, and whether its snapshot is here.
+pub const APPLICATION_GLANCE: Duration = Duration::from_secs(1);
+
 /// Dials to a peer whose stream ended, before it is left open whether its process is gone (K12).
 pub const GONE_DIALS_MAX: usize = 5;
 /// Between two of them: a dying process has closed its port by then.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::{Identity, Incarnation, ServerId, Settings};
-use quorate_store::{Directory, Opened, RecoveryRequest, Stages};
+use quorate_store::{ApplicationSnapshots, Directory, Opened, RecoveryRequest, Stages};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -129,7 +129,7 @@ impl Member {
         addresses: &Addresses,
         raft: Settings,
     ) -> Result<Self, Failure> {
-        let (opened, stages) = open(&settings).await?;
+        let Files { opened, stages, snapshots } = open(&settings).await?;
         // A directory from before a recovery must not be heard at all (K18): no port before it is judged.
         let listeners = Listeners::bind(addresses).await?;
         let identity = Arc::new(identity(&opened, &settings));
@@ -147,6 +147,7 @@ impl Member {
             address: settings.advertise.clone(),
             opened,
             stages,
+            snapshots,
             credentials: settings.credentials.clone(),
             settings: raft,
             doom: doom.clone(),
@@ -160,6 +161,9 @@ impl Member {
         let publishing = spawn_publish(&mut tasks, &settings, &autopilot, &identity, &stopped)?;
         spawn_until_stop(&mut tasks, driver::keep_registered(handle.clone()), &stopped);
         spawn_until_stop(&mut tasks, driver::keep_sessions(handle.clone()), &stopped);
+        spawn_until_stop(&mut tasks, driver::keep_snapshot(handle.clone(), doom.clone()), &stopped);
+        let trimmed = driver::keep_trimmed(handle.clone(), running.reports.clone());
+        spawn_until_stop(&mut tasks, trimmed, &stopped);
         spawn_control(&mut tasks, &settings, &handle, &stopped)?;
         let (recovery, wanted) = watch::channel(None);
         let outside = settings.outside.map(serve::Outside::new).transpose();
@@ -346,9 +350,16 @@ fn spawn_publish(
     Ok(Some(publishing))
 }
 
+/// What a member finds in its directory.
+struct Files {
+    opened: Opened,
+    stages: Stages,
+    snapshots: ApplicationSnapshots,
+}
+
 /// Opens the directory, creating it first if there is none, and what is staged in it; off the runtime's thread, because a
 /// repair takes long, and so does reading an archive whole, which there is while a restore is under way.
-async fn open(settings: &MemberSettings) -> Result<(Opened, Stages), Failure> {
+async fn open(settings: &MemberSettings) -> Result<Files, Failure> {
     let (disk, raft_id) = (Arc::clone(&settings.disk), settings.raft_id.clone());
     let (minimum, recovery) = (settings.recovery_epoch_min, settings.recovery.clone());
     let opened = tokio::task::spawn_blocking(move || {
@@ -367,7 +378,8 @@ async fn open(settings: &MemberSettings) -> Result<(Opened, Stages), Failure> {
             opened = Directory::open_on(&disk, &raft_id)?;
         }
         let stages = Stages::open(&opened.directory, opened.stored.hard_state.term)?;
-        Ok((opened, stages))
+        let snapshots = ApplicationSnapshots::open(&opened.directory)?;
+        Ok(Files { opened, stages, snapshots })
     })
     .await;
     match opened {

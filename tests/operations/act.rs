@@ -430,6 +430,7 @@ impl World {
                     cluster_id: CLUSTER_ID,
                     server,
                     address: Address::new("db-0:7400")?,
+                    mode: quorate_raft::Mode::KeyValue,
                 }
             }
             Step::TransferLeadership { to, .. } => {

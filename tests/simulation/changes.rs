@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use quorate_raft::{
-    Address, Answer, Change, ClusterId, Index, Input, Intent, Refusal, RemoveReason, Server, ServerId,
+    Address, Answer, Change, ClusterId, Index, Input, Intent, Mode, Refusal, RemoveReason, Server, ServerId,
     Status, Suffrage, Ticket,
 };
 use rand::Rng;
@@ -142,7 +142,7 @@ impl World {
         let ticket = self.administrator.ticket();
         let (server, address) = (self.fleet[0].id.clone(), self.fleet[0].address()?);
         let cluster_id: ClusterId = CLUSTER;
-        self.step(0, Input::Bootstrap { ticket, cluster_id, server, address })
+        self.step(0, Input::Bootstrap { ticket, cluster_id, server, address, mode: Mode::KeyValue })
     }
 
     fn choose(&mut self, status: &Status) -> Result<Option<Choice>> {

@@ -208,6 +208,7 @@ impl Process {
                 let era = Era {
                     cluster_version: configuration.version().0,
                     recovery_epoch: configuration.recovery_epoch().0,
+                    mode: quorate_machine::Mode::KeyValue,
                 };
                 self.machine.apply_configuration(at, era, owners, encode_configuration(configuration));
             }

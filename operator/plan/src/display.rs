@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use quorate_crds::ApplicationMode;
+
 use crate::plan::{Applied, Check, Ensure, Event, FactKind, Plan, PlannedStep, RemoveReason, Step};
 
 impl fmt::Display for Plan {
@@ -62,7 +64,12 @@ impl fmt::Display for PlannedStep {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bootstrap { pod, raft_id, .. } => write!(f, "bootstrap {raft_id} at {pod}"),
+            Self::Bootstrap { pod, raft_id, mode: ApplicationMode::KeyValue, .. } => {
+                write!(f, "bootstrap {raft_id} at {pod}")
+            }
+            Self::Bootstrap { pod, raft_id, mode: ApplicationMode::Log, .. } => {
+                write!(f, "bootstrap {raft_id} at {pod} in mode Log")
+            }
             Self::AddNonVoter { raft_id, .. } => write!(f, "add {raft_id} as non-voter"),
             Self::Remove { raft_id, reason, .. } => {
                 let reason = match reason {

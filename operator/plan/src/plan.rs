@@ -22,7 +22,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use quorate_crds::{Blocked, RaftClusterStatus};
+use quorate_crds::{ApplicationMode, Blocked, RaftClusterStatus};
 
 use crate::issuance::Request;
 use crate::observed::{Now, Ordinal};
@@ -80,6 +80,8 @@ pub enum Step {
         raft_id: String,
         /// From status.
         incarnation: String,
+        /// From the spec, where it never changes (K22).
+        mode: ApplicationMode,
     },
     /// Make this survivor the one voter of its cluster (K18): at that epoch already, it answers OK.
     Recover {

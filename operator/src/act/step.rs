@@ -23,8 +23,8 @@ pub(super) async fn carry_out(hands: &Hands<'_>, planned: &PlannedStep) -> Resul
 
 async fn do_it(hands: &Hands<'_>, planned: &PlannedStep) -> Result<Acted, RoundError> {
     match &planned.step {
-        Step::Bootstrap { pod: _, cluster_id, raft_id, incarnation } => {
-            hands.dial(raft_id).await?.bootstrap(cluster_id, incarnation).await?;
+        Step::Bootstrap { pod: _, cluster_id, raft_id, incarnation, mode } => {
+            hands.dial(raft_id).await?.bootstrap(cluster_id, incarnation, *mode).await?;
         }
         Step::Recover { pod: _, raft_id, epoch, lost } => {
             hands.dial(raft_id).await?.recover(*epoch, lost).await?;

@@ -7,6 +7,7 @@ use quorate_api::v1;
 use quorate_api::v1::autopilot_client::AutopilotClient;
 use quorate_api::v1::cluster_client::ClusterClient;
 use quorate_api::v1::membership_client::MembershipClient;
+use quorate_crds::ApplicationMode;
 use quorate_plan::plan::RemoveReason;
 use quorate_plan::raft_view::{AutopilotSettings, Intent};
 use tokio::time::timeout;
@@ -54,9 +55,19 @@ impl Leader {
         Ok(Self { raft_id, channel })
     }
 
-    /// K2: the same triple again is answered with success.
-    pub(crate) async fn bootstrap(&self, cluster_id: &str, incarnation: &str) -> Result<(), ChangeError> {
+    /// K2: the same triple, for the same mode (K22), again is answered with success.
+    pub(crate) async fn bootstrap(
+        &self,
+        cluster_id: &str,
+        incarnation: &str,
+        mode: ApplicationMode,
+    ) -> Result<(), ChangeError> {
         let request = v1::BootstrapRequest {
+            mode: match mode {
+                ApplicationMode::KeyValue => v1::Mode::KeyValue,
+                ApplicationMode::Log => v1::Mode::Log,
+            }
+            .into(),
             cluster_id: cluster_id.to_owned(),
             id: Some(id(&self.raft_id, incarnation)),
         };

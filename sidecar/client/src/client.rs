@@ -35,6 +35,7 @@ const ADDRESS_DEFAULT: &str = "127.0.0.1:7401";
 /// A sidecar's client; cheap to clone, and all clones are one registered client.
 #[derive(Clone, Debug)]
 pub struct Client {
+    pub(crate) channel: Channel,
     kv: KvClient<Channel>,
     pub(crate) session: SessionClient<Channel>,
     cluster: ClusterClient<Channel>,
@@ -57,7 +58,8 @@ impl Client {
         Ok(Self {
             kv: KvClient::new(channel.clone()),
             session: SessionClient::new(channel.clone()),
-            cluster: ClusterClient::new(channel),
+            cluster: ClusterClient::new(channel.clone()),
+            channel,
             registration: Arc::default(),
             timeout: CALL_TIMEOUT_DEFAULT,
         })

@@ -35,6 +35,12 @@ pub enum Error {
         /// The last attempt's words.
         message: String,
     },
+    /// A snapshot of the application could not be read, written or checked on this side.
+    #[error("the snapshot cannot be used: {message}")]
+    Snapshot {
+        /// What failed.
+        message: String,
+    },
     /// A write was sent and its answer lost: it may have been applied, or may yet be. Read the key before doing it
     /// again; the client itself will not send it any more.
     #[error("outcome unknown: {message}; read the key before writing again")]

@@ -14,6 +14,8 @@
 //!
 //! [`Client::create_session`] begins a lease that is renewed in the background, [`Client::acquire`] holds a key under it.
 //!
+//! [`Client::log`] is for an application that is its own state machine: a log of entries, and its snapshots.
+//!
 //! Not here: discovery. An application talks to the sidecar of its own Pod, and that one finds the leader.
 
 mod boot_clock;
@@ -21,6 +23,7 @@ mod client;
 mod entry;
 mod error;
 pub mod limits;
+mod log;
 mod member;
 mod registration;
 mod retry;
@@ -30,6 +33,7 @@ mod txn;
 pub use client::Client;
 pub use entry::{CasOutcome, Consistency, DeleteOutcome, Entry, ModifyIndex, Page, Read};
 pub use error::Error;
+pub use log::{Log, LogEntry, LogEvent, LogEvents, LogSnapshot};
 pub use member::{Member, Role};
 pub use session::{AcquireOutcome, Session, SessionBehavior, SessionOptions};
 pub use txn::{Txn, TxnOutcome};

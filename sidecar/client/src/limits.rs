@@ -21,6 +21,12 @@ pub const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Writes a client may have open beyond the oldest unanswered one: the cluster's own window (K20). Further ones wait.
 pub const WRITES_OPEN_MAX: u64 = 4_096;
 
+/// Bytes of a snapshot in one message.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Chunks of a snapshot that wait for the connection, or for the disk.
+pub const SNAPSHOT_CHUNKS_WAITING_MAX: usize = 4;
+
 /// A session's time to live if none was asked for: longer than a change of leader by far, and Consul's usual one.
 pub const SESSION_TTL_DEFAULT: Duration = Duration::from_secs(15);
 

@@ -32,11 +32,13 @@ pub enum Table {
     LockDelays,
     /// Key that nobody may acquire yet to the ended session it was held by.
     DelayedKeys,
+    /// Index to the entry of an application that is its own state machine (K22).
+    ApplicationLog,
 }
 
 impl Table {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Keys,
         Self::Tombstones,
         Self::TombstoneOrder,
@@ -46,6 +48,7 @@ impl Table {
         Self::SessionKeys,
         Self::LockDelays,
         Self::DelayedKeys,
+        Self::ApplicationLog,
     ];
 
     /// The tables a deleted prefix is taken from: the keys under it, and the tombstones it supersedes.
@@ -63,6 +66,7 @@ impl Table {
             Self::SessionKeys => "session_keys",
             Self::LockDelays => "lock_delays",
             Self::DelayedKeys => "delayed_keys",
+            Self::ApplicationLog => "application_log",
         }
     }
 
@@ -77,6 +81,7 @@ impl Table {
             Self::SessionKeys => 6,
             Self::LockDelays => 7,
             Self::DelayedKeys => 8,
+            Self::ApplicationLog => 9,
         }
     }
 }

@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
 
+use crate::application::ApplicationSnapshot;
 use crate::servers::RememberedServer;
 use crate::session::{SessionId, SessionSpec};
 
@@ -149,6 +150,19 @@ pub enum Command {
     /// An archive takes the place of the state (K17). Proposed by a leader that has it staged on a quorum, never by a
     /// client; whoever owns the state's file carries it out ([`Restored`](crate::Restored)).
     Restore(RestoreOrder),
+    /// An entry of an application that is its own state machine (K22).
+    Propose {
+        /// Up to [`APPLICATION_ENTRY_BYTES_MAX`](crate::limits::APPLICATION_ENTRY_BYTES_MAX) bytes, which mean nothing here.
+        data: Bytes,
+    },
+    /// Drop entries of the application up to this one, as far as its snapshot has them (K22). Proposed by leaders only.
+    Trim {
+        /// The last one to drop.
+        upto: ApiIndex,
+    },
+    /// Members hold this snapshot of the application (K22). Proposed by the member that it was offered to, once a quorum
+    /// has it on disk.
+    RecordSnapshot(ApplicationSnapshot),
 }
 
 /// Which archive is to be restored: the state in it, as members hold it staged (K17).
@@ -286,6 +300,9 @@ impl Command {
             // Nothing was released before these.
             | Self::RememberServers(_)
             | Self::Restore(_)
+            | Self::Propose { .. }
+            | Self::Trim { .. }
+            | Self::RecordSnapshot(_)
             | Self::Acquire { .. }
             | Self::Release { .. }
             | Self::CreateSession(_)

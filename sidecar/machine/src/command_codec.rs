@@ -9,6 +9,7 @@
 
 use bytes::Bytes;
 
+use crate::application::{read_snapshot, write_snapshot};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
 use crate::servers;
@@ -32,6 +33,9 @@ const CREATE_SESSION: u8 = 11;
 const DESTROY_SESSION: u8 = 12;
 const END_LOCK_DELAY: u8 = 13;
 const REMEMBER_SERVERS: u8 = 14;
+const PROPOSE: u8 = 15;
+const TRIM: u8 = 16;
+const RECORD_SNAPSHOT: u8 = 17;
 
 const OP_SET: u8 = 1;
 const OP_CAS: u8 = 2;
@@ -110,14 +114,10 @@ fn encode(to: &mut Writer, command: &Command) {
             to.number(expected.0);
         }
         Command::Delete { key, expected } => {
-            to.byte(DELETE);
-            to.bytes(key);
+            payload(to, DELETE, key);
             optional_index(to, *expected);
         }
-        Command::DeletePrefix { prefix } => {
-            to.byte(DELETE_PREFIX);
-            to.bytes(prefix);
-        }
+        Command::DeletePrefix { prefix } => payload(to, DELETE_PREFIX, prefix),
         Command::Txn(ops) => {
             to.byte(TXN);
             to.count(ops.len());
@@ -146,8 +146,7 @@ fn encode(to: &mut Writer, command: &Command) {
             servers::encode(to, servers);
         }
         Command::Restore(RestoreOrder { sha256, bytes }) => {
-            to.byte(RESTORE);
-            to.bytes(sha256);
+            payload(to, RESTORE, sha256);
             to.number(*bytes);
         }
         Command::Acquire { key, value, flags, session } => {
@@ -166,7 +165,18 @@ fn encode(to: &mut Writer, command: &Command) {
         }
         Command::DestroySession { session } => end(to, DESTROY_SESSION, *session),
         Command::EndLockDelay { session } => end(to, END_LOCK_DELAY, *session),
+        Command::Propose { data } => payload(to, PROPOSE, data),
+        Command::Trim { upto } => {
+            to.byte(TRIM);
+            to.number(upto.0);
+        }
+        Command::RecordSnapshot(snapshot) => write_snapshot(to, RECORD_SNAPSHOT, snapshot),
     }
+}
+
+fn payload(to: &mut Writer, kind: u8, bytes: &[u8]) {
+    to.byte(kind);
+    to.bytes(bytes);
 }
 
 fn end(to: &mut Writer, kind: u8, session: SessionId) {
@@ -217,6 +227,9 @@ fn decode(from: &mut Reader<'_>) -> Result<Command, DecodeError> {
         CREATE_SESSION => Command::CreateSession(Box::new(read_spec(from)?)),
         DESTROY_SESSION => Command::DestroySession { session: read_id(from)? },
         END_LOCK_DELAY => Command::EndLockDelay { session: read_id(from)? },
+        PROPOSE => Command::Propose { data: from.bytes("data")? },
+        TRIM => Command::Trim { upto: ApiIndex(from.number("upto")?) },
+        RECORD_SNAPSHOT => Command::RecordSnapshot(read_snapshot(from)?),
         tag => return Err(DecodeError::UnknownTag { what: "command kind", tag: u64::from(tag) }),
     })
 }

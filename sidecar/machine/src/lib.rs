@@ -1,4 +1,5 @@
-//! The built-in replicated state machine: keys and values, transactions, and retries that are harmless.
+//! The built-in replicated state machine: keys and values, transactions, and retries that are harmless; or, in a cluster
+//! founded for that, the entries of an application that is its own state machine (K22).
 //!
 //! ```text
 //!   committed entries ──▶ Machine::apply ──▶ Outcome (to whoever proposed it)
@@ -14,6 +15,7 @@
 //! Not here: clocks, randomness, threads, disks, and what a server is. When a session's time is over is the leader's to
 //! know: it says so with a command.
 
+mod application;
 mod base;
 mod clients;
 mod codec;
@@ -43,6 +45,7 @@ mod txn;
 mod validate;
 mod view;
 
+pub use application::{ApplicationEntry, ApplicationMeta, ApplicationSnapshot, EntriesAfter, Mode};
 pub use base::{Base, KeyRange, Table, Visit, prefix_end};
 pub use codec::DecodeError;
 pub use command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};

@@ -53,6 +53,23 @@ pub const MEMTABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What one row of a memtable costs besides its key and value: two handles, a tree slot, two allocations.
 pub const MEMTABLE_ROW_OVERHEAD_BYTES: usize = 160;
 
+/// Longest entry of an application (K22). Longer is refused: with its envelope it must stay below an entry of 1 MiB (K25).
+pub const APPLICATION_ENTRY_BYTES_MAX: usize = 1024 * 1024 - 1024;
+
+/// What the kept entries of an application may count for together (K22). At the limit a proposal is refused, and nothing is
+/// dropped, until the slowest application has applied what a snapshot holds, or a newer snapshot is offered.
+pub const APPLICATION_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Above this, entries that a snapshot holds are dropped even if an application has yet to apply them; that one is told to
+/// begin from the snapshot. Below it they wait for the slowest (K22).
+pub const APPLICATION_LOG_BYTES_PATIENT: u64 = APPLICATION_LOG_BYTES_MAX / 2;
+
+/// What an entry of an application counts for beside its bytes: so that empty ones are bounded too.
+pub const APPLICATION_ENTRY_OVERHEAD_BYTES: u64 = 64;
+
+/// Entries of an application dropped at a time, so that no single command does unbounded work.
+pub const ENTRIES_TRIMMED_PER_COMMAND: usize = 1_024;
+
 /// Sessions, and lock delays that are not over, together. At the limit no session is created. It bounds what the leader
 /// keeps in memory to measure their time.
 pub const SESSIONS_MAX: u64 = 16_384;
@@ -89,6 +106,10 @@ pub const TOMBSTONES_DROPPED_PER_COMMAND: usize = 256;
 const _: () = assert!(
     TOMBSTONES_DROPPED_PER_COMMAND > SESSION_KEYS_MAX,
     "the end of a session must drop more tombstones than it can make"
+);
+const _: () = assert!(
+    APPLICATION_ENTRY_BYTES_MAX + 64 < 1024 * 1024,
+    "an application's entry in its envelope must fit in a log entry of 1 MiB (K25)"
 );
 const _: () = assert!(
     VALUE_BYTES_MAX + KEY_BYTES_MAX < TXN_BYTES_MAX,

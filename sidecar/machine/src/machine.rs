@@ -6,6 +6,7 @@ use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
 use quorate_mutants::{Mutant, broken};
 
+use crate::application::Entries;
 use crate::base::{Base, Table};
 use crate::clients::{Admission, Clients};
 use crate::codec::DecodeError;
@@ -195,7 +196,20 @@ impl<B: Base> Machine<B> {
         }
     }
 
+    fn entries(&mut self) -> Entries<'_, B> {
+        Entries {
+            target: &mut self.active,
+            below: self.frozen.as_ref().map(|frozen| &*frozen.layer),
+            base: &self.base,
+            meta: &mut self.meta.application,
+        }
+    }
+
     fn run(&mut self, at: Position, command: Command) -> Result<Outcome, StateError<B::Error>> {
+        let mode = self.meta.era.mode;
+        if !mode.takes(&command) {
+            return Ok(Outcome::Refused(Refusal::WrongMode { mode }));
+        }
         let mut events = std::mem::take(&mut self.events);
         let outcome = self.carry_out(at, command, &mut events);
         self.events = events;
@@ -258,13 +272,7 @@ impl<B: Base> Machine<B> {
                 Outcome::Deleted { existed: edit.end_lock_delay(session, events)? }
             }
             Command::Txn(ops) => txn::run(&mut edit, &ops)?,
-            Command::RegisterClient { owner } => {
-                let id = ClientId(index.0);
-                match self.clients.register(at.index, id, owner, self.meta.owners()) {
-                    Ok(client) => Outcome::Registered { client },
-                    Err(refusal) => Outcome::Refused(refusal),
-                }
-            }
+            Command::RegisterClient { owner } => self.register(at, ClientId(index.0), owner),
             Command::SetAutopilot { change, mode, expected } => {
                 self.set_autopilot(index, change, mode, expected)
             }
@@ -273,12 +281,22 @@ impl<B: Base> Machine<B> {
                 servers::remember(&mut self.meta.servers, newer, &members);
                 Outcome::Written { modify_index: index }
             }
+            Command::Propose { data } => self.entries().propose(index, &data),
+            Command::Trim { upto } => self.entries().trim(upto)?,
+            Command::RecordSnapshot(snapshot) => self.entries().record(snapshot)?,
             // Whoever owns the state's file carries an order out before it comes here; one that comes all the same was
             // marked as a client's, and is refused by every member alike.
             Command::Restore(_) => {
                 Outcome::Refused(Refusal::Unreadable { reason: Invalid::Restore.to_string() })
             }
         })
+    }
+
+    fn register(&mut self, at: Position, id: ClientId, owner: Option<Owner>) -> Outcome {
+        match self.clients.register(at.index, id, owner, self.meta.owners()) {
+            Ok(client) => Outcome::Registered { client },
+            Err(refusal) => Outcome::Refused(refusal),
+        }
     }
 
     fn set_autopilot(

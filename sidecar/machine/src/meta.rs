@@ -4,13 +4,14 @@
 //! The store reads it to learn `durable_applied` and the configuration.
 //!
 //! Row: `format u8 = 1`, then as in `codec` the numbers applied index, applied term, index base, keys' index, tombstones,
-//! tombstone floor, sessions' index, places of sessions, cluster version, recovery epoch, restore epoch, settings' create
-//! and modify index; the settings
+//! tombstone floor, sessions' index, places of sessions, cluster version, recovery epoch, restore epoch, mode; the
+//! application's log (`application`); settings' create and modify index; the settings
 //! (`settings_codec`); remembered servers (`servers`); 0, or 1 and the configuration's index, owners and bytes.
 
 use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
 
+use crate::application::{ApplicationMeta, Mode};
 use crate::base::{Base, Table};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::{ApiIndex, Owner};
@@ -68,12 +69,14 @@ pub struct Era {
     pub cluster_version: u32,
     /// How often the cluster was recovered from a lost quorum (K18).
     pub recovery_epoch: u64,
+    /// What the cluster was founded for (K22).
+    pub mode: Mode,
 }
 
 impl Default for Era {
     /// That of the first release, in a cluster that was never recovered.
     fn default() -> Self {
-        Self { cluster_version: 1, recovery_epoch: 0 }
+        Self { cluster_version: 1, recovery_epoch: 0, mode: Mode::KeyValue }
     }
 }
 
@@ -119,6 +122,8 @@ pub struct Meta {
     pub era: Era,
     /// How often the state was restored from an archive (K17).
     pub restore_epoch: u64,
+    /// The application's entries as a whole (K22).
+    pub application: ApplicationMeta,
 }
 
 impl Meta {
@@ -150,6 +155,8 @@ impl Meta {
         to.number(u64::from(self.era.cluster_version));
         to.number(self.era.recovery_epoch);
         to.number(self.restore_epoch);
+        to.number(self.era.mode.number());
+        self.application.encode(&mut to);
         to.number(self.autopilot.create_index.0);
         to.number(self.autopilot.modify_index.0);
         crate::settings_codec::encode(&mut to, &self.autopilot.settings);
@@ -185,8 +192,11 @@ impl Meta {
             places: from.number("places of sessions")?,
         };
         let cluster_version = from.number_u32("cluster version")?;
-        let era = Era { cluster_version, recovery_epoch: from.number("recovery epoch")? };
+        let recovery_epoch = from.number("recovery epoch")?;
         let restore_epoch = from.number("restore epoch")?;
+        let mode = Mode::from_number(from.number("mode")?)?;
+        let era = Era { cluster_version, recovery_epoch, mode };
+        let application = ApplicationMeta::decode(&mut from)?;
         let create_index = ApiIndex(from.number("settings create index")?);
         let modify_index = ApiIndex(from.number("settings modify index")?);
         let settings = crate::settings_codec::decode(&mut from)?;
@@ -209,6 +219,7 @@ impl Meta {
             servers,
             era,
             restore_epoch,
+            application,
         })
     }
 

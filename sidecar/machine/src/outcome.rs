@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::application::Mode;
 use crate::command::{ApiIndex, ClientId};
 use crate::entry::{KeyText, KvEntry};
 use crate::session::SessionId;
@@ -270,6 +271,44 @@ pub enum Refusal {
         session: SessionId,
         /// The limit.
         limit: usize,
+    },
+    /// The command means nothing in a cluster of this mode (K22).
+    #[error(
+        "this cluster was founded in mode {}: {}; not applied", .mode.name(), .mode.way_out()
+    )]
+    WrongMode {
+        /// The cluster's.
+        mode: Mode,
+    },
+    /// The application's entries that are kept are too many bytes (K22).
+    #[error(
+        "{kept} bytes of entries are kept, the limit is {limit} (APPLICATION_LOG_BYTES_MAX), and the latest snapshot covers them up to index {covered} only: offer a newer snapshot (Log.SnapshotOffer), or wait for its trim; not applied, nothing is lost"
+    )]
+    LogFull {
+        /// What is kept.
+        kept: u64,
+        /// The limit in bytes.
+        limit: u64,
+        /// The index of the latest snapshot; 0: none was offered.
+        covered: ApiIndex,
+    },
+    /// A snapshot that is no newer than the one there is (K22).
+    #[error(
+        "a snapshot of index {covered} is there, the one offered is of index {index}: offer one of a later index; not taken"
+    )]
+    SnapshotStale {
+        /// The index of the one offered.
+        index: ApiIndex,
+        /// The index of the one there is.
+        covered: ApiIndex,
+    },
+    /// A snapshot of an index where the log has no entry (K22).
+    #[error(
+        "the log has no entry at index {index}: offer a snapshot of the last entry that the application applied; not taken"
+    )]
+    NoSuchEntry {
+        /// The index.
+        index: ApiIndex,
     },
     /// The entry's bytes are no command of any known version.
     #[error("the entry is not a command: {reason}; not applied")]

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::application::Mode;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::{ApiIndex, ClientId};
 use crate::entry::KvEntry;
@@ -249,6 +250,25 @@ fn encode_refusal(to: &mut Writer, refusal: &Refusal) {
             write_id(to, *session);
             to.count(*limit);
         }
+        Refusal::WrongMode { mode } => {
+            to.byte(10);
+            to.number(mode.number());
+        }
+        Refusal::LogFull { kept, limit, covered } => {
+            to.byte(11);
+            for number in [*kept, *limit, covered.0] {
+                to.number(number);
+            }
+        }
+        Refusal::SnapshotStale { index, covered } => {
+            to.byte(12);
+            to.number(index.0);
+            to.number(covered.0);
+        }
+        Refusal::NoSuchEntry { index } => {
+            to.byte(13);
+            to.number(index.0);
+        }
     }
 }
 
@@ -276,6 +296,14 @@ fn decode_refusal(from: &mut Reader<'_>) -> Result<Refusal, DecodeError> {
         7 => Refusal::InvalidSession { session: from.text("session")? },
         8 => Refusal::TooManySessions { limit: from.number("limit")? },
         9 => Refusal::TooManySessionKeys { session: read_id(from)?, limit: from.size("limit")? },
+        10 => Refusal::WrongMode { mode: Mode::from_number(from.number("mode")?)? },
+        11 => Refusal::LogFull {
+            kept: from.number("kept bytes")?,
+            limit: from.number("limit")?,
+            covered: index(from)?,
+        },
+        12 => Refusal::SnapshotStale { index: index(from)?, covered: index(from)? },
+        13 => Refusal::NoSuchEntry { index: index(from)? },
         tag => return Err(DecodeError::UnknownTag { what: "refusal kind", tag: u64::from(tag) }),
     })
 }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use crate::command::{Command, TxnOp};
 use crate::entry::KeyText;
 use crate::limits::{
-    AUTOPILOT_TEXT_BYTES_MAX, KEY_BYTES_MAX, OWNER_BYTES_MAX, SERVERS_REMEMBERED_MAX, SESSION_TEXT_BYTES_MAX,
-    SESSION_TTL_MAX, SESSION_TTL_MIN, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX,
+    APPLICATION_ENTRY_BYTES_MAX, AUTOPILOT_TEXT_BYTES_MAX, KEY_BYTES_MAX, OWNER_BYTES_MAX,
+    SERVERS_REMEMBERED_MAX, SESSION_TEXT_BYTES_MAX, SESSION_TTL_MAX, SESSION_TTL_MIN, TXN_BYTES_MAX,
+    TXN_OPS_MAX, VALUE_BYTES_MAX,
 };
 use crate::session::{SessionId, SessionSpec};
 
@@ -57,6 +58,15 @@ pub enum Invalid {
     )]
     TxnTooLarge {
         /// The sum.
+        bytes: usize,
+    },
+    /// An entry of an application is too long.
+    #[error(
+        "the entry is {bytes} bytes, the limit is {limit} (APPLICATION_ENTRY_BYTES_MAX): split it, or store the blob elsewhere and propose a reference; not applied",
+        limit = APPLICATION_ENTRY_BYTES_MAX
+    )]
+    EntryTooLarge {
+        /// Its length.
         bytes: usize,
     },
     /// A restore is no client's command: it needs a right of its own, and an archive that members hold (K17, K23).
@@ -167,7 +177,14 @@ impl Command {
                         .try_for_each(|(what, text)| check_autopilot_text(what, Some(text)))
                 })
             }
-            Self::DestroySession { .. } | Self::EndLockDelay { .. } => Ok(()),
+            Self::DestroySession { .. }
+            | Self::EndLockDelay { .. }
+            | Self::Trim { .. }
+            | Self::RecordSnapshot(_) => Ok(()),
+            Self::Propose { data } => match data.len() {
+                bytes if bytes > APPLICATION_ENTRY_BYTES_MAX => Err(Invalid::EntryTooLarge { bytes }),
+                _ => Ok(()),
+            },
             Self::Restore(_) => Err(Invalid::Restore),
         }
     }
@@ -187,8 +204,11 @@ impl Command {
             Self::SetAutopilot { .. }
             | Self::RememberServers(_)
             | Self::Restore(_)
+            | Self::Trim { .. }
+            | Self::RecordSnapshot(_)
             | Self::DestroySession { .. }
             | Self::EndLockDelay { .. } => 0,
+            Self::Propose { data } => data.len(),
         }
     }
 }

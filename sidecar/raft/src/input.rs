@@ -71,6 +71,8 @@ pub enum Input {
         server: ServerId,
         /// Where it will be reached.
         address: crate::types::Address,
+        /// What the cluster is for; it never changes (K22).
+        mode: crate::types::Mode,
     },
     /// This process will end: give leadership away as soon as another is level, and do not
     /// campaign soon (K43).

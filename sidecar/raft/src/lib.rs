@@ -48,7 +48,7 @@
 //! // Storage found an empty directory.
 //! let mut raft = Raft::new(identity, Settings::default(), Stored::default(), 42, Now::default())?;
 //! let address = Address::new("db-0.db-members:7400")?;
-//! let mut inputs = vec![Input::Bootstrap { ticket: Ticket(1), cluster_id, server, address }];
+//! let mut inputs = vec![Input::Bootstrap { ticket: Ticket(1), cluster_id, server, address, mode: Mode::KeyValue }];
 //! let mut applied = Vec::new();
 //! let mut proposed = false;
 //!
@@ -123,6 +123,6 @@ pub use refusal::Refusal;
 pub use settings::{InvalidSettings, Settings};
 pub use status::{Leader, Membership, PeerStatus, ReplicationState, Role, Status};
 pub use types::{
-    Address, ClusterId, Epoch, Identity, Incarnation, Index, InvalidName, LogId, Now, RaftId, RecoveryEpoch,
-    Round, Sequence, ServerId, Term, Ticket, Version, Versions,
+    Address, ClusterId, Epoch, Identity, Incarnation, Index, InvalidName, LogId, Mode, Now, RaftId,
+    RecoveryEpoch, Round, Sequence, ServerId, Term, Ticket, Version, Versions,
 };

@@ -21,7 +21,7 @@ use quorate_mutants::{Mutant, broken};
 use thiserror::Error;
 
 use crate::limits::SERVERS_MAX;
-use crate::types::{Address, RaftId, RecoveryEpoch, ServerId, Term, Version, Versions};
+use crate::types::{Address, Mode, RaftId, RecoveryEpoch, ServerId, Term, Version, Versions};
 
 /// Whether a server counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +69,8 @@ pub struct Configuration {
     recovery_epoch: RecoveryEpoch,
     /// The version of the cluster from its commit on (K24).
     version: Version,
+    /// What the cluster was founded for (K22); it never changes.
+    mode: Mode,
 }
 
 /// One change of membership. Each touches a single server, so that majorities before and after
@@ -214,8 +216,12 @@ impl Configuration {
         if broken(Mutant::K16) && addresses().len() < servers.len() {
             return Err(InvalidChange::TooMany);
         }
-        let configuration =
-            Self { servers, recovery_epoch: RecoveryEpoch::default(), version: Version::FIRST };
+        let configuration = Self {
+            servers,
+            recovery_epoch: RecoveryEpoch::default(),
+            version: Version::FIRST,
+            mode: Mode::default(),
+        };
         if configuration.majorities().iter().any(BTreeSet::is_empty) {
             return Err(InvalidChange::NoVoterLeft);
         }
@@ -244,9 +250,20 @@ impl Configuration {
         self.version
     }
 
+    /// The same servers, of a cluster founded for this (K22).
+    #[must_use]
+    pub fn for_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// What the cluster was founded for: changes and recoveries keep it (K22).
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// One half of this checked joint configuration: it has a voter and is sorted.
     pub(crate) const fn half(&self, servers: Vec<Server>) -> Self {
-        Self { servers, recovery_epoch: self.recovery_epoch, version: self.version }
+        Self { servers, recovery_epoch: self.recovery_epoch, version: self.version, mode: self.mode }
     }
 
     /// The servers of both halves, sorted by Raft ID.
@@ -338,7 +355,7 @@ impl Configuration {
         }
         let recovery_epoch =
             if broken(Mutant::K18Epoch) { RecoveryEpoch::default() } else { self.recovery_epoch };
-        Ok(Self::new(servers)?.in_epoch(recovery_epoch).at_version(version))
+        Ok(Self::new(servers)?.in_epoch(recovery_epoch).at_version(version).for_mode(self.mode))
     }
 
     fn check_addition(&self, id: &ServerId, intent: &Intent) -> Result<(), InvalidChange> {

@@ -11,7 +11,7 @@ use crate::output::{Answer, Output};
 use crate::raft::Raft;
 use crate::refusal::Refusal;
 use crate::status::Membership;
-use crate::types::{Address, ClusterId, Index, LogId, ServerId, Term, Ticket};
+use crate::types::{Address, ClusterId, Index, LogId, Mode, ServerId, Term, Ticket};
 
 impl Raft {
     pub(crate) fn propose_command(&mut self, ticket: Ticket, command: Bytes) {
@@ -60,6 +60,7 @@ impl Raft {
         cluster_id: ClusterId,
         server: &ServerId,
         address: Address,
+        mode: Mode,
     ) {
         let is_ours = cluster_id == self.identity.cluster_id && server == self.id();
         if !is_ours && !broken(Mutant::K2) {
@@ -72,12 +73,19 @@ impl Raft {
             && self.hard.vote.is_none()
             && self.log.last() == LogId::default();
         if is_empty {
-            self.write_first_configuration(address);
+            self.write_first_configuration(address, mode);
         } else if !self.is_of_this_cluster() && !broken(Mutant::B12) {
             self.answer(ticket, Err(Refusal::NotEmpty { cluster_id: self.cluster_id }));
             return;
         }
-        let configuration_index = self.configurations.latest().map_or(Index(0), |latest| latest.index);
+        let latest = self.configurations.latest();
+        if let Some(founded) =
+            latest.map(|latest| latest.configuration.mode()).filter(|founded| *founded != mode)
+        {
+            self.answer(ticket, Err(Refusal::OtherMode { founded, asked: mode }));
+            return;
+        }
+        let configuration_index = latest.map_or(Index(0), |latest| latest.index);
         let result = Ok(Answer::Bootstrapped { configuration_index });
         // It is bootstrapped once that is on disk, and not before.
         self.outbox.push_after(Promises::Log, Output::Answer { ticket, result });
@@ -89,13 +97,13 @@ impl Raft {
         self.hard.was_member && latest.is_some_and(|latest| latest.configuration.contains(self.id()))
     }
 
-    fn write_first_configuration(&mut self, address: Address) {
+    fn write_first_configuration(&mut self, address: Address, mode: Mode) {
         let id = self.id().clone();
         let server = Server { id, address, suffrage: Suffrage::Voter, intent: Intent::Voter };
         let Ok(configuration) = Configuration::new(vec![server]) else { return };
         let configuration = configuration.in_epoch(self.identity.recovery_epoch);
         // Alone it is every member.
-        let configuration = configuration.at_version(self.identity.versions.max);
+        let configuration = configuration.at_version(self.identity.versions.max).for_mode(mode);
         let first = LogId::new(Term(1), Index(1));
         self.set_term(first.term);
         self.append_entry(Entry {

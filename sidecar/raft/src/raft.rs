@@ -209,8 +209,8 @@ impl Raft {
             }
             Input::ReadIndex { ticket } => self.read_index(ticket),
             Input::TransferLeadership { ticket, target } => self.transfer_leadership(ticket, target.as_ref()),
-            Input::Bootstrap { ticket, cluster_id, server, address } => {
-                self.bootstrap(ticket, cluster_id, &server, address);
+            Input::Bootstrap { ticket, cluster_id, server, address, mode } => {
+                self.bootstrap(ticket, cluster_id, &server, address, mode);
             }
             Input::HandOver => self.hand_over(),
             Input::Persisted { sequence } => self.persisted(sequence),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::membership::InvalidChange;
-use crate::types::{ClusterId, Index, RaftId, ServerId, Version, Versions};
+use crate::types::{ClusterId, Index, Mode, RaftId, ServerId, Version, Versions};
 
 /// Why not. Except for `LeadershipLost`, nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -179,6 +179,16 @@ pub enum Refusal {
     NotEmpty {
         /// The cluster it belongs to, if it knows one.
         cluster_id: Option<ClusterId>,
+    },
+    /// The cluster was founded for something else (K22).
+    #[error(
+        "this cluster was founded in mode {founded} and the bootstrap asks for {asked}: a cluster keeps its mode; make a new one for another; nothing was changed"
+    )]
+    OtherMode {
+        /// What it was founded for.
+        founded: Mode,
+        /// What the call asks for.
+        asked: Mode,
     },
     /// The call names another directory or cluster (K2).
     #[error(

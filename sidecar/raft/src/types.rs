@@ -57,6 +57,16 @@ pub struct RecoveryEpoch(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
 pub struct Version(pub u32);
 
+/// What a cluster is founded for (K22). The core carries it and never looks at it: what an entry means is the machine's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Display)]
+pub enum Mode {
+    /// The built-in machine: keys, sessions, transactions.
+    #[default]
+    KeyValue,
+    /// An application's own state machine: opaque entries, kept until it has them.
+    Log,
+}
+
 /// What one build reads and writes, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display)]
 #[display("{min} to {max}")]

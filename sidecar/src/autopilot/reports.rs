@@ -16,8 +16,8 @@ use std::time::Instant;
 
 use quorate_api::peer::v1 as proto;
 use quorate_autopilot::Report;
-use quorate_machine::RememberedServer;
 use quorate_machine::limits::AUTOPILOT_TEXT_BYTES_MAX;
+use quorate_machine::{ApiIndex, RememberedServer};
 use quorate_raft::{Index, Now, ServerId, Term};
 
 use super::{Facts, Words};
@@ -33,12 +33,17 @@ pub(crate) struct Reports {
 struct Heard {
     at: Instant,
     report: Report,
+    application: ApplicationWord,
 }
 
 impl Reports {
     /// A report of `peer`, whose certificate and hello were checked. Texts longer than members write are not kept.
     pub(crate) fn hear(&self, peer: &ServerId, report: proto::Report) {
         let text = |text: String| Some(text).filter(|text| is_said(text));
+        let application = ApplicationWord {
+            applied: ApiIndex(report.application_applied),
+            snapshot: ApiIndex(report.application_snapshot),
+        };
         let report = Report {
             received: None,
             applied: Index(report.applied_index),
@@ -48,7 +53,12 @@ impl Reports {
             upgrade_version: text(report.upgrade_version),
             desired_suffrage: None,
         };
-        self.lock().insert(peer.clone(), Heard { at: Instant::now(), report });
+        self.lock().insert(peer.clone(), Heard { at: Instant::now(), report, application });
+    }
+
+    /// What `id` last said of its application, whoever led then: where it falls, that is learned a report later (K22).
+    pub(crate) fn application(&self, id: &ServerId) -> ApplicationWord {
+        self.lock().get(id).map(|heard| heard.application).unwrap_or_default()
     }
 
     /// Keeps only what is told of these.

@@ -11,7 +11,7 @@ use quorate_machine::limits::AUTOPILOT_TEXT_BYTES_MAX;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::driver::View;
+use crate::driver::{ApplicationWord, View};
 use crate::limits::WORDS_POLL;
 
 /// What a member says of itself, as of now.
@@ -30,13 +30,15 @@ pub type WordsReceiver = watch::Receiver<Words>;
 
 impl Words {
     /// The report of this moment.
-    pub(crate) fn report(&self, view: &View) -> proto::Report {
+    pub(crate) fn report(&self, view: &View, application: &ApplicationWord) -> proto::Report {
         proto::Report {
             applied_index: view.applied.index.0,
             term: view.status.term.0,
             build: self.build.clone(),
             zone: self.zone.clone(),
             upgrade_version: self.upgrade_version.clone(),
+            application_applied: application.applied.0,
+            application_snapshot: application.snapshot.0,
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::{
-    Address, Change, ClusterId, Intent, Membership, RaftId, RecoveryEpoch, ServerId, Settings, Versions,
+    Address, Change, ClusterId, Intent, Membership, Mode, RaftId, RecoveryEpoch, Refusal, ServerId, Settings,
+    Versions,
 };
 use quorate_store::Disk;
 use tokio::sync::watch;
@@ -36,6 +37,8 @@ pub struct ClusterOptions {
     pub zone: fn(u16) -> String,
     /// Whose defaults autopilot's settings have.
     pub defaults: DefaultSettings,
+    /// What the cluster is for (K22); none: a new one is for keys, and one that is continued is what it is.
+    pub mode: Option<Mode>,
 }
 
 impl Default for ClusterOptions {
@@ -46,6 +49,7 @@ impl Default for ClusterOptions {
             versions: Versions::OURS,
             zone: |_| String::new(),
             defaults: DefaultSettings::HashiCorp,
+            mode: None,
             outside: None,
         }
     }
@@ -371,11 +375,17 @@ impl Cluster {
         let Some(first) = self.slots.first().and_then(|slot| slot.member.as_ref()) else { return Ok(()) };
         let deadline = Instant::now() + FORM_TIMEOUT;
         let view = first.handle().view();
-        if view.status.latest.is_none() {
+        if let Some(latest) = &view.status.latest {
+            let founded = latest.configuration.mode();
+            if let Some(asked) = self.options.mode.filter(|asked| *asked != founded) {
+                let why = Refusal::OtherMode { founded, asked };
+                return Err(Failure::new(Code::Usage, why));
+            }
+        } else {
             let server: ServerId = view.identity.server.clone();
             first
                 .handle()
-                .bootstrap(self.id, server, deadline)
+                .bootstrap(self.id, server, self.options.mode.unwrap_or_default(), deadline)
                 .await
                 .map_err(|error| Failure::new(Code::Unavailable, error))?;
         }

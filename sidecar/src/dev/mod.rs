@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::DevArgs;
+use quorate_raft::Mode;
+
+use crate::args::{DevArgs, DevMode};
 use crate::exit::{Code, Failure};
 
 pub use authority::{Authority, Issued};
@@ -34,7 +36,11 @@ pub async fn dev(args: &DevArgs) -> Result<(), Failure> {
     let members = usize::from(args.members);
     let screen = screen::Screen::new();
     screen.starting(members, scratch.path(), args.data.is_some());
-    let options = ClusterOptions { ports: MemberPorts::standard, ..ClusterOptions::default() };
+    let mode = args.mode.map(|mode| match mode {
+        DevMode::KeyValue => Mode::KeyValue,
+        DevMode::Log => Mode::Log,
+    });
+    let options = ClusterOptions { ports: MemberPorts::standard, mode, ..ClusterOptions::default() };
     let start = Cluster::start_with(members, scratch.path(), options);
     let mut cluster = tokio::select! {
         cluster = start => cluster?,

@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
+use quorate_raft::Mode;
+
 use super::cluster::Cluster;
 
 pub(super) struct Screen {
@@ -35,9 +37,19 @@ impl Screen {
         }
         let first = cluster.ports(0);
         let last = cluster.ports(cluster.len() - 1);
-        say(&format!("\n{}", self.bold("Write through one member, read through another:")));
-        say(&format!("  curl -X PUT -d 'hello' http://127.0.0.1:{}/v1/kv/greeting", first.http));
-        say(&format!("  curl 'http://127.0.0.1:{}/v1/kv/greeting?raw'", last.http));
+        let latest = cluster.handle(0).view().status.latest.clone();
+        if latest.is_some_and(|latest| latest.configuration.mode() == Mode::Log) {
+            say(&format!(
+                "\n{}",
+                self.bold("Run a state machine of your own at two members (the client's example bank-log):")
+            ));
+            say(&format!("  QUORATE_GRPC_ADDR=127.0.0.1:{} bank-log bank-0", first.grpc));
+            say(&format!("  QUORATE_GRPC_ADDR=127.0.0.1:{} bank-log bank-1", last.grpc));
+        } else {
+            say(&format!("\n{}", self.bold("Write through one member, read through another:")));
+            say(&format!("  curl -X PUT -d 'hello' http://127.0.0.1:{}/v1/kv/greeting", first.http));
+            say(&format!("  curl 'http://127.0.0.1:{}/v1/kv/greeting?raw'", last.http));
+        }
         say(&format!("\n{}", self.bold("Look around:")));
         say(&format!("  curl http://127.0.0.1:{}/v1/status/leader", first.http));
         say(&format!("  curl http://127.0.0.1:{}/status", first.ops));

@@ -17,11 +17,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_machine::{Command, Outcome, Tagged, TxnOp};
-use quorate_raft::{Change, ClusterId, Index, LogId, Membership, RaftId, Refusal, ServerId, Status, Version};
+use quorate_raft::{
+    Change, ClusterId, Index, LogId, Membership, Mode, RaftId, Refusal, ServerId, Status, Version,
+};
 use quorate_store::Stages;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::application::Application;
 use super::error::{CallError, Effect, ErrorKind};
 use super::machine::{QueryError, State};
 use super::own_client::{OpenWrite, OwnClient, is_refused_as_client};
@@ -86,6 +89,7 @@ pub(crate) struct Shared {
     pub(super) own_client: OwnClient,
     pub(super) tally: Arc<Tally>,
     pub(super) stages: Arc<Stages>,
+    pub(super) application: Arc<Application>,
     /// Places for archives being saved.
     pub(super) archives: Arc<Semaphore>,
 }
@@ -371,14 +375,15 @@ impl Handle {
         self.ask(deadline, |reply| Ask::ChangeMembership { expected, change, reply }).await
     }
 
-    /// Makes this empty member the one voter of a new cluster (K2). The same triple again is success.
+    /// Makes this empty member the one voter of a new cluster (K2), for this mode (K22). The same again is success.
     pub async fn bootstrap(
         &self,
         cluster_id: ClusterId,
         server: ServerId,
+        mode: Mode,
         deadline: Instant,
     ) -> Result<Index, CallError> {
-        self.ask(deadline, |reply| Ask::Bootstrap { cluster_id, server, reply }).await
+        self.ask(deadline, |reply| Ask::Bootstrap { cluster_id, server, mode, reply }).await
     }
 
     /// Hands leadership to `target`, or to the follower that is furthest; only on the leader.
@@ -506,7 +511,8 @@ fn is_growing(command: &Command) -> bool {
         Command::Put { .. }
         | Command::CompareAndSet { .. }
         | Command::Acquire { .. }
-        | Command::CreateSession(_) => true,
+        | Command::CreateSession(_)
+        | Command::Propose { .. } => true,
         Command::Txn(ops) => {
             ops.iter().any(|op| matches!(op, TxnOp::Set { .. } | TxnOp::Cas { .. } | TxnOp::Lock { .. }))
         }
@@ -519,7 +525,9 @@ fn is_growing(command: &Command) -> bool {
         | Command::RegisterClient { .. }
         | Command::SetAutopilot { .. }
         | Command::RememberServers(_)
-        | Command::Restore(_) => false,
+        | Command::Restore(_)
+        | Command::Trim { .. }
+        | Command::RecordSnapshot(_) => false,
     }
 }
 

@@ -20,7 +20,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use quorate_machine::{Era, Here, Machine, Outcome, Position, RestoreOrder, StateError, Tagged};
+use quorate_machine::{
+    ApplicationMeta, Era, Here, Machine, Mode, Outcome, Position, RestoreOrder, StateError, Tagged,
+};
 use quorate_raft::{Entry, Index, LogId, Payload, Term};
 use quorate_store::{StateFile, StoreError, encode_configuration};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -94,6 +96,7 @@ pub(crate) struct MachineThread {
     queue: MachineQueue,
     keys_index: watch::Receiver<u64>,
     sessions_index: watch::Receiver<u64>,
+    application: watch::Receiver<ApplicationMeta>,
     /// Set when there is no time for what is queued.
     is_hurried: Arc<AtomicBool>,
     /// Closed when the thread has ended.
@@ -115,12 +118,14 @@ impl MachineThread {
         let flusher = Flusher::start(jobs, doom.clone())?;
         let (seen, keys_index) = watch::channel(state.meta().keys.index.0);
         let (sessions_seen, sessions_index) = watch::channel(state.meta().sessions.index.0);
+        let (application_seen, application) = watch::channel(state.meta().application);
         let is_hurried = Arc::new(AtomicBool::new(false));
         let (lives, ended) = oneshot::channel();
         let worker = Worker {
             state,
             keys_index: seen,
             sessions_index: sessions_seen,
+            application: application_seen,
             sessions,
             inbox,
             reports: Box::new(reports),
@@ -138,7 +143,7 @@ impl MachineThread {
         std::thread::Builder::new().name("machine".to_owned()).spawn(move || worker.run()).map_err(
             |error| Failure::new(Code::Unavailable, format!("cannot start the machine's thread: {error}")),
         )?;
-        Ok(Self { queue, keys_index, sessions_index, is_hurried, ended })
+        Ok(Self { queue, keys_index, sessions_index, application, is_hurried, ended })
     }
 
     /// The index of the last change of any key, as it grows: what blocking queries wait on.
@@ -149,6 +154,11 @@ impl MachineThread {
     /// The same of any session.
     pub(crate) fn sessions_index(&self) -> &watch::Receiver<u64> {
         &self.sessions_index
+    }
+
+    /// The application's log as a whole, as it changes (K22).
+    pub(crate) fn application(&self) -> &watch::Receiver<ApplicationMeta> {
+        &self.application
     }
 
     pub(crate) fn queue(&self) -> &MachineQueue {
@@ -173,6 +183,7 @@ struct Worker {
     state: State,
     keys_index: watch::Sender<u64>,
     sessions_index: watch::Sender<u64>,
+    application: watch::Sender<ApplicationMeta>,
     sessions: Arc<Sessions>,
     inbox: Receiver<Job>,
     reports: Box<dyn Fn(Report) + Send>,
@@ -297,6 +308,10 @@ impl Worker {
                     let era = Era {
                         cluster_version: configuration.version().0,
                         recovery_epoch: configuration.recovery_epoch().0,
+                        mode: match configuration.mode() {
+                            quorate_raft::Mode::KeyValue => Mode::KeyValue,
+                            quorate_raft::Mode::Log => Mode::Log,
+                        },
                     };
                     self.state.apply_configuration(at, era, owners, encode_configuration(&configuration));
                 }
@@ -322,6 +337,8 @@ impl Worker {
         {
             seen.send_if_modified(|index| std::mem::replace(index, now) != now);
         }
+        let now = meta.application;
+        self.application.send_if_modified(|seen| std::mem::replace(seen, now) != now);
     }
 
     /// One memtable is being flushed and the next is full: applying waits, and memory stays bounded (K29).

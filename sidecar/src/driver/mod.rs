@@ -15,6 +15,7 @@
 //! yet is held here, bounded by what the core hands out before it hears of the end of earlier work.
 //! Not here: decisions. Which message may leave before which commit is the core's gate.
 
+mod application;
 mod archive;
 mod doom;
 mod error;
@@ -33,6 +34,7 @@ mod seats;
 mod servers;
 mod sessions;
 mod snapshots;
+mod spread;
 mod start;
 mod tally;
 mod transfers;
@@ -40,6 +42,9 @@ mod turn;
 mod view;
 mod work;
 
+pub(crate) use application::{
+    Application, ApplicationWord, Subscription, keep_snapshot, keep_trimmed, offer_failed,
+};
 pub use archive::Snapshot;
 pub(crate) use doom::{Doom, storage_failure};
 pub use error::{CallError, Effect, ErrorKind};

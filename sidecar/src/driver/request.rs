@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quorate_machine::RestoreOrder;
-use quorate_raft::{Change, ClusterId, Index, RaftId, ServerId, Status};
+use quorate_raft::{Change, ClusterId, Index, Mode, RaftId, ServerId, Status};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -40,6 +40,7 @@ pub(crate) enum Ask {
     Bootstrap {
         cluster_id: ClusterId,
         server: ServerId,
+        mode: Mode,
         reply: Reply<Index>,
     },
     Transfer {

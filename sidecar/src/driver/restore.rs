@@ -17,15 +17,16 @@ use std::sync::{Arc, Weak};
 
 use quorate_machine::{Here, RestoreOrder};
 use quorate_mutants::{Mutant, broken};
-use quorate_raft::{Index, IndexedConfiguration, LogId, Role, ServerId, Term};
+use quorate_raft::{Index, IndexedConfiguration, LogId, Mode, Role, ServerId, Term};
 use quorate_store::{StagedFile, Stages, StoreError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::error::{CallError, ErrorKind};
 use super::handle::{Applied, Handle};
 use super::request::{Ask, Request};
+use super::spread::{is_quorum, spread};
 use super::tally::Count;
 use super::turn::{Completion, Driver};
 use crate::limits::STAGE_RETRY_PAUSE;
@@ -77,11 +78,7 @@ impl Place {
 
     /// Whether those who have it are a majority of the voters, of both halves if there are two (K14).
     fn is_quorum(&self, holders: &BTreeSet<ServerId>) -> bool {
-        let majorities = self.configuration.configuration.majorities();
-        let is_enough = |voters: &BTreeSet<&ServerId>| {
-            voters.iter().filter(|id| holders.contains(**id)).count() > voters.len() / 2
-        };
-        broken(Mutant::K17Quorum) || majorities.iter().all(is_enough)
+        broken(Mutant::K17Quorum) || is_quorum(&self.configuration.configuration, holders)
     }
 }
 
@@ -96,6 +93,12 @@ pub(super) fn no_change_now() -> CallError {
 impl Driver {
     pub(super) fn begin_restore(&mut self) -> Result<Place, CallError> {
         let status = self.raft.status();
+        if status.latest.as_ref().is_some_and(|latest| latest.configuration.mode() == Mode::Log) {
+            return Err(CallError::not_applied(
+                ErrorKind::FailedPrecondition,
+                "this cluster was founded in mode Log and has no keys to restore: the application offers and restores its own snapshots (Log.SnapshotOffer); nothing was changed",
+            ));
+        }
         if status.role != Role::Leader {
             let leader = status.leader.as_ref().map(|leader| leader.id.raft_id.as_str());
             let leader =
@@ -263,38 +266,20 @@ impl Handle {
 
     /// Returns once a quorum of the place's configuration has it on disk; the others go on with it.
     async fn spread(&self, place: &Place, order: RestoreOrder) -> Result<(), CallError> {
-        let own = self.view().identity.server.clone();
-        let mut holders = BTreeSet::from([own.clone()]);
-        let (done, mut ended) = mpsc::channel(place.configuration.configuration.servers().len().max(1));
-        for server in place.configuration.configuration.servers().iter().filter(|server| server.id != own) {
-            let (id, leaders, done, term) =
-                (server.id.clone(), self.shared.leaders.clone(), done.clone(), place.term);
-            tokio::spawn(async move {
-                let staged = leaders.stage(&id, order, term).await;
-                // Nobody listens any more once a quorum has it.
-                let _ = done.send((id, staged)).await;
-            });
-        }
-        drop(done);
-        let mut reasons = Vec::new();
-        while !place.is_quorum(&holders) {
-            match ended.recv().await {
-                Some((id, Ok(()))) => {
-                    holders.insert(id);
-                }
-                Some((id, Err(error))) => reasons.push(format!("{}: {error}", id.raft_id)),
-                None => {
-                    return Err(CallError::not_applied(
-                        ErrorKind::WouldLoseQuorum,
-                        format!(
-                            "the archive could not be put on the disks of a majority of the voters ({}): heal them and send it again; nothing was changed",
-                            reasons.join("; ")
-                        ),
-                    ));
-                }
-            }
-        }
-        info!(holders = holders.len(), "a quorum holds the archive");
+        let (own, configuration) = (self.view().identity.server.clone(), &place.configuration.configuration);
+        let ask = |id| {
+            let (leaders, term) = (self.shared.leaders.clone(), place.term);
+            async move { leaders.stage(&id, order, term).await }
+        };
+        let holders = spread(configuration, own, |holders| place.is_quorum(holders), ask).await.map_err(|why| {
+            CallError::not_applied(
+                ErrorKind::WouldLoseQuorum,
+                format!(
+                    "the archive could not be put on the disks of a majority of the voters ({why}): heal them and send it again; nothing was changed"
+                ),
+            )
+        })?;
+        info!(holders, "a quorum holds the archive");
         Ok(())
     }
 

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_raft::{Address, Identity, Now, Raft, Settings, StartError};
-use quorate_store::{Directory, Log, LogThread, Opened, Report as StoreReport, Snapshots, Stages};
+use quorate_store::{
+    ApplicationSnapshots, Directory, Log, LogThread, Opened, Report as StoreReport, Snapshots, Stages,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::application::Application;
 use super::doom::Doom;
 use super::handle::{Handle, Shared};
 use super::machine::{MachineThread, Report};
@@ -42,6 +45,7 @@ pub(crate) struct Parts {
     pub(crate) address: Address,
     pub(crate) opened: Opened,
     pub(crate) stages: Stages,
+    pub(crate) snapshots: ApplicationSnapshots,
     pub(crate) credentials: CredentialsReceiver,
     pub(crate) settings: Settings,
     pub(crate) doom: Doom,
@@ -64,7 +68,7 @@ pub(crate) struct Running {
 
 /// Starts the threads and the task.
 pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
-    let Parts { identity, address, opened, stages, credentials, settings, doom } = parts;
+    let Parts { identity, address, opened, stages, snapshots, credentials, settings, doom } = parts;
     let (completions, completed) = mpsc::channel(COMPLETION_QUEUE_MAX);
     let (inbox, peers) = mpsc::channel(PEER_QUEUE_MAX);
     let (requests, asked) = mpsc::channel(PROPOSAL_QUEUE_MAX);
@@ -100,6 +104,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         own_client: OwnClient::new(),
         tally: Arc::clone(&tally),
         stages: Arc::clone(&stages),
+        application: Arc::new(Application::new(machine.application().clone(), snapshots)),
         archives: Arc::new(Semaphore::new(ARCHIVES_MAX)),
     };
     let handle = Handle { shared: Arc::new(shared) };

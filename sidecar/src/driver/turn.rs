@@ -247,9 +247,9 @@ impl Driver {
                 let ticket = self.seats.take(Seat::Configuration(reply));
                 Input::ChangeMembership { ticket, expected, change }
             }
-            Ask::Bootstrap { cluster_id, server, reply } => {
+            Ask::Bootstrap { cluster_id, server, mode, reply } => {
                 let ticket = self.seats.take(Seat::Configuration(reply));
-                Input::Bootstrap { ticket, cluster_id, server, address: self.address.clone() }
+                Input::Bootstrap { ticket, cluster_id, server, address: self.address.clone(), mode }
             }
             Ask::Transfer { target, reply } => {
                 Input::TransferLeadership { ticket: self.seats.take(Seat::Transfer(reply)), target }

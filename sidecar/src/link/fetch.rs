@@ -1,13 +1,14 @@
-//! Fetches a staged state from a peer, on a connection of its own, so that heartbeats never wait behind it (K17, K25).
+//! Fetches a staged state, or a snapshot of the application, from a peer, on a connection of its own, so that heartbeats
+//! never wait behind it (K17, K22, K25).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_client::PeerClient;
-use quorate_machine::RestoreOrder;
+use quorate_machine::{ApiIndex, ApplicationSnapshot, RestoreOrder};
 use quorate_raft::{Identity, Term};
-use quorate_store::{StagedFile, Stages, StoreError};
+use quorate_store::{ApplicationFile, ApplicationSnapshots, StagedFile, Stages, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
@@ -53,21 +54,55 @@ pub(crate) async fn from(
     term: Term,
     stages: &Arc<Stages>,
 ) -> Result<Arc<StagedFile>, FetchError> {
-    let channel = dialer.channel().await.map_err(FetchError::Peer)?;
-    let mut client = PeerClient::new(channel).max_decoding_message_size(LINK_MESSAGE_BYTES_MAX);
-    let hello = Some(hello::ours(identity, Some(dialer.peer().clone())).to_wire());
-    let request = proto::FetchRequest { hello, state: Some(order_to_wire(order)) };
-    let mut incoming = in_time(client.fetch(request)).await?.map_err(|status| refused(&status))?.into_inner();
-    let (chunks, mut waiting) = mpsc::channel::<Bytes>(SNAPSHOT_CHUNKS_WAITING_MAX);
     let stages = Arc::clone(stages);
-    let writing = tokio::task::spawn_blocking(move || {
+    let staged = receive(identity, dialer, Wanted::Archive(order), move |mut waiting| {
         let mut incoming = stages.begin(order.bytes)?;
         while let Some(data) = waiting.blocking_recv() {
             incoming.write(&data)?;
         }
         // What ended early is refused here by its length.
         incoming.finish(Some(order), term)
-    });
+    })
+    .await?;
+    info!(peer = %dialer.peer(), bytes = order.bytes, "an archive was fetched and staged");
+    Ok(staged)
+}
+
+/// A snapshot of the application, from this peer: every byte is checked before it counts (K22).
+pub(crate) async fn application(
+    identity: &Arc<Identity>,
+    dialer: &Arc<Dialer>,
+    snapshot: ApplicationSnapshot,
+    snapshots: &Arc<ApplicationSnapshots>,
+) -> Result<Arc<ApplicationFile>, FetchError> {
+    let snapshots = Arc::clone(snapshots);
+    let file = receive(identity, dialer, Wanted::Application(snapshot), move |mut waiting| {
+        let mut incoming = snapshots.begin(snapshot.index)?;
+        while let Some(data) = waiting.blocking_recv() {
+            incoming.write(&data)?;
+        }
+        incoming.finish(Some(snapshot))
+    })
+    .await?;
+    let ApplicationSnapshot { index, bytes, .. } = snapshot;
+    info!(peer = %dialer.peer(), %index, bytes, "a snapshot of the application was fetched");
+    Ok(file)
+}
+
+/// Hands what the peer sends to `write`, on a thread of its own.
+async fn receive<T: Send + 'static>(
+    identity: &Arc<Identity>,
+    dialer: &Arc<Dialer>,
+    wanted: Wanted,
+    write: impl FnOnce(mpsc::Receiver<Bytes>) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, FetchError> {
+    let channel = dialer.channel().await.map_err(FetchError::Peer)?;
+    let mut client = PeerClient::new(channel).max_decoding_message_size(LINK_MESSAGE_BYTES_MAX);
+    let hello = Some(hello::ours(identity, Some(dialer.peer().clone())).to_wire());
+    let request = proto::FetchRequest { hello, state: Some(wanted.to_wire()) };
+    let mut incoming = in_time(client.fetch(request)).await?.map_err(|status| refused(&status))?.into_inner();
+    let (chunks, waiting) = mpsc::channel::<Bytes>(SNAPSHOT_CHUNKS_WAITING_MAX);
+    let writing = tokio::task::spawn_blocking(move || write(waiting));
     while let Some(data) = next(&mut incoming).await? {
         if chunks.send(data).await.is_err() {
             // The writer failed, and says how.
@@ -75,9 +110,7 @@ pub(crate) async fn from(
         }
     }
     drop(chunks);
-    let staged = writing.await.map_err(|error| FetchError::Peer(error.to_string()))??;
-    info!(peer = %dialer.peer(), bytes = order.bytes, "an archive was fetched and staged");
-    Ok(staged)
+    Ok(writing.await.map_err(|error| FetchError::Peer(error.to_string()))??)
 }
 
 async fn next(incoming: &mut Streaming<proto::FetchChunk>) -> Result<Option<Bytes>, FetchError> {
@@ -97,13 +130,32 @@ async fn in_time<T>(step: impl Future<Output = T>) -> Result<T, FetchError> {
     timeout(SNAPSHOT_STALL_TIMEOUT, step).await.map_err(late)
 }
 
-pub(super) fn order_to_wire(order: RestoreOrder) -> proto::StagedState {
-    proto::StagedState { sha256: Bytes::copy_from_slice(&order.sha256), bytes: order.bytes }
+/// What members give each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The state in an archive.
+    Archive(RestoreOrder),
+    /// A snapshot of the application.
+    Application(ApplicationSnapshot),
 }
 
-pub(super) fn order_from_wire(state: Option<proto::StagedState>) -> Result<RestoreOrder, Status> {
-    let state = state.ok_or_else(|| Status::invalid_argument("state: missing"))?;
-    let sha256 = <[u8; 32]>::try_from(&*state.sha256)
-        .map_err(|_| Status::invalid_argument("state.sha256: not of 32 bytes"))?;
-    Ok(RestoreOrder { sha256, bytes: state.bytes })
+impl Wanted {
+    pub(super) fn to_wire(self) -> proto::StagedState {
+        let (sha256, bytes, application_index) = match self {
+            Self::Archive(RestoreOrder { sha256, bytes }) => (sha256, bytes, 0),
+            Self::Application(ApplicationSnapshot { index, sha256, bytes }) => (sha256, bytes, index.0),
+        };
+        proto::StagedState { sha256: Bytes::copy_from_slice(&sha256), bytes, application_index }
+    }
+
+    pub(super) fn from_wire(state: Option<proto::StagedState>) -> Result<Self, Status> {
+        let state = state.ok_or_else(|| Status::invalid_argument("state: missing"))?;
+        let sha256 = <[u8; 32]>::try_from(&*state.sha256)
+            .map_err(|_| Status::invalid_argument("state.sha256: not of 32 bytes"))?;
+        let bytes = state.bytes;
+        Ok(match state.application_index {
+            0 => Self::Archive(RestoreOrder { sha256, bytes }),
+            index => Self::Application(ApplicationSnapshot { index: ApiIndex(index), sha256, bytes }),
+        })
+    }
 }

@@ -5,15 +5,16 @@ use prost::Message as _;
 use quorate_api::peer::v1 as proto;
 use quorate_api::san;
 use quorate_fuzz::Samples;
-use quorate_machine::{ApiIndex, Outcome, RestoreOrder};
+use quorate_machine::{ApiIndex, ApplicationSnapshot, Outcome, RestoreOrder};
 use quorate_raft::{ClusterId, Epoch, Identity, Index, LogId, Message, RecoveryEpoch, Term, Versions};
 
+use super::WireError;
+use super::fetch::Wanted;
 use super::hello;
 use super::leaders::{error_from_wire, propose_response, propose_result, read_index_response};
 use super::receiving::Offer;
 use super::wire::tests::{bodies, id};
 use super::wire::{Hello, log_id_to_wire, message_from_wire, message_to_wire};
-use super::{WireError, fetch};
 use crate::driver::{Applied, CallError, ErrorKind};
 
 fn our_hello() -> Hello {
@@ -33,7 +34,15 @@ fn frames_of_peers_never_panic() {
     let messages: Vec<proto::Message> = bodies().into_iter().map(message).collect();
     let hello = Some(our_hello().to_wire());
     let (build, zone, upgrade_version) = ("1.2.3".to_owned(), "z1".to_owned(), "2".to_owned());
-    let report = proto::Report { applied_index: 9, term: 3, build, zone, upgrade_version };
+    let report = proto::Report {
+        applied_index: 9,
+        term: 3,
+        build,
+        zone,
+        upgrade_version,
+        application_applied: 8,
+        application_snapshot: 7,
+    };
     let mut frames = vec![
         proto::Frame { hello, ..proto::Frame::default() },
         proto::Frame { messages: messages.clone(), is_space_low: true, ..proto::Frame::default() },
@@ -71,7 +80,8 @@ fn identity_of(hello: &Hello) -> Identity {
 fn calls_of_peers_never_panic() {
     let hello = Some(our_hello().to_wire());
     let order = RestoreOrder { sha256: [7; 32], bytes: 9_000 };
-    let (state, data) = (Some(fetch::order_to_wire(order)), Bytes::from_static(b"bytes of a state"));
+    let (state, data) = (Some(Wanted::Archive(order).to_wire()), Bytes::from_static(b"bytes of a state"));
+    let snapshot = ApplicationSnapshot { index: ApiIndex(9), sha256: [7; 32], bytes: 9_000 };
     let outcome = Outcome::Written { modify_index: ApiIndex(9) };
     let last = Some(log_id_to_wire(LogId::new(Term(3), Index(9))));
     let offer = proto::SnapshotOffer { hello: hello.clone(), term: 3, epoch: Epoch(2).0, last, bytes: 100 };
@@ -83,7 +93,8 @@ fn calls_of_peers_never_panic() {
         read_index_response(Ok(Index(9))).encode_to_vec(),
         read_index_response(Err(error())).encode_to_vec(),
         proto::StageRequest { hello: hello.clone(), state: state.clone(), term: 3 }.encode_to_vec(),
-        proto::FetchRequest { hello, state }.encode_to_vec(),
+        proto::FetchRequest { hello: hello.clone(), state }.encode_to_vec(),
+        proto::FetchRequest { hello, state: Some(Wanted::Application(snapshot).to_wire()) }.encode_to_vec(),
         frame(proto::snapshot_frame::Frame::Offer(offer)),
         frame(proto::snapshot_frame::Frame::Chunk(proto::SnapshotChunk { offset: 7, data })),
     ]);
@@ -95,7 +106,7 @@ fn calls_of_peers_never_panic() {
         {
             let _ = error_from_wire(error);
         }
-        let _ = proto::StageRequest::decode(bytes).map(|request| fetch::order_from_wire(request.state));
+        let _ = proto::StageRequest::decode(bytes).map(|request| Wanted::from_wire(request.state));
         let _ = proto::FetchRequest::decode(bytes).map(|request| Hello::from_wire(request.hello));
         if let Ok(proto::SnapshotFrame { frame: Some(proto::snapshot_frame::Frame::Offer(offer)) }) =
             proto::SnapshotFrame::decode(bytes)

@@ -12,7 +12,7 @@ use prost::Message;
 use quorate_api::peer::v1 as proto;
 use quorate_api::peer::v1::peer_client::PeerClient;
 use quorate_api::v1;
-use quorate_machine::{Outcome, RestoreOrder, Session, SessionId};
+use quorate_machine::{ApplicationSnapshot, Outcome, RestoreOrder, Session, SessionId};
 use quorate_raft::{Identity, Index, ServerId, Term};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -20,7 +20,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use super::dialer::Dialer;
-use super::{Book, fetch, hello};
+use super::fetch::Wanted;
+use super::{Book, hello};
 use crate::driver::{Applied, CallError, Effect, ErrorKind};
 use crate::limits::{LINK_MESSAGE_BYTES_MAX, STAGE_TIMEOUT};
 
@@ -155,10 +156,23 @@ impl Leaders {
 
     /// Asks a peer to hold this state, which it fetches from here; returns when it is on its disk (K17).
     pub(crate) async fn stage(&self, peer: &ServerId, order: RestoreOrder, term: Term) -> Result<(), String> {
+        self.stage_wanted(peer, Wanted::Archive(order), term).await
+    }
+
+    /// The same of a snapshot of the application (K22).
+    pub(crate) async fn stage_application(
+        &self,
+        peer: &ServerId,
+        snapshot: ApplicationSnapshot,
+    ) -> Result<(), String> {
+        self.stage_wanted(peer, Wanted::Application(snapshot), Term(0)).await
+    }
+
+    async fn stage_wanted(&self, peer: &ServerId, wanted: Wanted, term: Term) -> Result<(), String> {
         let deadline = Instant::now() + STAGE_TIMEOUT;
         let mut client = self.client(peer, deadline).await.map_err(|error| error.message)?;
         let hello = Some(hello::ours(&self.identity, Some(peer.clone())).to_wire());
-        let state = Some(fetch::order_to_wire(order));
+        let state = Some(wanted.to_wire());
         let request = with_deadline(proto::StageRequest { hello, state, term: term.0 }, deadline);
         match timeout_at(deadline, client.stage(request)).await {
             Err(_) => Err("it took too long".to_owned()),

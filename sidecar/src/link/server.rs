@@ -16,10 +16,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
+use super::fetch::Wanted;
 use super::peer::frame;
 use super::receiving::{Offer, Receiving};
 use super::wire::{Hello, message_from_wire};
-use super::{FromPeer, Returns, Staging, Witness, fetch, hello, leaders, servers};
+use super::{FromPeer, Returns, Staging, Witness, hello, leaders, servers};
 use crate::autopilot::{Autopilot, WordsReceiver};
 use crate::driver::Handle;
 use crate::limits::{
@@ -141,7 +142,8 @@ impl Incoming {
                     if let Some(first) = next.take() {
                         let view = self.handle.view();
                         let is_due = self.reported.is_none_or(|reported| reported.elapsed() >= REPORT_EVERY);
-                        let report = is_due.then(|| self.words.borrow().report(&view));
+                        let word = self.handle.application().word();
+                        let report = is_due.then(|| self.words.borrow().report(&view, &word));
                         if is_due {
                             self.reported = Some(Instant::now());
                         }
@@ -275,10 +277,10 @@ impl Peer for LinkServer {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.caller(&request, &theirs)?;
         let request = request.into_inner();
-        let order = fetch::order_from_wire(request.state)?;
+        let wanted = Wanted::from_wire(request.state)?;
         let mut stopping = self.stopping.clone();
         tokio::select! {
-            staged = self.staging.stage(&self.identity, &theirs.sender, order, Term(request.term)) => staged?,
+            staged = self.staging.stage(&self.identity, &theirs.sender, wanted, Term(request.term)) => staged?,
             // What came so far is removed.
             () = stopped(&mut stopping) => return Err(Status::unavailable("this member is stopping")),
         }
@@ -289,10 +291,10 @@ impl Peer for LinkServer {
         let theirs = Hello::from_wire(request.get_ref().hello.clone())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.caller(&request, &theirs)?;
-        let order = fetch::order_from_wire(request.into_inner().state)?;
+        let wanted = Wanted::from_wire(request.into_inner().state)?;
         let mut stopping = self.stopping.clone();
         // Cut off, it is too short, which is seen.
-        let chunks = self.staging.give(order)?.take_until(async move { stopped(&mut stopping).await });
+        let chunks = self.staging.give(wanted)?.take_until(async move { stopped(&mut stopping).await });
         Ok(Response::new(Box::pin(chunks)))
     }
 

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use quorate_api::peer::v1 as proto;
 use quorate_raft::{
     Address, AppendOutcome, Body, ClusterId, Configuration, Entry, Epoch, Incarnation, Index, Intent, LogId,
-    Message, Payload, RaftId, RecoveryEpoch, Round, Server, ServerId, Suffrage, Term, Version, Versions,
+    Message, Mode, Payload, RaftId, RecoveryEpoch, Round, Server, ServerId, Suffrage, Term, Version,
+    Versions,
 };
 
 /// What a peer sent can't be understood.
@@ -257,16 +258,26 @@ fn configuration_to_wire(configuration: &Configuration) -> proto::Configuration 
         servers: servers.collect(),
         recovery_epoch: configuration.recovery_epoch().0,
         cluster_version: configuration.version().0,
+        mode: match configuration.mode() {
+            Mode::KeyValue => proto::Mode::KeyValue,
+            Mode::Log => proto::Mode::Log,
+        }
+        .into(),
     }
 }
 
 fn configuration_from_wire(configuration: proto::Configuration) -> Result<Configuration, WireError> {
     let recovery_epoch = RecoveryEpoch(configuration.recovery_epoch);
     let cluster_version = Version(configuration.cluster_version);
+    let mode = match configuration.mode() {
+        proto::Mode::KeyValue => Mode::KeyValue,
+        proto::Mode::Log => Mode::Log,
+        proto::Mode::Unspecified => return Err(WireError::missing("configuration.mode")),
+    };
     let servers = configuration.servers.into_iter().map(server_from_wire).collect::<Result<_, _>>()?;
     let configuration =
         Configuration::new(servers).map_err(|error| WireError::new("configuration", error.to_string()))?;
-    Ok(configuration.in_epoch(recovery_epoch).at_version(cluster_version))
+    Ok(configuration.in_epoch(recovery_epoch).at_version(cluster_version).for_mode(mode))
 }
 
 fn server_from_wire(server: proto::Server) -> Result<Server, WireError> {
@@ -348,7 +359,8 @@ pub(super) mod tests {
         ])
         .unwrap()
         .in_epoch(RecoveryEpoch(2))
-        .at_version(Version(3));
+        .at_version(Version(3))
+        .for_mode(Mode::Log);
         let entry = |index, payload| Entry { term: Term(3), index: Index(index), payload };
         vec![
             Body::PreVoteRequest { proposed: Term(4), last: at(3, 9) },

@@ -19,6 +19,7 @@ mod grpc;
 mod http;
 pub mod limits;
 mod metrics;
+mod mode;
 mod moment;
 mod ops;
 mod outside;

@@ -16,6 +16,7 @@
 //!
 //! Not here: what commands mean (`machine`), when to compact and how much to keep (`raft`), async.
 
+mod application;
 mod archive;
 mod ballast;
 mod coalesce;
@@ -37,6 +38,7 @@ mod state;
 mod thread;
 mod watermarks;
 
+pub use application::{ApplicationFile, ApplicationSnapshots, IncomingSnapshot};
 pub use archive::{ArchiveError, ArchiveMeta, ArchiveReader, write_archive};
 pub use codec::configuration::{decode as decode_configuration, encode as encode_configuration};
 pub use codec::meta::DirectoryIdentity;

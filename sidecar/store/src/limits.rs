@@ -1,5 +1,7 @@
 //! Every limit of the store: its value, its reason, what happens at it, and how it is seen.
 
+use std::time::Duration;
+
 use quorate_raft::limits::ENTRY_BYTES_MAX;
 
 /// Format of `log.redb`, the state file and snapshot files written by this build (K24).
@@ -87,6 +89,14 @@ pub const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
 /// Least free space on the data volume, in percent of its size (K8).
 pub const FREE_PERCENT_MIN: u64 = 5;
+
+/// A snapshot of an application that was offered and not recorded (K22) is removed after so long; an offer takes seconds to
+/// be recorded once a quorum has the file.
+pub const APPLICATION_OFFER_LIFE: Duration = Duration::from_mins(10);
+
+/// The volume's free space is looked at whenever so much of an application's snapshot was written; below the floor (K8) it
+/// is refused.
+pub const APPLICATION_SPACE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Held back on the data volume for deletes, membership and compaction (K8), as a file that holds nothing.
 pub const BALLAST_BYTES: u64 = 64 * 1024 * 1024;

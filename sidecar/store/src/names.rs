@@ -1,5 +1,6 @@
 //! Names of the files in a data directory, and what each may mean at start.
 
+use quorate_machine::{ApiIndex, ApplicationSnapshot};
 use quorate_raft::{Index, LogId};
 
 /// The log under construction: a directory exists once this is renamed to `log.redb`.
@@ -60,11 +61,36 @@ pub(crate) fn parse_staged(name: &str) -> Option<([u8; 32], Option<Index>)> {
         Some((text, entry)) => (text, Some(Index(entry.parse().ok()?))),
         None => (text, None),
     };
+    let sha256 = parse_hex(text)?;
+    (staged_name(&sha256, entry) == name).then_some((sha256, entry))
+}
+
+/// A snapshot of an application, by what it is (K22); it survives restarts.
+pub(crate) fn application_name(snapshot: &ApplicationSnapshot) -> String {
+    let ApplicationSnapshot { index, sha256, bytes } = snapshot;
+    format!("application-{index}-{bytes}-{}.snap", hex(sha256))
+}
+
+/// What the name of an application's snapshot says.
+pub(crate) fn parse_application(name: &str) -> Option<ApplicationSnapshot> {
+    let mut parts = name.strip_prefix("application-")?.strip_suffix(".snap")?.splitn(3, '-');
+    let index = ApiIndex(parts.next()?.parse().ok()?);
+    let bytes = parts.next()?.parse().ok()?;
+    let snapshot = ApplicationSnapshot { index, sha256: parse_hex(parts.next()?)?, bytes };
+    (application_name(&snapshot) == name).then_some(snapshot)
+}
+
+/// The file a snapshot of an application is taken into.
+pub(crate) fn application_staging_name(number: u64) -> String {
+    format!("staging-application-{number}.snap")
+}
+
+fn parse_hex(text: &str) -> Option<[u8; 32]> {
     let mut sha256 = [0; 32];
     for (at, byte) in sha256.iter_mut().enumerate() {
         *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
     }
-    (staged_name(&sha256, entry) == name).then_some((sha256, entry))
+    Some(sha256)
 }
 
 /// Bytes as `sha256sum` prints them.

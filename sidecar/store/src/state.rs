@@ -76,6 +76,7 @@ impl View {
             open(Table::SessionKeys)?,
             open(Table::LockDelays)?,
             open(Table::DelayedKeys)?,
+            open(Table::ApplicationLog)?,
         ];
         let mut view = Self { site: site.clone(), tables, meta: Meta::default(), configuration: None };
         if let Some(row) = view.get(Table::Meta, Meta::KEY)? {
@@ -111,6 +112,7 @@ impl View {
             session_keys,
             lock_delays,
             delayed_keys,
+            application_log,
         ] = &self.tables;
         match table {
             Table::Keys => keys,
@@ -122,6 +124,7 @@ impl View {
             Table::SessionKeys => session_keys,
             Table::LockDelays => lock_delays,
             Table::DelayedKeys => delayed_keys,
+            Table::ApplicationLog => application_log,
         }
     }
 

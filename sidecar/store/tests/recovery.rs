@@ -208,6 +208,7 @@ fn replay(machine: &mut Machine<quorate_store::StateFile>, entries: &[Entry]) {
                 let era = Era {
                     cluster_version: configuration.version().0,
                     recovery_epoch: configuration.recovery_epoch().0,
+                    mode: quorate_machine::Mode::default(),
                 };
                 machine.apply_configuration(at, era, owners, encode_configuration(configuration));
             }

@@ -6,6 +6,7 @@
 mod api_server;
 mod grpc;
 mod grpc_input;
+mod grpc_log;
 mod grpc_pipeline;
 mod health;
 mod http_autopilot;

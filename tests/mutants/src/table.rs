@@ -225,6 +225,8 @@ table! {
         killed by "raft" "membership::a_removed_follower_knows_it_and_says_removed_even_after_a_restart";
     K20 ["K20"] "a command that was applied is applied again"
         killed by "quorate_machine" "tests::dedup::a_retry_gets_the_first_answer_and_changes_nothing";
+    K22 ["K22"] "entries of an application are dropped that no snapshot has"
+        killed by "quorate_machine" "tests::application::nothing_is_trimmed_that_no_snapshot_has";
     K21Holder ["K21", "A37"] "a key that another session holds is acquired"
         killed by "quorate_machine" "tests::locks::a_key_has_one_holder";
     K21Round ["K21", "A36"] "a renewal is acknowledged by a leader that nobody confirmed"
@@ -462,7 +464,6 @@ table! {
 /// Rules without a switch, and why.
 pub const NOT_BROKEN: &[(&str, &str)] = &[
     ("I5", "no step of the planner gives a vote, so there is none to break"),
-    ("K22", "not built yet"),
     ("K23", "about ports and certificates, not the core: tests of the sidecar hold it"),
     ("K26", "values, not behaviour"),
     ("A1", "the vectors: what they show are the rules below it"),

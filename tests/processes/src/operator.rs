@@ -55,7 +55,11 @@ impl Operator {
         let id = self.status(member).await?.id;
         let asked = async {
             let mut membership = MembershipClient::new(self.connect(member).await?);
-            let request = v1::BootstrapRequest { cluster_id: format!("{CLUSTER_ID:032x}"), id };
+            let request = v1::BootstrapRequest {
+                cluster_id: format!("{CLUSTER_ID:032x}"),
+                id,
+                mode: v1::Mode::KeyValue.into(),
+            };
             membership.bootstrap(request).await.map(drop).map_err(|error| error.to_string())
         };
         bounded(&member.name, asked).await

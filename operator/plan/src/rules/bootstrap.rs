@@ -155,6 +155,7 @@ fn call(round: &mut Round<'_>, cluster_id: &str, slot: &Slot, claim: &Claim) -> 
         cluster_id: cluster_id.to_owned(),
         raft_id,
         incarnation: answer.incarnation.clone(),
+        mode: round.spec().application.mode,
     };
     let stays = Check::ClaimStays { name: claim.name.clone(), uid: claim.uid.clone() };
     round.decide(step, vec![stays], why)

@@ -12,6 +12,7 @@
 //! | `lose-ca` · `bring` · `bring WORDS` · `bring -` | the authority's Secret is gone; `spec.tls` brings another authority, or one with this problem, or none |
 //! | `issuer NAME` · `not-issued N WORDS` · `issued` | `spec.tls` names an issuer of cert-manager; a member's certificate has not come; all have |
 //! | `open` · `shield` · `unshield` | `clientAccess: Cluster`; `spec.networkPolicy.create` |
+//! | `log-mode` | `spec.application.mode: Log`, before the first round |
 //! | `fence NAME...` · `fence -` | sets and takes away the annotation |
 //! | `exit N CODE [REASON]` | the sidecar ended with this code, and its Pod waits to start it again |
 //! | `hibernate` · `wake` | sets and unsets `spec.hibernate` |
@@ -42,8 +43,8 @@ use std::fmt::Write as _;
 use datadriven::walk;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use quorate_crds::{
-    ClaimPolicy, ClientAccess, ClientScope, IssuerRef, RaftClusterStatus, RaftStatus, SidecarUpdate, Tls,
-    TlsMode, UpdateStrategy,
+    ApplicationMode, ClaimPolicy, ClientAccess, ClientScope, IssuerRef, RaftClusterStatus, RaftStatus,
+    SidecarUpdate, Tls, TlsMode, UpdateStrategy,
 };
 use quorate_plan::observed::{Brought, BudgetCounts, Node, Obstacle, ObstacleKind};
 use quorate_plan::record::ClaimRecord;
@@ -161,6 +162,7 @@ fn run(world: &mut World, line: &str) -> String {
                 ClientAccess { scope: ClientScope::Cluster, service_accounts: vec!["web".to_owned()] };
             world.edited();
         }
+        "log-mode" => world.cluster.spec.application.mode = ApplicationMode::Log,
         "shield" | "unshield" => world.cluster.spec.network_policy.create = command == "shield",
         "kubelets-deliver" => world.slow_kubelets.clear(),
         "fence" => {

@@ -139,6 +139,7 @@ impl Group {
             cluster_id: CLUSTER_ID,
             server: id(name),
             address: address(name),
+            mode: quorate_raft::Mode::KeyValue,
         };
         self.step(name, bootstrap);
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
 
 use super::{apply, apply_tagged, flush, machine, next, put};
+use crate::application::Mode;
 use crate::base::Table;
 use crate::codec::DecodeError;
 use crate::command::{ClientId, Command, Owner, SettingsMode, Tag, Tagged};
@@ -90,7 +91,7 @@ fn a_flush_holds_everything_at_one_index() {
     let mut machine = machine();
     machine.apply_configuration(
         Position { index: 1, term: 2 },
-        Era { cluster_version: 2, recovery_epoch: 3 },
+        Era { cluster_version: 2, recovery_epoch: 3, mode: Mode::Log },
         vec![],
         Bytes::from_static(b"three servers"),
     );
@@ -104,7 +105,7 @@ fn a_flush_holds_everything_at_one_index() {
     let meta = Meta::load(machine.base()).unwrap();
     assert_eq!(&meta, flush.meta());
     assert_eq!(meta.applied, Position { index: 3, term: 5 });
-    assert_eq!(meta.era, Era { cluster_version: 2, recovery_epoch: 3 });
+    assert_eq!(meta.era, Era { cluster_version: 2, recovery_epoch: 3, mode: Mode::Log });
     let configuration = meta.configuration.unwrap();
     assert_eq!((configuration.index, &configuration.encoded[..]), (1, &b"three servers"[..]));
     assert_eq!(meta.autopilot.settings.max_trailing_logs, Some(99));

@@ -8,6 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use quorate_autopilot::SettingsChange;
 
+use crate::application::{ApplicationSnapshot, Mode};
 use crate::command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
 use crate::entry::KvEntry;
 use crate::outcome::{Obstacle, Outcome, Refusal, TxnFailure, TxnFailureReason};
@@ -48,7 +49,18 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         }),
         2 => session().prop_map(|session| Command::DestroySession { session }),
         1 => session().prop_map(|session| Command::EndLockDelay { session }),
+        1 => value().prop_map(|data| Command::Propose { data }),
+        1 => index().prop_map(|upto| Command::Trim { upto }),
+        1 => snapshot().prop_map(Command::RecordSnapshot),
     ]
+}
+
+pub(crate) fn snapshot() -> impl Strategy<Value = ApplicationSnapshot> {
+    (index(), any::<[u8; 32]>(), any::<u64>()).prop_map(|(index, sha256, bytes)| ApplicationSnapshot {
+        index,
+        sha256,
+        bytes,
+    })
 }
 
 pub(crate) fn op() -> impl Strategy<Value = TxnOp> {
@@ -139,6 +151,14 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         any::<u64>().prop_map(|limit| Refusal::TooManySessions { limit }),
         (session(), any::<usize>())
             .prop_map(|(session, limit)| Refusal::TooManySessionKeys { session, limit }),
+        Just(Refusal::WrongMode { mode: Mode::Log }),
+        (any::<u64>(), any::<u64>(), index()).prop_map(|(kept, limit, covered)| Refusal::LogFull {
+            kept,
+            limit,
+            covered
+        }),
+        (index(), index()).prop_map(|(index, covered)| Refusal::SnapshotStale { index, covered }),
+        index().prop_map(|index| Refusal::NoSuchEntry { index }),
     ]
 }
 

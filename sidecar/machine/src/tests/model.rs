@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_autopilot::SettingsChange;
 
+use crate::application::Mode;
 use crate::command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tag, Tagged, TxnOp};
 use crate::entry::KvEntry;
 use crate::limits::CLIENT_WINDOW;
@@ -70,6 +71,13 @@ impl Model {
         self.keys.values().filter(|entry| entry.key.starts_with(prefix)).cloned().collect()
     }
 
+    fn remember(&mut self, newer: &[RememberedServer]) {
+        for server in newer {
+            self.servers.insert(server.owner.clone(), server.clone());
+        }
+        self.servers.retain(|owner, _| self.members.contains(owner));
+    }
+
     fn run(&mut self, log_index: u64, command: &Command) -> Outcome {
         let index = ApiIndex(log_index);
         match command {
@@ -130,11 +138,11 @@ impl Model {
                 self.set_autopilot(index, change, *mode, *expected)
             }
             Command::RememberServers(newer) => {
-                for server in newer {
-                    self.servers.insert(server.owner.clone(), server.clone());
-                }
-                self.servers.retain(|owner, _| self.members.contains(owner));
+                self.remember(newer);
                 Outcome::Written { modify_index: index }
+            }
+            Command::Propose { .. } | Command::Trim { .. } | Command::RecordSnapshot(_) => {
+                Outcome::Refused(Refusal::WrongMode { mode: Mode::KeyValue })
             }
             // What owns the state's file did not take it out: no client's command.
             Command::Restore(_) => {

@@ -8,7 +8,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use quorate_raft::{
     AppendOutcome, Body, Change, Entry, Epoch, Event, Incarnation, Index, IndexedConfiguration, Input,
-    Intent, InvalidMessage, LogId, LogReader, Message, Payload, RaftId, RemoveReason, Round, Sequence,
+    Intent, InvalidMessage, LogId, LogReader, Message, Mode, Payload, RaftId, RemoveReason, Round, Sequence,
     ServerId, Settings, SnapshotMeta, Term, Ticket, Version, Versions,
 };
 
@@ -137,7 +137,8 @@ fn request() -> impl Strategy<Value = Input> {
             ticket,
             cluster_id: CLUSTER,
             server: id("a"),
-            address: address("a")
+            address: address("a"),
+            mode: Mode::Log
         }),
         Just(Input::HandOver),
     ]

@@ -213,7 +213,14 @@ impl Story {
         let ticket = self.ticket();
         let input = match kind {
             "bootstrap" => {
-                Input::Bootstrap { ticket, cluster_id: CLUSTER, server: id(name), address: address(name) }
+                let mode = quorate_raft::Mode::KeyValue;
+                Input::Bootstrap {
+                    ticket,
+                    cluster_id: CLUSTER,
+                    server: id(name),
+                    address: address(name),
+                    mode,
+                }
             }
             "barrier" => Input::Barrier { ticket },
             "read" => Input::ReadIndex { ticket },

@@ -226,6 +226,7 @@ fn a_new_cluster_begins_at_its_founders_newest_version() {
         cluster_id: CLUSTER,
         server: founder.id,
         address: founder.address,
+        mode: quorate_raft::Mode::KeyValue,
     });
     assert_eq!(solo.status().version, Some(Version(3)));
 }

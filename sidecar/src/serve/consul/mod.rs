@@ -38,7 +38,9 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::Method;
 use axum::response::Response;
 
-use super::Shared;
+use quorate_machine::Mode;
+
+use super::{Shared, mode};
 use blocking::Watches;
 use params::Params;
 use refused::Refused;
@@ -126,6 +128,29 @@ impl Endpoint {
             Self::VaultRaftConfiguration => "sys/storage/raft/configuration",
             Self::VaultRemovePeer => "sys/storage/raft/remove-peer",
             Self::VaultSnapshot => "sys/storage/raft/snapshot",
+        }
+    }
+
+    /// Whether only a cluster of mode `KeyValue` has it (K22).
+    fn is_of_keys(self) -> bool {
+        match self {
+            Self::Kv
+            | Self::SessionCreate
+            | Self::SessionDestroy
+            | Self::SessionRenew
+            | Self::SessionInfo
+            | Self::SessionNode
+            | Self::SessionList
+            | Self::Txn
+            | Self::Snapshot => true,
+            Self::StatusLeader
+            | Self::StatusPeers
+            | Self::AutopilotConfiguration
+            | Self::AutopilotHealth
+            | Self::AutopilotState
+            | Self::VaultAutopilotConfiguration
+            | Self::VaultAutopilotState
+            | Self::RaftConfiguration => false,
         }
     }
 
@@ -232,6 +257,10 @@ async fn dispatch(api: &Api, endpoint: Endpoint, path: &str, request: Request) -
     }
     if !endpoint.methods().contains(&method) {
         return Ok(answer::allow(405, endpoint.methods(), &format!("method {method} not allowed")));
+    }
+    let view = api.shared.context.handle.view();
+    if let Some(why) = mode::refusal(&view, Mode::KeyValue).filter(|_| endpoint.is_of_keys()) {
+        return Err(Refused::Bad(why));
     }
     let params = Params::parse(request.uri().query().unwrap_or_default())?;
     params.check(request.headers())?;

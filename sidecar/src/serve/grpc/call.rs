@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_machine::{Command, Outcome, Tag, Tagged};
+use quorate_machine::{Command, Mode, Outcome, Tag, Tagged};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -12,6 +12,7 @@ use super::refused::Refused;
 use crate::driver::{Handle, View};
 use crate::limits::{REQUEST_TIMEOUT_DEFAULT, REQUEST_TIMEOUT_MAX};
 use crate::serve::limits::DEADLINE_MARGIN_MAX;
+use crate::serve::mode;
 use crate::serve::rights::{Credentials, Right, bearer};
 use crate::tls::Caller;
 
@@ -63,6 +64,9 @@ impl Service {
         Credentials { caller: caller.as_ref(), token }
             .check(right, view.identity.cluster_id.0, self.shared.admin_token(right))
             .map_err(|reason| Refused::denied(name, right, reason))?;
+        if let Some(why) = wanted_mode(name).and_then(|mode| mode::refusal(view, mode)) {
+            return Err(Refused::precondition(why));
+        }
         // Looking is always allowed: it is how one learns of the trouble.
         match self.shared.out_of_service() {
             Some(why) if right == Right::Data => Err(Refused::out_of_service(why)),
@@ -83,6 +87,17 @@ impl Service {
             Outcome::Refused(refusal) => Err(refusal.into()),
             outcome => Ok(outcome),
         }
+    }
+}
+
+/// What a cluster must have been founded for to take the call (K22); none: any takes it.
+fn wanted_mode(name: &str) -> Option<Mode> {
+    match name.split_once('.')? {
+        // Proposals are tagged too.
+        ("Kv", "RegisterClient") => None,
+        ("Kv" | "Session", _) | ("Cluster", "Snapshot" | "Restore") => Some(Mode::KeyValue),
+        ("Log", _) => Some(Mode::Log),
+        _ => None,
     }
 }
 

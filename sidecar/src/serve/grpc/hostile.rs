@@ -79,7 +79,7 @@ fn requests_of_operators_never_panic() {
         version_min: 1,
         version_max: 1,
     };
-    let bootstrap = v1::BootstrapRequest { cluster_id: "7".repeat(32), id: id() };
+    let bootstrap = v1::BootstrapRequest { cluster_id: "7".repeat(32), id: id(), mode: v1::Mode::Log.into() };
     let recover = v1::RecoverRequest { epoch: 1, lost_raft_ids: vec!["db-0".to_owned(), "db-2".to_owned()] };
     let settings = v1::SetAutopilotConfigurationRequest {
         last_contact_threshold_ms: Some(200),

@@ -5,7 +5,7 @@ use quorate_machine::{ApiIndex, Command, Outcome, PageLimit, TxnOp};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
-use super::pipeline::{self, Responses};
+use super::pipeline::{self, Responses, Writes};
 use super::refused::Refused;
 use super::shape;
 use crate::driver::{Consistency, ReadResult};
@@ -97,11 +97,11 @@ impl Kv for Service {
         .await
     }
 
-    type WriteStream = Responses;
+    type WriteStream = Responses<v1::WriteResponse>;
 
-    async fn write(&self, request: Request<Streaming<v1::WriteRequest>>) -> Answer<Responses> {
+    async fn write(&self, request: Request<Streaming<v1::WriteRequest>>) -> Answer<Self::WriteStream> {
         self.call("Kv.Write", Right::Data, request, |requests, _| async move {
-            Ok(pipeline::responses(self.clone(), requests))
+            Ok(pipeline::responses::<Writes, _>(self.clone(), requests))
         })
         .await
     }

@@ -35,7 +35,8 @@ impl Membership for Service {
         self.call("Membership.Bootstrap", Right::Admin, request, |bootstrap, deadline| async move {
             let cluster_id = shape::cluster_id(&bootstrap.cluster_id)?;
             let server = shape::server_id("id", bootstrap.id)?;
-            let index = self.handle().bootstrap(cluster_id, server, deadline).await?;
+            let mode = shape::mode(bootstrap.mode)?;
+            let index = self.handle().bootstrap(cluster_id, server, mode, deadline).await?;
             Ok(v1::BootstrapResponse { configuration_index: index.0 })
         })
         .await

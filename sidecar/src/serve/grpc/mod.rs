@@ -6,11 +6,13 @@ mod cluster;
 #[cfg(test)]
 mod hostile;
 mod kv;
+mod log;
 mod membership;
 mod pipeline;
 mod refused;
 mod session;
 pub(crate) mod shape;
+mod subscription;
 mod write;
 
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use quorate_api::v1::autopilot_server::AutopilotServer;
 use quorate_api::v1::cluster_server::ClusterServer;
 use quorate_api::v1::kv_server::KvServer;
+use quorate_api::v1::log_server::LogServer;
 use quorate_api::v1::membership_server::MembershipServer;
 use quorate_api::v1::session_server::SessionServer;
 use tokio::net::TcpListener;
@@ -48,6 +51,9 @@ fn router(shared: &Arc<Shared>) -> Router {
             SessionServer::new(service.clone())
                 .max_decoding_message_size(bytes)
                 .max_encoding_message_size(bytes),
+        )
+        .add_service(
+            LogServer::new(service.clone()).max_decoding_message_size(bytes).max_encoding_message_size(bytes),
         )
         .add_service(MembershipServer::new(service.clone()).max_decoding_message_size(bytes))
         .add_service(AutopilotServer::new(service.clone()).max_decoding_message_size(bytes))

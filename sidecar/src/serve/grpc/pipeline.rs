@@ -1,11 +1,11 @@
-//! `Kv.Write`: many writes under way at once on one stream, each answered by its number.
+//! `Kv.Write` and `Log.Propose`: many items under way at once on one stream, each answered by its number.
 //!
 //! ```text
-//!   requests ──▶ room? ── yes ──▶ open writes ──▶ results, as each is known, many in a message
+//!   requests ──▶ room? ── yes ──▶ open items ──▶ results, as each is known, many in a message
 //!                  │ no: not read on until some are answered, and the client's own window fills up
 //! ```
 //!
-//! Invariants: every write that was read is answered once, unless the client goes away; open writes and their bytes are
+//! Invariants: every item that was read is answered once, unless the client goes away; open items and their bytes are
 //! bounded. When the member stops, or a request cannot be read, nothing is read any more, and what is open is answered
 //! first.
 
@@ -27,44 +27,65 @@ use crate::limits::REQUEST_TIMEOUT_DEFAULT;
 use crate::serve::limits::{PIPELINE_BYTES_MAX, PIPELINE_RESULT_BYTES, PIPELINE_WRITES_MAX};
 
 /// What the transport sends.
-pub(super) type Responses = Pin<Box<dyn Stream<Item = Result<v1::WriteResponse, Status>> + Send>>;
+pub(super) type Responses<R> = Pin<Box<dyn Stream<Item = Result<R, Status>> + Send>>;
 
-/// A result, and the bytes its write held.
-type Done = (NumberedResult, usize);
+/// A stream of items that are answered one by one.
+pub(super) trait Piped: Send + 'static {
+    /// A message of the client: items.
+    type Request: Send + 'static;
+    /// What is to be done.
+    type Item: Message + Send + 'static;
+    /// What came of it.
+    type Result: Message + Send + 'static;
+    /// A message to the client: results.
+    type Response: Send + 'static;
 
-/// One client's writes.
-struct Pipeline<R> {
+    /// Takes a message apart.
+    fn items(request: Self::Request) -> Vec<Self::Item>;
+
+    /// Does it, whatever comes of it.
+    fn answer(service: Service, item: Self::Item, deadline: Instant) -> BoxFuture<'static, Self::Result>;
+
+    /// Puts a message together.
+    fn response(results: Vec<Self::Result>) -> Self::Response;
+}
+
+/// One client's items.
+struct Pipeline<P: Piped, R> {
     service: Service,
     requests: R,
-    open: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Results, each with the bytes its item held.
+    open: FuturesUnordered<BoxFuture<'static, (P::Result, usize)>>,
     open_bytes: usize,
     /// A result that did not fit into the last message.
-    held: Option<NumberedResult>,
+    held: Option<P::Result>,
     /// What was wrong with the last request: told once everything open is answered.
     failure: Option<Status>,
 }
 
-/// The answers to a client's writes.
-pub(super) fn responses<R>(service: Service, requests: R) -> Responses
+/// The answers to a client's items.
+pub(super) fn responses<P, R>(service: Service, requests: R) -> Responses<P::Response>
 where
-    R: Stream<Item = Result<v1::WriteRequest, Status>> + Send + Unpin + 'static,
+    P: Piped,
+    R: Stream<Item = Result<P::Request, Status>> + Send + Unpin + 'static,
 {
     let stopping = super::super::stopped(service.shared.context.stopping.clone());
     let requests = Box::pin(requests.take_until(stopping).fuse());
     let (open, open_bytes) = (FuturesUnordered::new(), 0);
-    let pipeline = Pipeline { service, requests, open, open_bytes, held: None, failure: None };
+    let pipeline = Pipeline::<P, _> { service, requests, open, open_bytes, held: None, failure: None };
     Box::pin(futures::stream::unfold(pipeline, async |mut pipeline| {
         let response = pipeline.next().await?;
         Some((response, pipeline))
     }))
 }
 
-impl<R> Pipeline<R>
+impl<P, R> Pipeline<P, R>
 where
-    R: FusedStream<Item = Result<v1::WriteRequest, Status>> + Send + Unpin,
+    P: Piped,
+    R: FusedStream<Item = Result<P::Request, Status>> + Send + Unpin,
 {
     /// The next results; none once the client has ended its side and everything is answered.
-    async fn next(&mut self) -> Option<Result<v1::WriteResponse, Status>> {
+    async fn next(&mut self) -> Option<Result<P::Response, Status>> {
         loop {
             if let Some(held) = self.held.take() {
                 return Some(Ok(self.with_more(held)));
@@ -77,8 +98,8 @@ where
             tokio::select! {
                 request = self.requests.next(), if is_reading => match request {
                     Some(Ok(request)) => {
-                        for write in request.writes {
-                            self.begin(write);
+                        for item in P::items(request) {
+                            self.begin(item);
                         }
                     }
                     Some(Err(status)) => self.failure = Some(status),
@@ -96,21 +117,21 @@ where
         self.open.len() < PIPELINE_WRITES_MAX && self.open_bytes < PIPELINE_BYTES_MAX
     }
 
-    fn begin(&mut self, write: NumberedWrite) {
-        let bytes = write.encoded_len();
+    fn begin(&mut self, item: P::Item) {
+        let bytes = item.encoded_len();
         self.open_bytes += bytes;
-        let service = self.service.clone();
         let deadline = Instant::now() + REQUEST_TIMEOUT_DEFAULT;
-        self.open.push(async move { (service.answer(write, deadline).await, bytes) }.boxed());
+        let answered = P::answer(self.service.clone(), item, deadline);
+        self.open.push(answered.map(move |result| (result, bytes)).boxed());
     }
 
-    fn close(&mut self, (result, bytes): Done) -> NumberedResult {
+    fn close(&mut self, (result, bytes): (P::Result, usize)) -> P::Result {
         self.open_bytes -= bytes;
         result
     }
 
     /// A message with this result, and with all that are there already and fit.
-    fn with_more(&mut self, first: NumberedResult) -> v1::WriteResponse {
+    fn with_more(&mut self, first: P::Result) -> P::Response {
         let mut bytes = first.encoded_len();
         let mut results = vec![first];
         while let Some(Some(done)) = self.open.next().now_or_never() {
@@ -122,18 +143,47 @@ where
             }
             results.push(result);
         }
+        P::response(results)
+    }
+}
+
+/// `Kv.Write`.
+pub(super) struct Writes;
+
+impl Piped for Writes {
+    type Request = v1::WriteRequest;
+    type Item = NumberedWrite;
+    type Result = NumberedResult;
+    type Response = v1::WriteResponse;
+
+    fn items(request: v1::WriteRequest) -> Vec<NumberedWrite> {
+        request.writes
+    }
+
+    fn answer(
+        service: Service,
+        write: NumberedWrite,
+        deadline: Instant,
+    ) -> BoxFuture<'static, NumberedResult> {
+        async move { service.answer(write, deadline).await }.boxed()
+    }
+
+    fn response(results: Vec<NumberedResult>) -> v1::WriteResponse {
         v1::WriteResponse { results }
     }
+}
+
+/// A refusal as one item's result.
+pub(super) fn refused(service: &Service, refused: Refused) -> WriteRefused {
+    let detail = refused.detail(&service.handle().view());
+    WriteRefused { message: refused.into_message(), detail: Some(detail) }
 }
 
 impl Service {
     async fn answer(&self, write: NumberedWrite, deadline: Instant) -> NumberedResult {
         let result = match self.write_any(write.write, deadline).await {
             Ok(answer) => answer,
-            Err(refused) => {
-                let detail = refused.detail(&self.handle().view());
-                Answer::Refused(WriteRefused { message: refused.into_message(), detail: Some(detail) })
-            }
+            Err(why) => Answer::Refused(refused(self, why)),
         };
         NumberedResult { number: write.number, result: Some(result) }
     }

@@ -36,6 +36,7 @@ impl Refused {
         let field = match invalid {
             Invalid::KeyEmpty | Invalid::KeyTooLong { .. } => "key",
             Invalid::ValueTooLarge { .. } => "value",
+            Invalid::EntryTooLarge { .. } => "data",
             Invalid::TooManyOps { .. } | Invalid::TxnTooLarge { .. } => "ops",
             Invalid::SessionTtl { .. } => "ttl_ms",
             _ => "",
@@ -65,6 +66,11 @@ impl Refused {
 
     pub(super) fn out_of_service(why: &str) -> Self {
         Self::new(ErrorCode::Removed, WriteOutcome::NotApplied, format!("{why}; not applied"))
+    }
+
+    /// Not in this state, and a retry won't help.
+    pub(super) fn precondition(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::FailedPrecondition, WriteOutcome::NotApplied, message)
     }
 
     /// Only the leader knows.
@@ -178,7 +184,9 @@ impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
             Refusal::SessionExpired { .. } => ErrorCode::ClientExpired,
-            Refusal::TooManyClients { .. } | Refusal::TooManySessions { .. } => ErrorCode::Busy,
+            Refusal::TooManyClients { .. } | Refusal::TooManySessions { .. } | Refusal::LogFull { .. } => {
+                ErrorCode::Busy
+            }
             Refusal::InvalidSession { .. } => ErrorCode::SessionGone,
             _ => ErrorCode::FailedPrecondition,
         };

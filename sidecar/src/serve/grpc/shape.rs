@@ -6,8 +6,8 @@ use quorate_api::v1::{self, intent, txn_op::Op};
 use quorate_machine::limits::KEY_BYTES_MAX;
 use quorate_machine::{ApiIndex, ClientId, KvEntry, Obstacle, Outcome, SessionId, Tag, TxnOp};
 use quorate_raft::{
-    Address, ClusterId, Incarnation, IndexedConfiguration, Intent, RaftId, RecoveryEpoch, Server, ServerId,
-    Suffrage, Version, Versions,
+    Address, ClusterId, Incarnation, IndexedConfiguration, Intent, Mode, RaftId, RecoveryEpoch, Server,
+    ServerId, Suffrage, Version, Versions,
 };
 use quorate_store::RecoveryRequest;
 
@@ -74,6 +74,18 @@ pub(super) fn versions(min: u32, max: u32) -> Result<Versions, Refused> {
             format!(
                 "versions {min} to {max} are no range: pass those of the member's Status; nothing was changed"
             ),
+        )),
+    }
+}
+
+/// What a cluster is to be founded for (K22).
+pub(super) fn mode(wire: i32) -> Result<Mode, Refused> {
+    match v1::Mode::try_from(wire) {
+        Ok(v1::Mode::KeyValue | v1::Mode::Unspecified) => Ok(Mode::KeyValue),
+        Ok(v1::Mode::Log) => Ok(Mode::Log),
+        Err(_) => Err(Refused::field(
+            "mode",
+            format!("mode {wire} is unknown: use KEY_VALUE (1) or LOG (2); nothing was changed"),
         )),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   version u8 │ halves u8 (1; 2 when joint, K14) │ recovery_epoch u64 (K18) │ cluster_version u32 (K24)
-//!              │ count u32 │ server … │ crc32
+//!              │ mode u8 (K22) │ count u32 │ server … │ crc32
 //!   server = raft_id │ incarnation u128 │ address │ suffrage u8 │ intent u8 [raft_id │ incarnation u128]
 //! ```
 //!
@@ -11,8 +11,8 @@
 
 use bytes::Bytes;
 use quorate_raft::{
-    Address, Configuration, Incarnation, Index, IndexedConfiguration, Intent, RaftId, RecoveryEpoch, Server,
-    ServerId, Suffrage, Version,
+    Address, Configuration, Incarnation, Index, IndexedConfiguration, Intent, Mode, RaftId, RecoveryEpoch,
+    Server, ServerId, Suffrage, Version,
 };
 
 use super::record::{DecodeError, Reader, Writer};
@@ -32,6 +32,8 @@ const SUFFRAGE_OUTGOING: u8 = 4;
 const INTENT_VOTER: u8 = 1;
 const INTENT_REPLACEMENT: u8 = 2;
 const INTENT_READ_REPLICA: u8 = 3;
+const MODE_KEY_VALUE: u8 = 1;
+const MODE_LOG: u8 = 2;
 
 /// Encodes a configuration as the log writes it.
 pub fn encode(configuration: &Configuration) -> Bytes {
@@ -40,7 +42,12 @@ pub fn encode(configuration: &Configuration) -> Bytes {
     // At most `SERVERS_MAX`, checked when the configuration was built.
     let count = u32::try_from(servers.len()).unwrap_or(u32::MAX);
     writer.u8(halves(configuration)).u64(configuration.recovery_epoch().0);
-    writer.u32(configuration.version().0).u32(count);
+    writer.u32(configuration.version().0);
+    writer.u8(match configuration.mode() {
+        Mode::KeyValue => MODE_KEY_VALUE,
+        Mode::Log => MODE_LOG,
+    });
+    writer.u32(count);
     for server in servers {
         write_server_id(&mut writer, &server.id);
         writer.bytes(server.address.as_str().as_bytes());
@@ -72,6 +79,11 @@ pub fn decode(bytes: &[u8]) -> Result<Configuration, DecodeError> {
     let told = reader.u8()?;
     let recovery_epoch = RecoveryEpoch(reader.u64()?);
     let cluster_version = Version(reader.u32()?);
+    let mode = match reader.u8()? {
+        MODE_KEY_VALUE => Mode::KeyValue,
+        MODE_LOG => Mode::Log,
+        other => return Err(DecodeError::damaged(format!("a mode has the number {other}"))),
+    };
     let count = reader.u32()?;
     let mut servers = Vec::new();
     for _ in 0..count {
@@ -81,7 +93,8 @@ pub fn decode(bytes: &[u8]) -> Result<Configuration, DecodeError> {
     let configuration = Configuration::new(servers)
         .map_err(|invalid| DecodeError::damaged(format!("a configuration is invalid: {invalid}")))?
         .in_epoch(recovery_epoch)
-        .at_version(cluster_version);
+        .at_version(cluster_version)
+        .for_mode(mode);
     let halves = halves(&configuration);
     if told != halves {
         return Err(DecodeError::damaged(format!("a configuration says {told} halves and has {halves}")));

@@ -7,7 +7,7 @@ use proptest::test_runner::TestRunner;
 use quorate_fuzz::Samples;
 use quorate_raft::{
     Address, ClusterId, Configuration, Entry, HardState, Incarnation, Index, IndexedConfiguration, Intent,
-    LogId, Payload, RaftId, RecoveryEpoch, Server, ServerId, Suffrage, Term, Version,
+    LogId, Mode, Payload, RaftId, RecoveryEpoch, Server, ServerId, Suffrage, Term, Version,
 };
 
 use super::meta::{DirectoryIdentity, Head, decode_state_name, encode_state_name};
@@ -38,10 +38,15 @@ fn a_server() -> impl Strategy<Value = Server> {
 }
 
 fn a_payload() -> impl Strategy<Value = Payload> {
-    let configuration = (prop::collection::vec(a_server(), 1..8), any::<u64>(), any::<u32>())
-        .prop_filter_map("valid", |(servers, epoch, version)| {
+    let configuration = (prop::collection::vec(a_server(), 1..8), any::<u64>(), any::<u32>(), any::<bool>())
+        .prop_filter_map("valid", |(servers, epoch, version, is_log)| {
+            let mode = if is_log { Mode::Log } else { Mode::KeyValue };
             Some(
-                Configuration::new(servers).ok()?.in_epoch(RecoveryEpoch(epoch)).at_version(Version(version)),
+                Configuration::new(servers)
+                    .ok()?
+                    .in_epoch(RecoveryEpoch(epoch))
+                    .at_version(Version(version))
+                    .for_mode(mode),
             )
         })
         .prop_map(Payload::Configuration);

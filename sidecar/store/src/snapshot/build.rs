@@ -76,7 +76,9 @@ pub(crate) fn build_restored(
         | Table::Sessions
         | Table::SessionKeys
         | Table::LockDelays
-        | Table::DelayedKeys => Ok(()),
+        | Table::DelayedKeys
+        // A cluster of an application's log is not restored, and an archive has none (K22).
+        | Table::ApplicationLog => Ok(()),
     })?;
     if let Some((key, row)) = restored.lock_delay() {
         builder.push(Table::LockDelays, &key, &row)?;

@@ -99,6 +99,7 @@ pub(super) fn table_number(table: Table) -> u8 {
         Table::SessionKeys => 7,
         Table::LockDelays => 8,
         Table::DelayedKeys => 9,
+        Table::ApplicationLog => 10,
     }
 }
 

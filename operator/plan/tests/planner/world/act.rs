@@ -124,7 +124,7 @@ impl World {
 
     fn step(&mut self, planned: &PlannedStep) {
         match &planned.step {
-            Step::Bootstrap { pod, cluster_id, raft_id, incarnation } => {
+            Step::Bootstrap { pod, cluster_id, raft_id, incarnation, mode: _ } => {
                 self.bootstrap(pod, cluster_id, raft_id, incarnation);
             }
             Step::Recover { raft_id, epoch, lost, .. } => self.recover(raft_id, *epoch, lost),
