@@ -187,7 +187,11 @@ impl Leaders {
     }
 
     /// A connected client; an error means that nothing was sent.
-    pub(super) async fn client(&self, leader: &ServerId, deadline: Instant) -> Result<PeerClient<Channel>, CallError> {
+    pub(super) async fn client(
+        &self,
+        leader: &ServerId,
+        deadline: Instant,
+    ) -> Result<PeerClient<Channel>, CallError> {
         let dialer = self.book.borrow().get(leader).cloned();
         let dialer = dialer.ok_or_else(|| unreachable(leader, "its address is not known here yet"))?;
         let open = self.lock().get(leader).filter(|(known, _)| Arc::ptr_eq(known, &dialer)).cloned();

@@ -90,9 +90,10 @@ fn silent(leader: &ServerId, lost: Effect, kind: ErrorKind, why: &str) -> CallEr
     let begin = format!("the leader {} did not answer: {why}", leader.raft_id);
     match lost {
         Effect::NotApplied => CallError::not_applied(kind, format!("{begin}: ask again")),
-        Effect::Unknown => {
-            CallError::unknown(kind, format!("{begin}: outcome unknown; list the servers to see what came of it"))
-        }
+        Effect::Unknown => CallError::unknown(
+            kind,
+            format!("{begin}: outcome unknown; list the servers to see what came of it"),
+        ),
     }
 }
 

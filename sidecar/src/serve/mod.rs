@@ -116,8 +116,8 @@ impl Shared {
     /// The token that opens calls of this kind on the plain ports; none: the operator's certificate alone does. On
     /// Kubernetes nothing else than the resource may change settings or members: the operator would change them back.
     fn admin_token(&self, right: Right) -> Option<&str> {
-        let is_the_operators = matches!(right, Right::Settings | Right::Membership)
-            && self.context.autopilot.is_on_kubernetes();
+        let is_the_operators =
+            matches!(right, Right::Settings | Right::Membership) && self.context.autopilot.is_on_kubernetes();
         self.context.admin_token.as_deref().filter(|_| !is_the_operators)
     }
 

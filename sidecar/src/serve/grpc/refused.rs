@@ -203,7 +203,9 @@ impl From<quorate_raft::Refusal> for Refused {
 /// What a call that was not let in did: nothing.
 fn unchanged(right: Right) -> (WriteOutcome, &'static str) {
     match right {
-        Right::Admin | Right::Settings | Right::Membership | Right::Data => (WriteOutcome::NotApplied, "; nothing was changed"),
+        Right::Admin | Right::Settings | Right::Membership | Right::Data => {
+            (WriteOutcome::NotApplied, "; nothing was changed")
+        }
         Right::Picture | Right::Status => (WriteOutcome::Unspecified, ""),
     }
 }
