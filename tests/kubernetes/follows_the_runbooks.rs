@@ -134,9 +134,13 @@ impl Cast {
             ensure!(said.contains("Unhealthy"), "nobody is unhealthy:\n{said}");
             ensure!(said.contains("Reason:"), "it does not say why:\n{said}");
         }
-        let said = page.run("get pod db-1 -o wide && kubectl get node").await?;
-        let is_silent = |line: &str| line.starts_with(&self.lost.node) && line.contains("NotReady");
-        ensure!(said.lines().any(is_silent), "{} does not seem lost:\n{said}", self.lost.node);
+        // Kubernetes takes 17 s here to miss a node.
+        until("the node to be missed", PATIENCE, async || {
+            let said = page.run("get pod db-1 -o wide && kubectl get node").await?;
+            let is_silent = |line: &str| line.starts_with(&self.lost.node) && line.contains("NotReady");
+            Ok(if said.lines().any(is_silent) { Look::Found(()) } else { Look::NotYet(said) })
+        })
+        .await?;
 
         page.run("out-of-service=nodeshutdown:NoExecute").await?;
         cluster

@@ -3,6 +3,8 @@
 //! What a reader puts in himself is put in: his namespace, and names for those of the page's example. A page without
 //! namespaces means the current one, so that `kubectl` is told ours. Which command a test follows is in `quorate_tests::pages`.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Result, ensure};
 use quorate_tests::pages::{OPERATIONS, RECOVERY, RUNBOOKS, command, filled};
 
@@ -14,6 +16,8 @@ pub(crate) struct Page<'a> {
     name: &'static str,
     namespace: &'a Namespace,
     facts: Vec<(String, String)>,
+    /// What was run last, said once however often one looks again.
+    last: Mutex<String>,
 }
 
 impl<'a> Page<'a> {
@@ -33,7 +37,7 @@ impl<'a> Page<'a> {
     }
 
     fn of(name: &'static str, namespace: &'a Namespace) -> Self {
-        Self { name, namespace, facts: Vec::new() }
+        Self { name, namespace, facts: Vec::new(), last: Mutex::default() }
     }
 
     /// What stands here for a word of the page.
@@ -53,7 +57,11 @@ impl<'a> Page<'a> {
         let printed = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
         let error = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "`{line}` of docs/{}: {printed}{error}", self.name);
-        self.namespace.say(&format!("$ {line}"));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != line {
+            self.namespace.say(&format!("$ {line}"));
+            *last = line;
+        }
         Ok(printed)
     }
 
