@@ -3,5 +3,6 @@
 
 mod happenings;
 pub mod operations;
+pub mod pages;
 pub mod search;
 pub mod simulation;

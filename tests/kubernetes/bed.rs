@@ -1,19 +1,57 @@
 //! The test bed: who may disturb whom, the programs that talk to it, and the one installation of the operator.
 //!
-//! All tests share one bed. Those that only use it run side by side; one that cuts a node or kills the operator
-//! has it alone, because the others would see its faults as theirs.
+//! All tests share one bed. Those that only use it run side by side, and first; one that cuts a node or kills the operator
+//! has it alone, because the others would see its faults as theirs. All threads are there from the beginning (the suite starts as
+//! many as there are tests), so that who may go is decided here: were it the harness that let a few go at a time, each test that
+//! wants to be alone would keep a place empty while it waits for the rest.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::sync::{OnceCell, RwLock};
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit, watch};
 
+/// How many tests run side by side. They wait for Kubernetes most of the time: eight take two cores no longer each than one does.
+const SIDE_BY_SIDE: usize = 8;
+/// Their places.
+static PLACES: Semaphore = Semaphore::const_new(SIDE_BY_SIDE);
 /// Held in common by tests that leave nodes and operator alone, exclusively by those that do not.
-pub(crate) static PEACE: RwLock<()> = RwLock::const_new(());
+static PEACE: RwLock<()> = RwLock::const_new(());
+/// How many of the former have not ended yet.
+static SHARING: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+
+/// A test's time on the bed, beside others.
+pub(crate) struct Beside {
+    _place: SemaphorePermit<'static>,
+    _peace: RwLockReadGuard<'static, ()>,
+    _counted: Counted,
+}
+
+/// Counts as one that shares while it exists.
+struct Counted;
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        SHARING.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Waits for a place beside others that disturb nobody.
+pub(crate) async fn beside_others() -> Result<Beside> {
+    SHARING.send_modify(|count| *count += 1);
+    let counted = Counted;
+    Ok(Beside { _place: PLACES.acquire().await?, _peace: PEACE.read().await, _counted: counted })
+}
+
+/// Waits until all that share the bed have ended, and nobody else has it alone.
+pub(crate) async fn alone() -> Result<RwLockWriteGuard<'static, ()>> {
+    SHARING.subscribe().wait_for(|count| *count == 0).await?;
+    Ok(PEACE.write().await)
+}
 
 /// Where the operator is installed.
 pub(crate) const OPERATOR_NAMESPACE: &str = "quorate-system";

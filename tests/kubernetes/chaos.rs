@@ -102,7 +102,8 @@ async fn whatever_happens_nothing_is_lost_and_the_cluster_is_ready_in_the_end() 
     .await
 }
 
-fn from_environment(key: &str, default: u64) -> Result<u64> {
+/// A number that may be set.
+pub(crate) fn from_environment(key: &str, default: u64) -> Result<u64> {
     match std::env::var(key) {
         Ok(text) if !text.is_empty() => text.parse().with_context(|| format!("{key}={text} is not a number")),
         _ => Ok(default),

@@ -10,8 +10,10 @@ use tokio::time::Instant;
 
 use crate::bed::{OPERATOR_NAMESPACE, acting_operator, fault, kubectl, operators_ready};
 use crate::cluster::{Cluster, PATIENCE, condition};
+use crate::history::History;
 use crate::load::{Load, address, get};
 use crate::namespace::namespace_alone;
+use crate::replaces_a_member::replaced;
 use crate::wait::{Look, until};
 
 /// How soon status must name the member when the acting operator is on the other side.
@@ -22,60 +24,90 @@ const NAMED_BY_THE_OTHER_WITHIN: Duration = Duration::from_secs(45);
 /// How soon nothing may be claimed any more when two of three are silent (K32).
 const QUORUM_DENIED_WITHIN: Duration = Duration::from_secs(25);
 
-/// Writes go on, status is true within 15 s, and healing is enough (K31, K50; operator.md §8.27).
+/// How long a voter is silent before another takes its place: the shortest that is allowed. A test that waits longer would
+/// show the same, and every other cut here is over long before.
+const DEAD_AFTER: &str = "1m";
+
+/// One node after another is cut off from one cluster, which takes writes all the time.
 #[tokio::test]
-async fn a_cut_off_member_is_named_and_comes_back() -> Result<()> {
+async fn whichever_node_is_cut_off_writes_go_on_and_status_is_true() -> Result<()> {
     namespace_alone("cut", async |namespace| {
-        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
+        let cluster =
+            namespace.cluster("db").replicas(3).dead_after(DEAD_AFTER).with_application()?.apply().await?;
         cluster.wait_ready(3).await?;
-        let victim = member_away_from_the_operator(&cluster).await?;
-        cut_and_heal(&cluster, victim, NAMED_WITHIN).await
-    })
-    .await
-}
-
-/// The acting operator goes silent with the member's node: another takes over and says so (K31, P8; operator.md §8.27).
-#[tokio::test]
-async fn a_member_cut_off_with_the_acting_operator_is_named_by_the_other() -> Result<()> {
-    namespace_alone("cut-operator", async |namespace| {
-        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
-        cluster.wait_ready(3).await?;
-        // The other one has to take over.
-        operators_ready().await?;
-        let victim = member_beside_the_operator(&cluster).await?;
-        cut_and_heal(&cluster, victim, NAMED_BY_THE_OTHER_WITHIN).await
-    })
-    .await
-}
-
-/// Two of three go silent: soon nothing is claimed any more, and healing is enough (K31, K32, P6;
-/// operator.md §8.35, §8.36).
-#[tokio::test]
-async fn a_quorum_that_is_cut_off_is_not_called_healthy() -> Result<()> {
-    namespace_alone("cut-two", async |namespace| {
-        let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
-        cluster.wait_ready(3).await?;
-        let (_, operators_node) = acting_operator().await?;
-        let mut away = members(&cluster).await?;
-        away.retain(|(_, node)| *node != operators_node);
-        ensure!(away.len() >= 2, "two members share the acting operator's node: {away:?}");
-        let nodes: Vec<String> = away.into_iter().take(2).map(|(_, node)| node).collect();
         let load = Load::on(&cluster);
-        namespace.say(&format!("cut {}", nodes.join(" and ")));
-        for node in &nodes {
-            fault(&["cut", node]).await?;
-        }
-        // Whatever happens next, the nodes are healed: other tests need them.
-        let seen = nothing_is_claimed(&cluster).await;
-        for node in &nodes {
-            fault(&["heal", node]).await?;
-        }
-        seen?;
-        cluster.wait_ready(3).await?;
+        a_member_is_named_and_comes_back(&cluster).await?;
+        a_member_cut_off_with_the_acting_operator_is_named_by_the_other(&cluster).await?;
+        a_quorum_that_is_cut_off_is_not_called_healthy(&cluster).await?;
+        a_voter_on_a_dead_node_is_replaced_after_the_threshold(&cluster).await?;
         load.finish(&cluster).await?;
         Ok(())
     })
     .await
+}
+
+/// Status is true within 15 s, and healing is enough (K31, K50; operator.md §8.27).
+async fn a_member_is_named_and_comes_back(cluster: &Cluster<'_>) -> Result<()> {
+    let victim = member_away_from_the_operator(cluster).await?;
+    cut_and_heal(cluster, victim, NAMED_WITHIN).await
+}
+
+/// The acting operator goes silent with the member's node: another takes over and says so (K31, P8; operator.md §8.27).
+async fn a_member_cut_off_with_the_acting_operator_is_named_by_the_other(
+    cluster: &Cluster<'_>,
+) -> Result<()> {
+    // The other one has to take over.
+    operators_ready().await?;
+    let victim = member_beside_the_operator(cluster).await?;
+    cut_and_heal(cluster, victim, NAMED_BY_THE_OTHER_WITHIN).await
+}
+
+/// Two of three go silent: soon nothing is claimed any more, and healing is enough (K31, K32, P6;
+/// operator.md §8.35, §8.36).
+async fn a_quorum_that_is_cut_off_is_not_called_healthy(cluster: &Cluster<'_>) -> Result<()> {
+    // The one that was cut off before may have ended again and again meanwhile.
+    operators_ready().await?;
+    let (_, operators_node) = acting_operator().await?;
+    let mut away = members(cluster).await?;
+    away.retain(|(_, node)| *node != operators_node);
+    ensure!(away.len() >= 2, "two members share the acting operator's node: {away:?}");
+    let nodes: Vec<String> = away.into_iter().take(2).map(|(_, node)| node).collect();
+    cluster.namespace.say(&format!("cut {}", nodes.join(" and ")));
+    for node in &nodes {
+        fault(&["cut", node]).await?;
+    }
+    // Whatever happens next, the nodes are healed: other tests need them.
+    let seen = nothing_is_claimed(cluster).await;
+    for node in &nodes {
+        fault(&["heal", node]).await?;
+    }
+    seen?;
+    cluster.wait_ready(3).await?;
+    Ok(())
+}
+
+/// A node dies for good: nothing is done before the threshold, then a new member takes the dead one's vote; back again,
+/// the old one is not a member any more (rule 15; operator.md §8.27).
+async fn a_voter_on_a_dead_node_is_replaced_after_the_threshold(cluster: &Cluster<'_>) -> Result<()> {
+    operators_ready().await?;
+    let (victim, node) = member_away_from_the_operator(cluster).await?;
+    let before = cluster.status().await?;
+    let history = History::of(cluster);
+    cluster.namespace.say(&format!("cut {node} with {victim} on it, for good"));
+    fault(&["cut", &node]).await?;
+    // Whatever happens next, the node is healed: other tests need it.
+    let replaced = replaced(cluster, &before, &victim).await;
+    fault(&["heal", &node]).await?;
+    let after = replaced?;
+    ensure!(!after.contains_key(&victim), "{victim} is still a member: {after:?}");
+    ensure!(
+        history.memberships().iter().all(|now| now.voters.len() == 3),
+        "there were not three voters all the time: {:?}",
+        history.memberships()
+    );
+    cluster.wait_gone(&victim).await?;
+    cluster.wait_ready(3).await?;
+    Ok(())
 }
 
 /// Available is not True, and no health of the past stands beside it.
@@ -102,7 +134,6 @@ async fn cut_and_heal(
     within: Duration,
 ) -> Result<()> {
     let namespace = cluster.namespace;
-    let load = Load::on(cluster);
     namespace.say(&format!("cut {node} with {member} on it"));
     fault(&["cut", &node]).await?;
     // Whatever happens next, the node is healed: other tests need it.
@@ -111,7 +142,6 @@ async fn cut_and_heal(
     namespace.say(&format!("healed {node}"));
     seen?;
     cluster.wait_ready(3).await?;
-    load.finish(cluster).await?;
     Ok(())
 }
 

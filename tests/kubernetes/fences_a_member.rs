@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::cluster::{PATIENCE, condition, raft_ids};
 use crate::load::Load;
 use crate::namespace::namespace;
+use crate::page::Page;
 
 /// A fenced leader hands over, goes, is not started again, and comes back as itself (I2).
 #[tokio::test]
@@ -16,7 +17,7 @@ async fn a_fenced_member_stays_down_until_it_is_let_go() -> Result<()> {
         let before = raft_ids(&cluster.wait_ready(3).await?);
         let load = Load::on(&cluster);
         let leader = cluster.leader().await?;
-        cluster.annotate("quorate.dev/fence", Some(&leader)).await?;
+        Page::operations(namespace).with("greeting-1", &leader).run("quorate.dev/fence").await?;
         cluster.wait_gone(&leader).await?;
         let fenced = cluster
             .wait_status("Fenced, and that nothing more is tolerated", PATIENCE, |status| {

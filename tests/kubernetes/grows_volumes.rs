@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::cluster::{Cluster, PATIENCE, condition, raft_ids};
 use crate::load::Load;
 use crate::namespace::{Namespace, namespace};
+use crate::page::Page;
 use crate::wait::{Look, until};
 
 /// Each claim asks for more where the class lets it; the rest is a storage driver's, and the bed has none that grows one
@@ -18,13 +19,13 @@ use crate::wait::{Look, until};
 async fn volumes_grow_where_their_class_lets_them() -> Result<()> {
     namespace("grow", async |namespace| {
         let class = expandable_class(namespace).await?;
-        let cluster = namespace.cluster("db").replicas(1).storage_class(&class).apply().await?;
-        let stuck = namespace.cluster("fixed").replicas(3).with_application()?.apply().await?;
+        let cluster = namespace.cluster("growing").replicas(1).storage_class(&class).apply().await?;
+        let stuck = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
         cluster.wait_ready(1).await?;
         stuck.wait_ready(3).await?;
         grow(&cluster, "2Gi").await?;
         until("the claim to ask for 2Gi", PATIENCE, async || {
-            let asked = request(&cluster, "raft-db-0").await?;
+            let asked = request(&cluster, "raft-growing-0").await?;
             Ok(if asked == "2Gi" { Look::Found(()) } else { Look::NotYet(asked) })
         })
         .await?;
@@ -33,20 +34,21 @@ async fn volumes_grow_where_their_class_lets_them() -> Result<()> {
         let load = Load::on(&stuck);
         grow(&stuck, "2Gi").await?;
         let said = wait_reason(&stuck, "VolumeNotExpandable").await?;
-        ensure!(request(&stuck, "raft-fixed-0").await? == "1Gi", "a class that lets none grow was asked");
+        ensure!(request(&stuck, "raft-db-0").await? == "1Gi", "a class that lets none grow was asked");
         let message = condition(&said, "Ready").map(|ready| ready.message.clone()).unwrap_or_default();
-        let id = raft_ids(&said).remove("fixed-0").unwrap_or_default();
-        let way_out = format!("quorate.dev/replace=fixed-0@{id}");
+        let id = raft_ids(&said).remove("db-0").unwrap_or_default();
+        let way_out = format!("quorate.dev/replace=db-0@{id}");
         ensure!(message.contains(&way_out), "no way out in {message:?}");
-        stuck.annotate("quorate.dev/replace", Some(&format!("fixed-0@{id}"))).await?;
+        let page = Page::operations(namespace).with("greeting-1", "db-0").with("greeting-1-3f2a91c4", &id);
+        page.run("quorate.dev/replace").await?;
         stuck
             .wait_status("a member with a larger volume", PATIENCE, |status| {
-                raft_ids(status).keys().eq(["fixed-1", "fixed-2", "fixed-3"])
+                raft_ids(status).keys().eq(["db-1", "db-2", "db-3"])
                     && status.voters.as_deref() == Some("3/3")
             })
             .await?;
-        ensure!(request(&stuck, "raft-fixed-3").await? == "2Gi", "the successor's volume has the old size");
-        stuck.wait_gone("fixed-0").await?;
+        ensure!(request(&stuck, "raft-db-3").await? == "2Gi", "the successor's volume has the old size");
+        stuck.wait_gone("db-0").await?;
         load.finish(&stuck).await?;
         Ok(())
     })

@@ -6,15 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use kube::Api;
-use kube::api::{Patch, PatchParams};
-use quorate_crds::RaftCluster;
-use serde_json::json;
 use tokio::time::sleep;
 
 use crate::cluster::{Cluster, PATIENCE, condition, raft_ids};
 use crate::load::Load;
 use crate::namespace::namespace;
+use crate::page::Page;
 
 /// All Pods stop, claims and membership stay; waking at new addresses a leader is elected by itself, and the same data and IDs
 /// are served (A32, rule 4; operator.md §8.28, §8.44).
@@ -27,7 +24,8 @@ async fn a_hibernated_cluster_wakes_as_itself() -> Result<()> {
         // Not a wait for anything: some visits are to be remembered.
         sleep(Duration::from_secs(2)).await;
 
-        hibernate(&cluster, true).await?;
+        let page = Page::operations(namespace);
+        page.run("\"hibernate\":true").await?;
         let asleep = cluster
             .wait_status("Hibernated", PATIENCE, |status| {
                 condition(status, "Ready").is_some_and(|ready| ready.reason == "Hibernated")
@@ -40,7 +38,8 @@ async fn a_hibernated_cluster_wakes_as_itself() -> Result<()> {
         let claims = namespace.kubectl(&["get", "pvc", "-o", "name"]).await?;
         ensure!(claims.lines().count() == 3, "{claims}");
 
-        hibernate(&cluster, false).await?;
+        // As the page says: `false` wakes it.
+        page.with("true", "false").run("\"hibernate\":true").await?;
         let after = cluster.wait_ready(3).await?;
         ensure!(raft_ids(&after) == raft_ids(&before), "a member became another");
         let new = addresses(&cluster).await?;
@@ -55,13 +54,4 @@ async fn a_hibernated_cluster_wakes_as_itself() -> Result<()> {
 async fn addresses(cluster: &Cluster<'_>) -> Result<BTreeMap<String, String>> {
     let pods = cluster.pods().await?;
     Ok(pods.into_iter().filter_map(|(name, pod)| Some((name, pod.status?.pod_ip?))).collect())
-}
-
-async fn hibernate(cluster: &Cluster<'_>, is_wanted: bool) -> Result<()> {
-    cluster.namespace.say(if is_wanted { "hibernate" } else { "wake" });
-    let resources: Api<RaftCluster> =
-        Api::namespaced(cluster.namespace.client.clone(), &cluster.namespace.name);
-    let patch = Patch::Merge(json!({"spec": {"hibernate": is_wanted}}));
-    resources.patch(&cluster.name, &PatchParams::default(), &patch).await?;
-    Ok(())
 }

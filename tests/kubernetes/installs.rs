@@ -14,6 +14,7 @@ use crate::cluster::{Cluster, PATIENCE};
 use crate::load::{address, get};
 use crate::namespace::{Namespace, namespace_alone};
 use crate::wait::{Look, until};
+use crate::writes_status::two_writers_lose_nothing;
 
 /// The definition's name.
 const DEFINITION: &str = "raftclusters.quorate.dev";
@@ -46,16 +47,23 @@ async fn every_way_to_install_and_uninstall_works() -> Result<()> {
     .await
 }
 
-/// An operator of one namespace works there and may do nothing elsewhere (operator.md §8.5).
+/// An operator of one namespace works there and may do nothing elsewhere (operator.md §8.5, and §8.12 beside it).
 #[tokio::test]
 async fn an_operator_of_one_namespace_stays_there() -> Result<()> {
     namespace_alone("namespaced", async |namespace| {
         let only = format!("watchNamespaces={{{}}}", namespace.name);
         install_with("helm", "charts/quorate", &["--set", &only]).await?;
-        let seen = works_here_only(namespace).await;
+        // Where nobody looks one can count what two writers do, meanwhile.
+        let elsewhere = format!("{}-elsewhere", namespace.name);
+        kubectl(&["create", "namespace", &elsewhere]).await?;
+        let seen = tokio::try_join!(
+            works_here_only(namespace),
+            two_writers_lose_nothing(&namespace.client, &elsewhere)
+        );
+        kubectl(&["delete", "namespace", &elsewhere, "--wait=false"]).await?;
         // Other tests need the operator as they know it, however this ended.
         install("helm", "charts/quorate").await?;
-        seen
+        seen.map(drop)
     })
     .await
 }

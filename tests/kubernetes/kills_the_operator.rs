@@ -16,7 +16,8 @@ use crate::cluster::PATIENCE;
 use crate::forms_and_scales::bootstrapped_once;
 use crate::history::History;
 use crate::load::Load;
-use crate::namespace::{Namespace, namespace_alone};
+use crate::namespace::{Namespace, namespace, namespace_alone};
+use crate::page::Page;
 use crate::wait::{Look, until};
 
 /// How often it is killed (issue 3, acceptance 7).
@@ -46,6 +47,7 @@ async fn an_operator_that_is_killed_again_and_again_converges() -> Result<()> {
                 cluster.scale(3).await?;
             }
         }
+        look_at_the_operator(namespace).await?;
         cluster.wait_ready(3).await?;
         load.finish(&cluster).await?;
         history.joined_one_at_a_time()?;
@@ -63,11 +65,14 @@ const SECOND: &str = "quorate-second";
 /// operator.md §8.32).
 #[tokio::test]
 async fn two_operators_that_both_act_agree() -> Result<()> {
-    namespace_alone("two-operators", async |namespace| {
+    namespace("two-operators", async |namespace| {
         kubectl_with(&["apply", "-f", "-"], &restricted_namespace(SECOND)).await?;
         let mut words = vec!["upgrade", "--install", "second", "charts/quorate", "--namespace", SECOND];
         words.extend(IMAGES);
-        words.extend(["--set", "crds.install=false", "--set", "replicas=1", "--wait", "--timeout", "5m"]);
+        // It leaves the clusters of other tests to the first.
+        let only = format!("watchNamespaces={{{}}}", namespace.name);
+        words.extend(["--set", "crds.install=false", "--set", "replicas=1", "--set", &only]);
+        words.extend(["--wait", "--timeout", "5m"]);
         let installed = helm("helm", &words).await;
         let agreed = match installed {
             Ok(_) => both_act(namespace).await,
@@ -96,6 +101,19 @@ async fn both_act(namespace: &Namespace) -> Result<()> {
     ensure!(cluster.pods().await?.len() == 3, "Pods were left behind");
     let acting = ["-n", SECOND, "get", "lease", "-o", "jsonpath={.items[*].spec.holderIdentity}"];
     ensure!(!kubectl(&acting).await?.is_empty(), "the second operator never acted");
+    Ok(())
+}
+
+/// What the runbook of an operator that does not work has to look at: who acts, and what each replica said.
+async fn look_at_the_operator(namespace: &Namespace) -> Result<()> {
+    let page = Page::runbooks(namespace);
+    let said = page.run("get pods,lease").await?;
+    ensure!(said.contains("lease.coordination.k8s.io/quorate-operator"), "no Lease in\n{said}");
+    let pods: Vec<&str> =
+        said.lines().filter_map(|line| line.strip_prefix("pod/")?.split(' ').next()).collect();
+    ensure!(pods.len() == 2, "not both replicas in\n{said}");
+    let said = page.run("--prefix --tail=50").await?;
+    ensure!(pods.iter().all(|pod| said.contains(pod)), "not the log of both, {pods:?}:\n{said}");
     Ok(())
 }
 

@@ -29,6 +29,9 @@ use crate::wait::{Look, until};
 const PORT: u16 = 8080;
 /// A visitor's own patience: longer than the application's with its sidecar, so that an answer is not missed.
 const VISIT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long an answer is still waited for when the visits end: a member that is there gives it at once, and the address of one that is
+/// not never answers at all.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// Between two visits of one visitor: all members are busy, and the machine has room for other tests.
 const BETWEEN_VISITS: Duration = Duration::from_millis(40);
 /// Failures in a row after which a visitor leaves; a new one is sent if the Pod is still there.
@@ -41,6 +44,8 @@ const RECORDS_MAX: usize = 1_024;
 const ANSWER_BYTES_MAX: u64 = 64 * 1_024;
 /// How long the members may take to know the highest number in the end, and one that was replaced to go.
 const SETTLE: Duration = Duration::from_secs(90);
+/// What is lost for a moment is back before this, or it is told as this long.
+const OUTAGE_MAX: Duration = Duration::from_secs(10);
 
 /// Every so many calls of a visitor is a question.
 const QUESTION_EVERY: u32 = 5;
@@ -78,6 +83,16 @@ pub(crate) struct Tally {
     /// The Pods that acknowledged one.
     pub(crate) pods: BTreeSet<String>,
     highest: u64,
+    /// When each was acknowledged, in order.
+    ends: Vec<Instant>,
+}
+
+impl Tally {
+    /// The longest time without an acknowledged visit in the [`OUTAGE_MAX`] after this moment.
+    pub(crate) fn gap_after(&self, moment: Instant) -> Duration {
+        let near = |pair: &&[Instant]| pair[1] > moment && pair[0] < moment + OUTAGE_MAX;
+        self.ends.windows(2).filter(near).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
 }
 
 impl Load {
@@ -142,6 +157,7 @@ fn tally(calls: Vec<Call>) -> Result<Tally> {
         longest_gap: ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default(),
         pods: calls.iter().map(|call| call.through.clone()).collect(),
         highest: given.last().copied().unwrap_or_default(),
+        ends,
     })
 }
 
@@ -207,7 +223,7 @@ async fn record(
         }
     }
     drop(report);
-    // What is under way when the visits end counts as well: it may be acknowledged.
+    // What is under way when the visits end counts as well, if it is acknowledged.
     while let Some(call) = reports.recv().await {
         calls.push(call);
     }
@@ -219,7 +235,7 @@ async fn visit_for_ever(
     through: String,
     address: String,
     report: mpsc::Sender<Call>,
-    stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
 ) -> String {
     let mut pace = interval(BETWEEN_VISITS);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -228,8 +244,13 @@ async fn visit_for_ever(
         pace.tick().await;
         made = made.wrapping_add(1);
         let began = Instant::now();
-        let asked =
-            if made.is_multiple_of(QUESTION_EVERY) { so_far(&address).await } else { visit(&address).await };
+        let asked = async {
+            if made.is_multiple_of(QUESTION_EVERY) { so_far(&address).await } else { visit(&address).await }
+        };
+        let asked = tokio::select! {
+            asked = asked => asked,
+            () = ended(&mut stopped) => break,
+        };
         let Ok(answer) = asked else {
             failures += 1;
             continue;
@@ -241,6 +262,13 @@ async fn visit_for_ever(
         }
     }
     address
+}
+
+/// Returns when the visits have ended, and so has the patience with the last.
+async fn ended(stopped: &mut watch::Receiver<bool>) {
+    // An error is that the test is gone.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+    tokio::time::sleep(LAST_ANSWER).await;
 }
 
 async fn so_far(address: &str) -> Result<Answer> {

@@ -13,6 +13,7 @@ use crate::cluster::{Cluster, PATIENCE, raft_ids};
 use crate::history::History;
 use crate::load::{Load, address, get};
 use crate::namespace::namespace;
+use crate::page::Page;
 use crate::wait::{Look, until};
 
 /// What the emptied member logs.
@@ -29,8 +30,7 @@ async fn a_deleted_volume_makes_a_new_member() -> Result<()> {
         let victim = follower(&cluster).await?;
         let old = raft_ids(&before).remove(&victim).context("the victim has a Raft ID")?;
 
-        namespace.kubectl(&["delete", "pvc", &format!("raft-{victim}"), "--wait=false"]).await?;
-        namespace.kubectl(&["delete", "pod", &victim, "--wait=false"]).await?;
+        Page::operations(namespace).with("greeting-1", &victim).run("raft-greeting-1 --wait=false").await?;
         gone(&cluster, &old).await?;
         cluster.wait_ready(3).await?;
         load.finish(&cluster).await?;
@@ -51,7 +51,8 @@ async fn an_emptied_volume_is_refused_and_then_replaced() -> Result<()> {
         let old = raft_ids(&before).remove(&victim).context("the victim has a Raft ID")?;
 
         // Paused, the operator does not replace the member before one could look at it.
-        cluster.annotate("quorate.dev/paused", Some("a test looks at an emptied member")).await?;
+        let page = Page::operations(namespace);
+        page.run("quorate.dev/paused=true").await?;
         paused(&cluster).await?;
         empty(&cluster, &victim).await?;
         until(&format!("{victim} to say that its volume is another"), PATIENCE, async || {
@@ -64,7 +65,7 @@ async fn an_emptied_volume_is_refused_and_then_replaced() -> Result<()> {
         ensure!(served.is_err(), "the emptied member served {served:?}");
 
         let history = History::of(&cluster);
-        cluster.annotate("quorate.dev/paused", None).await?;
+        page.run("quorate.dev/paused-").await?;
         gone(&cluster, &old).await?;
         cluster.wait_ready(3).await?;
         load.finish(&cluster).await?;

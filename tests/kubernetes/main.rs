@@ -6,6 +6,8 @@
 //!   cluster      a RaftCluster as a sentence, and waiting for what its status says
 //!   history      every status a cluster ever showed, for promises about what never happens
 //!   load         visitors at every member all the time, none of whom may be forgotten
+//!   page         a page of the docs, followed word for word
+//!   small_disk   a volume that really fills up
 //! ```
 //!
 //! Run by `make test` inside the test bed (`target/bed/bed exec cargo test ...`): KUBECONFIG is set, Pod addresses answer.
@@ -16,6 +18,8 @@ mod cluster;
 mod history;
 mod load;
 mod namespace;
+mod page;
+mod small_disk;
 mod wait;
 
 mod brings_certificates;
@@ -24,6 +28,7 @@ mod cuts_a_node;
 mod fails_alone;
 mod fences_a_member;
 mod follows_the_leader;
+mod follows_the_runbooks;
 mod forms_and_scales;
 mod goes_one_by_one;
 mod grows_volumes;
@@ -43,3 +48,4 @@ mod stands_by;
 mod survives_mistakes;
 mod tells_the_truth;
 mod upgrades_by_new_members;
+mod writes_status;

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Namespace as Resource;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
-use crate::bed::{self, OPERATOR_NAMESPACE, PEACE, attempt, kubectl};
+use crate::bed::{self, OPERATOR_NAMESPACE, attempt, kubectl};
 
 /// Lines of each log that are printed for a test that failed.
 const LOG_LINES: &str = "--tail=60";
@@ -28,7 +28,7 @@ pub(crate) struct Namespace {
 
 /// Runs a test in a namespace of its own, with others beside it.
 pub(crate) async fn namespace(name: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) -> Result<()> {
-    let _shared = PEACE.read().await;
+    let _beside = bed::beside_others().await?;
     run(name, test).await
 }
 
@@ -37,7 +37,7 @@ pub(crate) async fn namespace_alone(
     name: &str,
     test: impl AsyncFnOnce(&Namespace) -> Result<()>,
 ) -> Result<()> {
-    let _alone = PEACE.write().await;
+    let _alone = bed::alone().await?;
     run(name, test).await
 }
 

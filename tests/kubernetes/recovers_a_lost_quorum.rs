@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use crate::cluster::{Cluster, PATIENCE, condition, raft_ids};
 use crate::load::{Load, address, get};
 use crate::namespace::namespace;
+use crate::page::Page;
 
 /// Only on the annotation with the present term, only when the others are gone for good; data and identity stay, the epoch
 /// is on record (K18, rule 3; operator.md §8.43).
@@ -39,8 +40,11 @@ async fn a_survivor_becomes_the_cluster_on_a_persons_word() -> Result<()> {
         cluster.annotate("quorate.dev/recover", Some(&format!("db-1@{}", term + 1))).await?;
         refused(&cluster, "status.raft.term is").await?;
 
-        namespace.say(&format!("recover db-1@{term}"));
-        cluster.annotate("quorate.dev/recover", Some(&format!("db-1@{term}"))).await?;
+        cluster.annotate("quorate.dev/recover", None).await?;
+        let page = Page::recovery(namespace);
+        ensure!(page.run("status.raft.term").await? == term.to_string(), "the page asks for another term");
+        let page = page.with("greeting-1@7", &format!("db-1@{term}"));
+        page.run("quorate.dev/recover=\"greeting-1@7\"").await?;
         let after = cluster.wait_ready(3).await?;
         let recovery = after.recovery.clone().context("the recovery is on record")?;
         ensure!(

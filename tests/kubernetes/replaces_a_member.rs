@@ -1,4 +1,4 @@
-//! A member will not come back, or is to go: its claim is deleted under it, its disk is damaged, its node is dead.
+//! A member will not come back, or is to go: its claim is deleted under it, or its disk is damaged.
 //!
 //! The user sees a new member join first and take the vote of the old one in one change; writes go on.
 
@@ -11,10 +11,8 @@ use crate::bed::{fault, kubectl};
 use crate::cluster::{Cluster, PATIENCE, condition, raft_ids};
 use crate::history::History;
 use crate::load::Load;
-use crate::namespace::{namespace, namespace_alone};
-
-/// The shortest that is allowed: a test that waits longer would show the same.
-const DEAD_AFTER: &str = "1m";
+use crate::namespace::namespace;
+use crate::page::Page;
 
 /// Its claim is deleted while its Pod runs: the newcomer votes before the old one goes, and the claim goes with it (rule
 /// 9, K41; operator.md §8.25).
@@ -27,7 +25,11 @@ async fn a_member_whose_claim_is_being_deleted_is_replaced_first() -> Result<()>
         let (load, history) = (Load::on(&cluster), History::of(&cluster));
 
         // The leader's: it has to hand over as well.
-        namespace.kubectl(&["delete", "pvc", &format!("raft-{leader}"), "--wait=false"]).await?;
+        // It returns when the claim is gone, and that goes with the Pod.
+        Page::operations(namespace)
+            .with("greeting-1", &leader)
+            .run("kubectl delete pvc raft-greeting-1")
+            .await?;
         let after = replaced(&cluster, &before, &leader).await?;
         ensure!(!after.contains_key(&leader), "{leader} is still a member: {after:?}");
         ensure!(
@@ -36,9 +38,6 @@ async fn a_member_whose_claim_is_being_deleted_is_replaced_first() -> Result<()>
             history.memberships()
         );
         cluster.wait_gone(&leader).await?;
-        namespace
-            .kubectl(&["wait", "--for=delete", "pvc", &format!("raft-{leader}"), "--timeout=60s"])
-            .await?;
         load.finish(&cluster).await?;
         Ok(())
     })
@@ -73,44 +72,8 @@ async fn a_member_whose_volume_is_damaged_is_replaced_and_the_claim_is_kept() ->
     .await
 }
 
-/// A node dies for good: nothing is done before the threshold, then a new member takes the dead one's vote; back again,
-/// the old one is not a member any more (rule 15; operator.md §8.27).
-#[tokio::test]
-async fn a_voter_on_a_dead_node_is_replaced_after_the_threshold() -> Result<()> {
-    namespace_alone("dead-node", async |namespace| {
-        let cluster =
-            namespace.cluster("db").replicas(3).dead_after(DEAD_AFTER).with_application()?.apply().await?;
-        let before = cluster.wait_ready(3).await?;
-        let (_, operators_node) = crate::bed::acting_operator().await?;
-        let (victim, node) = cluster
-            .pods()
-            .await?
-            .into_iter()
-            .filter_map(|(name, pod)| Some((name, pod.spec?.node_name?)))
-            .find(|(_, node)| *node != operators_node)
-            .context("a member away from the operator")?;
-        let history = History::of(&cluster);
-        namespace.say(&format!("cut {node} with {victim} on it"));
-        fault(&["cut", &node]).await?;
-        // Whatever happens next, the node is healed: other tests need it.
-        let replaced = replaced(&cluster, &before, &victim).await;
-        fault(&["heal", &node]).await?;
-        let after = replaced?;
-        ensure!(!after.contains_key(&victim), "{victim} is still a member: {after:?}");
-        ensure!(
-            history.memberships().iter().all(|now| now.voters.len() == 3),
-            "there were not three voters all the time: {:?}",
-            history.memberships()
-        );
-        cluster.wait_gone(&victim).await?;
-        cluster.wait_ready(3).await?;
-        Ok(())
-    })
-    .await
-}
-
 /// Waits until the victim's ID is gone and the cluster is whole; the members then.
-async fn replaced(
+pub(crate) async fn replaced(
     cluster: &Cluster<'_>,
     before: &RaftClusterStatus,
     victim: &str,

@@ -20,6 +20,7 @@ use crate::cluster::{Cluster, PATIENCE, condition, container, raft_ids};
 use crate::history::History;
 use crate::load::Load;
 use crate::namespace::namespace;
+use crate::page::Page;
 
 /// The application's image in these tests.
 const IMAGE: &str = "localhost/quorate-example:dev";
@@ -27,7 +28,8 @@ const IMAGE: &str = "localhost/quorate-example:dev";
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// One at a time, unhealthy first, leader last after hand-over, paused when one does not come back; a second edit
-/// supersedes the first; no write is lost and the membership stays (A33, rules 19 and E2; operator.md §8.30, §8.34).
+/// supersedes the first; no write is lost and the membership stays (A33, rules 19 and E2; operator.md §8.30, §8.34). What to
+/// do is in the runbook `RaftRolloutStuck`.
 #[tokio::test]
 async fn an_edited_template_reaches_every_member_one_at_a_time() -> Result<()> {
     namespace("rollout", async |namespace| {
@@ -56,7 +58,7 @@ async fn an_edited_template_reaches_every_member_one_at_a_time() -> Result<()> {
         // Others would be taken now if they ever were; the wait is for what must not come.
         sleep(Duration::from_secs(5)).await;
         ensure!(absences.order().len() == 4, "only one Pod meets the bad template: {:?}", absences.order());
-        edit(&cluster, IMAGE, "cured").await?;
+        mend_by_the_runbook(&cluster).await?;
         let healed = cluster.wait_ready(3).await?;
         ensure!(marks(&cluster).await? == BTreeSet::from(["cured".to_owned()]), "not every Pod has the cure");
 
@@ -69,6 +71,34 @@ async fn an_edited_template_reaches_every_member_one_at_a_time() -> Result<()> {
     .await
 }
 
+/// `RaftRolloutStuck`: what it says of an image that is not there, and of a leader that waits for a person.
+async fn mend_by_the_runbook(cluster: &Cluster<'_>) -> Result<()> {
+    let page = Page::runbooks(cluster.namespace);
+    let said = page.run("range .status.blocked").await?;
+    ensure!(said.starts_with("ImagePull: "), "what blocks is not said: {said}");
+    let said = page.run(".status.rollout.pending").await?;
+    ensure!(said.matches("db-").count() >= 2, "those that wait are not named: {said}");
+    supervise(cluster).await?;
+    edit(cluster, IMAGE, "cured").await?;
+    let waiting = cluster
+        .wait_status("that only the leader is left", PATIENCE, |status| {
+            status.blocked.iter().any(|entry| entry.message.contains("is Supervised"))
+        })
+        .await?;
+    let said = page.run("range .status.blocked").await?;
+    ensure!(said.starts_with("RolloutPaused: "), "what blocks is not said: {said}");
+    let page = page.with("<leader>", &waiting.leader.context("status names no leader")?);
+    page.run("delete pod <leader>").await?;
+    cluster
+        .wait_status("nobody who waits", PATIENCE, |status| {
+            status.rollout.as_ref().is_some_and(|rollout| rollout.pending.is_empty())
+        })
+        .await?;
+    let said = page.run(".status.rollout.pending").await?;
+    ensure!(!said.contains("db-"), "it is not over: {said}");
+    Ok(())
+}
+
 /// `kubectl edit`: the image, and an environment variable to know Pods by.
 async fn edit(cluster: &Cluster<'_>, image: &str, mark: &str) -> Result<()> {
     cluster.namespace.say(&format!("template edited: {mark}"));
@@ -78,6 +108,15 @@ async fn edit(cluster: &Cluster<'_>, image: &str, mark: &str) -> Result<()> {
     let resources: Api<RaftCluster> =
         Api::namespaced(cluster.namespace.client.clone(), &cluster.namespace.name);
     resources.patch(&cluster.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
+/// The leader waits for a person from now on.
+async fn supervise(cluster: &Cluster<'_>) -> Result<()> {
+    let resources: Api<RaftCluster> =
+        Api::namespaced(cluster.namespace.client.clone(), &cluster.namespace.name);
+    let patch = Patch::Merge(json!({"spec": {"update": {"strategy": "Supervised"}}}));
+    resources.patch(&cluster.name, &PatchParams::default(), &patch).await?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::cluster::Cluster;
 use crate::load::Load;
 use crate::namespace::namespace;
+use crate::page::Page;
 use crate::wait::{Look, until};
 
 /// Kubelets spread a changed Secret within a minute and a half, and that twice.
@@ -24,7 +25,7 @@ async fn a_new_certificate_authority_takes_over_unnoticed() -> Result<()> {
         let (before, containers) = (authority(&cluster).await?, running(&cluster).await?);
         let load = Load::on(&cluster);
 
-        cluster.annotate("quorate.dev/rotate-ca", Some("now")).await?;
+        Page::operations(namespace).run("quorate.dev/rotate-ca").await?;
         let after = until("the new authority to be the only one", SPREAD, async || {
             let now = authority(&cluster).await?;
             let is_over = now.len() == 2 && now.get("ca.crt") != before.get("ca.crt");

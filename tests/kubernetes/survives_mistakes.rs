@@ -16,6 +16,7 @@ use crate::cluster::{Cluster, PATIENCE, condition, raft_ids};
 use crate::forms_and_scales::bootstrapped_once;
 use crate::load::Load;
 use crate::namespace::namespace;
+use crate::page::Page;
 use crate::wait::{Look, until};
 
 /// `kubectl delete pvc -l ...` on a running cluster, then an edit: the Pods stay, and the data with them; by a person's
@@ -44,7 +45,9 @@ async fn every_claim_deleted_under_a_running_cluster_loses_nothing() -> Result<(
         let old = raft_ids(&before);
         for name in ["db-0", "db-1"] {
             let raft_id = &old[name];
-            cluster.annotate("quorate.dev/replace", Some(&format!("{name}@{raft_id}"))).await?;
+            cluster.annotate("quorate.dev/replace", None).await?;
+            let page = Page::runbooks(namespace).with("db-1", name).with("<raft ID>", raft_id);
+            page.run("quorate.dev/replace=db-1@<raft ID>").await?;
             cluster
                 .wait_status(&format!("another in the place of {raft_id}"), PATIENCE, |status| {
                     let ids = raft_ids(status);

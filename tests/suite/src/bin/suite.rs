@@ -15,6 +15,8 @@ const PURE_CRATES: [&str; 4] = ["quorate-raft", "quorate-autopilot", "quorate-ma
 const IMPURE: [&str; 6] = ["tokio", "tonic", "redb", "hyper", "kube-client", "kube-runtime"];
 /// What the bed says when it can't run here (not root), as sysexits' neighbour that test tools know as "skip".
 const SKIPPED: i32 = 77;
+/// More than there are tests on the bed: who waits for whom is for them to say (`tests/kubernetes/bed.rs`).
+const KUBERNETES_THREADS: &str = "100";
 /// How long the simulator searches seeds in a full run.
 const SIMULATION_SECONDS: &str = "120";
 /// And the one of the operator.
@@ -138,7 +140,7 @@ fn kubernetes(names: &[String]) -> Result<Count> {
         "--",
         "--nocapture",
         "--test-threads",
-        "4",
+        KUBERNETES_THREADS,
     ];
     words.extend(names.iter().map(String::as_str));
     let count = run_counted(&words)?;
