@@ -8,6 +8,7 @@
 //! | Degraded | a wanted member is unhealthy, lost or blocked for over a minute | none is | no view |
 //! | Stalled | only a person can help | | |
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::children::names;
@@ -111,12 +112,8 @@ fn ready(
     if degraded.status == Some(true) {
         return verdict(false, degraded.reason, degraded.message.clone());
     }
-    let members = view.voter_count() + view.standby_count();
-    if members != round.replicas() {
-        let what = if view.standby_count() == 0 { "voters" } else { "members" };
-        let text = format!("{members} {what}, {} asked for", round.replicas());
-        let reason = if members < round.replicas() { Reason::ScalingUp } else { Reason::ScalingDown };
-        return verdict(false, reason, text);
+    if let Some(other_size) = other_size(round, view) {
+        return other_size;
     }
     if !outdated.is_empty() {
         let held_back = round.blocked.iter().find(|entry| ["14", "19"].contains(&entry.rule.as_str()));
@@ -146,6 +143,18 @@ fn ready(
     let text =
         format!("{who} healthy{}, tolerates {}{even}", standing_by(view), failures(view.failure_tolerance));
     verdict(true, Reason::QuorumHealthy, text)
+}
+
+/// Not as many members in their places as asked for: with a vote, or standing by.
+fn other_size(round: &Round<'_>, view: &RaftView) -> Option<Verdict> {
+    let (members, asked) = (view.voter_count() + view.standby_count(), round.replicas());
+    let what = if view.standby_count() == 0 { "voters" } else { "members" };
+    let reason = match members.cmp(&asked) {
+        Ordering::Less => Reason::ScalingUp,
+        Ordering::Equal => return None,
+        Ordering::Greater => Reason::ScalingDown,
+    };
+    Some(verdict(false, reason, format!("{members} {what}, {asked} asked for")))
 }
 
 /// Whether a person keeps it from running.
