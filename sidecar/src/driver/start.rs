@@ -83,10 +83,10 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let tally = Arc::new(Tally::new());
     let counted = Arc::clone(&tally);
     let sessions = Arc::new(Sessions::new());
-    let reports = machine_reports(&completions);
-    let machine = MachineThread::start(state.clone(), reports, doom.clone(), counted, Arc::clone(&sessions))?;
+    let (file, told, failed) = (state.clone(), machine_reports(&completions), doom.clone());
+    let machine = MachineThread::start(file, told, failed, counted, Arc::clone(&sessions))?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
-    let (returns, peer_reports) = (links.returns().clone(), links.reports().clone());
+    let (returns, reports) = (links.returns().clone(), links.reports().clone());
     let witness = Witness::new(links.book(), inbox.clone());
     let outlook = Outlook::new(View::first(Arc::clone(&identity), raft.status(), applied));
     let shared = Shared {
@@ -136,18 +136,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
     let task = tokio::spawn(driver.run(inboxes));
     tokio::spawn(catch_up(handle.clone(), requests));
-    Ok(Running {
-        handle,
-        inbox,
-        returns,
-        witness,
-        reports: peer_reports,
-        directory,
-        stages,
-        stop,
-        task,
-        machine,
-    })
+    Ok(Running { handle, inbox, returns, witness, reports, directory, stages, stop, task, machine })
 }
 
 fn start_log(log: Log, completions: &mpsc::Sender<Completion>, doom: &Doom) -> Result<LogThread, Failure> {
