@@ -84,8 +84,8 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let tally = Arc::new(Tally::new());
     let counted = Arc::clone(&tally);
     let sessions = Arc::new(Sessions::new());
-    let reports = machine_reports(&completions);
-    let machine = MachineThread::start(state.clone(), reports, doom.clone(), counted, Arc::clone(&sessions))?;
+    let (file, told, failed) = (state.clone(), machine_reports(&completions), doom.clone());
+    let machine = MachineThread::start(file, told, failed, counted, Arc::clone(&sessions))?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
     let (returns, reports) = (links.returns().clone(), links.reports().clone());
     let witness = Witness::new(links.book(), inbox.clone());
