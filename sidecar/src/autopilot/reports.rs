@@ -21,7 +21,7 @@ use quorate_machine::{ApiIndex, RememberedServer};
 use quorate_raft::{Index, Now, ServerId, Term};
 
 use super::{Facts, Words};
-use crate::driver::{View, owner};
+use crate::driver::{ApplicationWord, View, owner};
 
 /// What was heard, each server's latest. Shared by the link and autopilot; cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate_raft::{Address, Identity, Now, Raft, Settings, StartError};
+use quorate_raft::{Address, Identity, Now, Raft, Settings, StartError, Stored};
 use quorate_store::{
     ApplicationSnapshots, Directory, Log, LogThread, Opened, Report as StoreReport, Snapshots, Stages,
 };
@@ -75,9 +75,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let (stop, stopped) = oneshot::channel();
     let started = Instant::now();
     let applied = opened.stored.applied;
-    let raft =
-        Raft::new(Identity::clone(&identity), settings, opened.stored, rand::random(), Now(Duration::ZERO))
-            .map_err(|error| start_failure(&error))?;
+    let raft = start_core(&identity, settings, opened.stored)?;
     let log_reader = opened.log.reader();
     let log = start_log(opened.log, &completions, &doom)?;
     let (directory, stages, state) = (Arc::new(opened.directory), Arc::new(stages), opened.state);
@@ -140,6 +138,11 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let task = tokio::spawn(driver.run(inboxes));
     tokio::spawn(catch_up(handle.clone(), requests));
     Ok(Running { handle, inbox, returns, witness, reports, directory, stages, stop, task, machine })
+}
+
+fn start_core(identity: &Identity, settings: Settings, stored: Stored) -> Result<Raft, Failure> {
+    Raft::new(identity.clone(), settings, stored, rand::random(), Now(Duration::ZERO))
+        .map_err(|error| start_failure(&error))
 }
 
 fn start_log(log: Log, completions: &mpsc::Sender<Completion>, doom: &Doom) -> Result<LogThread, Failure> {

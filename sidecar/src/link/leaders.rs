@@ -55,7 +55,7 @@ impl Leaders {
         deadline: Instant,
     ) -> Result<Applied, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = self.hello(leader);
+        let hello = Some(self.hello(leader));
         let request = with_deadline(proto::ProposeRequest { hello, command }, deadline);
         let unknown = |kind, why: &str| {
             CallError::unknown(
@@ -81,7 +81,7 @@ impl Leaders {
 
     pub(crate) async fn read_index(&self, leader: &ServerId, deadline: Instant) -> Result<Index, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = self.hello(leader);
+        let hello = Some(self.hello(leader));
         let request = with_deadline(proto::ReadIndexRequest { hello }, deadline);
         match timeout_at(deadline, client.read_index(request)).await {
             Err(_) => Err(CallError::not_applied(
@@ -108,7 +108,7 @@ impl Leaders {
         deadline: Instant,
     ) -> Result<Option<Session>, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = self.hello(leader);
+        let hello = Some(self.hello(leader));
         let session = Bytes::copy_from_slice(&session.0.to_be_bytes());
         let request = with_deadline(proto::RenewSessionRequest { hello, session }, deadline);
         match timeout_at(deadline, client.renew_session(request)).await {
@@ -138,7 +138,7 @@ impl Leaders {
         deadline: Instant,
     ) -> Result<v1::AutopilotState, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = self.hello(leader);
+        let hello = Some(self.hello(leader));
         let request = with_deadline(proto::AutopilotStateRequest { hello }, deadline);
         match timeout_at(deadline, client.autopilot_state(request)).await {
             Err(_) => Err(CallError::not_applied(
@@ -182,8 +182,8 @@ impl Leaders {
     }
 
     /// What every call to the leader begins with.
-    pub(super) fn hello(&self, leader: &ServerId) -> Option<proto::Hello> {
-        Some(hello::ours(&self.identity, Some(leader.clone())).to_wire())
+    pub(super) fn hello(&self, leader: &ServerId) -> proto::Hello {
+        hello::ours(&self.identity, Some(leader.clone())).to_wire()
     }
 
     /// A connected client; an error means that nothing was sent.

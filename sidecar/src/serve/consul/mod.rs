@@ -142,7 +142,8 @@ impl Endpoint {
             | Self::SessionNode
             | Self::SessionList
             | Self::Txn
-            | Self::Snapshot => true,
+            | Self::Snapshot
+            | Self::VaultSnapshot => true,
             Self::StatusLeader
             | Self::StatusPeers
             | Self::AutopilotConfiguration
@@ -150,7 +151,11 @@ impl Endpoint {
             | Self::AutopilotState
             | Self::VaultAutopilotConfiguration
             | Self::VaultAutopilotState
-            | Self::RaftConfiguration => false,
+            | Self::RaftConfiguration
+            | Self::RaftPeer
+            | Self::RaftTransferLeader
+            | Self::VaultRaftConfiguration
+            | Self::VaultRemovePeer => false,
         }
     }
 
