@@ -127,16 +127,11 @@ pub fn filled(text: &str, facts: &[(String, String)]) -> String {
             })
         };
         let fact = facts.iter().filter(|(word, _)| fits(word)).max_by_key(|(word, _)| word.len());
-        let read = match fact {
-            Some((word, fact)) => {
-                out.push_str(fact);
-                word.len()
-            }
-            None => {
-                out.push(first);
-                first.len_utf8()
-            }
+        let (read, put) = match fact {
+            Some((word, fact)) => (word.len(), fact.as_str()),
+            None => (first.len_utf8(), &rest[..first.len_utf8()]),
         };
+        out.push_str(put);
         rest = &rest[read..];
     }
     out
