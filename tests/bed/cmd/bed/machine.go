@@ -39,6 +39,9 @@ func powerOn(p paths, h host) error {
 	command.Stdout, command.Stderr = log, log
 	command.Dir = "/"
 	command.Env = cleanEnvironment()
+	if err := keepDescriptors(); err != nil {
+		return err
+	}
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC}
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("cannot start host %s: %w; PID and mount namespaces need root with CAP_SYS_ADMIN", h.name, err)
@@ -54,6 +57,20 @@ func cleanEnvironment() []string {
 		environment = append(environment, "XDG_CACHE_HOME="+cacheHome)
 	}
 	return environment
+}
+
+// keepDescriptors keeps what the caller left open from the daemons: they outlive it, and with it a lock would stay held.
+func keepDescriptors() error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("cannot see what is open: %w", err)
+	}
+	for _, entry := range open {
+		if descriptor, err := strconv.Atoi(entry.Name()); err == nil && descriptor > syscall.Stderr {
+			syscall.CloseOnExec(descriptor)
+		}
+	}
+	return nil
 }
 
 // powerOff ends a host at once and waits until nothing of it runs. It is no error if it does not run.
