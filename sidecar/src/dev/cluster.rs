@@ -103,7 +103,11 @@ impl Cluster {
         for _ in 0..count {
             cluster.start_member().await?;
         }
-        cluster.form().await?;
+        if let Err(failure) = cluster.form().await {
+            // Its directories are let go of.
+            cluster.stop().await;
+            return Err(failure);
+        }
         Ok(cluster)
     }
 

@@ -147,11 +147,11 @@ async fn an_application_that_joins_later_begins_from_a_snapshot() {
     }
     let offering = log(&cluster, follower(&cluster).await);
     let state = "the state after e19".repeat(20_000);
-    let offered = offering.offer_snapshot(last, Cursor::new(state.clone())).await.unwrap();
-    assert_eq!((offered.index, offered.bytes), (last, state.len() as u64));
     let part = v1::SnapshotOfferRequest { index: last, data: "a part".into(), is_last: false };
     let status = raw(&cluster, 0).await.snapshot_offer(tokio_stream::once(part)).await.unwrap_err();
     assert_eq!(detail(&status).field, "data", "what broke off is not taken");
+    let offered = offering.offer_snapshot(last, Cursor::new(state.clone())).await.unwrap();
+    assert_eq!((offered.index, offered.bytes), (last, state.len() as u64));
     let again = offering.offer_snapshot(last, Cursor::new("another")).await.unwrap_err();
     assert!(
         matches!(&again, Error::Refused { message } if message.contains("offer one of a later index")),

