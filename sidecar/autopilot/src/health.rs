@@ -150,8 +150,7 @@ pub(crate) fn node_status(
     settings: &Settings,
 ) -> NodeStatus {
     let age = stats.and_then(|stats| stats.last_contact);
-    let fact =
-        fact.filter(|fact| now.since(fact.observed) <= FACT_AGE_MAX || broken(Mutant::K15FactAge));
+    let fact = fact.filter(|fact| now.since(fact.observed) <= FACT_AGE_MAX || broken(Mutant::K15FactAge));
     if let Some(fact) = fact {
         let is_gone = fact.pod == PodFact::Gone || fact.is_claim_gone;
         let heard_since = age.is_some_and(|age| age < now.since(fact.observed)) && !broken(Mutant::K15Heard);

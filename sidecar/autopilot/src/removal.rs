@@ -66,8 +66,11 @@ fn at_min_quorum(scene: Scene<'_>, server: &ServerState) -> Option<BlockedReason
         (_, _) => scene.state.servers.iter().filter(potential).count().saturating_sub(1),
     };
     let (min_quorum, source) = (scene.settings.min_quorum, scene.settings.min_quorum_source);
-    (u32::try_from(left).unwrap_or(u32::MAX) < min_quorum)
-        .then_some(BlockedReason::MinQuorum { left, min_quorum, source })
+    (u32::try_from(left).unwrap_or(u32::MAX) < min_quorum).then_some(BlockedReason::MinQuorum {
+        left,
+        min_quorum,
+        source,
+    })
 }
 
 /// A strict minority of the voters, counted over the window (consul PR #4017).

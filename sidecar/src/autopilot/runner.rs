@@ -106,7 +106,8 @@ impl Runner {
         let reports = sources.reports(&view, now);
         let Some(input) = self.input(&view.status, now, &facts) else { return };
         let is_reconciling = *self.feeds.reconciling.borrow();
-        let input = Input { is_reconciling, ..input.with_reports(reports.clone()).with_snapshots(&view.snapshots) };
+        let input =
+            Input { is_reconciling, ..input.with_reports(reports.clone()).with_snapshots(&view.snapshots) };
         let settings = Settings::new(&stored, &self.defaults.under(declared(&facts, &view.status)));
         let wall = SystemTime::now();
         let done = round(&mut self.observer, &settings, &input);

@@ -48,7 +48,8 @@ impl ServerList {
     fn of(status: &Status) -> Option<Self> {
         let latest = status.latest.as_ref()?;
         let leader = status.leader.as_ref().map(|leader| &leader.id);
-        let matched = |id: &ServerId| status.peers.iter().find(|peer| peer.id == *id).map(|peer| peer.matched);
+        let matched =
+            |id: &ServerId| status.peers.iter().find(|peer| peer.id == *id).map(|peer| peer.matched);
         let last = |id: &ServerId| if *id == status.id { Some(status.last.index) } else { matched(id) };
         let servers = latest.configuration.servers().iter().map(|server| ListedServer {
             raft_id: server.id.raft_id.to_string(),
@@ -154,8 +155,8 @@ impl Handle {
             let change = Change::Remove { id, reason: RemoveReason::Requested };
             match self.change_membership(latest.index, change, deadline).await {
                 // Another change came between: it may have been this one.
-                Err(error)
-                    if error.kind == ErrorKind::ConfigurationMismatch && Instant::now() < deadline => {}
+                Err(error) if error.kind == ErrorKind::ConfigurationMismatch && Instant::now() < deadline => {
+                }
                 done => return done,
             }
         }
@@ -178,7 +179,8 @@ impl Handle {
         deadline: Instant,
     ) -> Result<(), CallError> {
         // What can be no Raft ID is no server's.
-        let target = target.map(|target| RaftId::new(target).map_err(|_| not_found("id", target))).transpose()?;
+        let target =
+            target.map(|target| RaftId::new(target).map_err(|_| not_found("id", target))).transpose()?;
         self.transfer_leadership(target, deadline).await
     }
 }

@@ -54,7 +54,7 @@ impl Leaders {
         deadline: Instant,
     ) -> Result<Applied, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = self.hello(leader);
+        let hello = Some(self.hello(leader));
         let request = with_deadline(proto::ProposeRequest { hello, command }, deadline);
         let unknown = |kind, why: &str| {
             CallError::unknown(
@@ -80,7 +80,7 @@ impl Leaders {
 
     pub(crate) async fn read_index(&self, leader: &ServerId, deadline: Instant) -> Result<Index, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = self.hello(leader);
+        let hello = Some(self.hello(leader));
         let request = with_deadline(proto::ReadIndexRequest { hello }, deadline);
         match timeout_at(deadline, client.read_index(request)).await {
             Err(_) => Err(CallError::not_applied(
@@ -107,7 +107,7 @@ impl Leaders {
         deadline: Instant,
     ) -> Result<Option<Session>, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = self.hello(leader);
+        let hello = Some(self.hello(leader));
         let session = Bytes::copy_from_slice(&session.0.to_be_bytes());
         let request = with_deadline(proto::RenewSessionRequest { hello, session }, deadline);
         match timeout_at(deadline, client.renew_session(request)).await {
@@ -137,7 +137,7 @@ impl Leaders {
         deadline: Instant,
     ) -> Result<v1::AutopilotState, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let hello = self.hello(leader);
+        let hello = Some(self.hello(leader));
         let request = with_deadline(proto::AutopilotStateRequest { hello }, deadline);
         match timeout_at(deadline, client.autopilot_state(request)).await {
             Err(_) => Err(CallError::not_applied(
@@ -168,12 +168,16 @@ impl Leaders {
     }
 
     /// What every call to the leader begins with.
-    pub(super) fn hello(&self, leader: &ServerId) -> Option<proto::Hello> {
-        Some(hello::ours(&self.identity, Some(leader.clone())).to_wire())
+    pub(super) fn hello(&self, leader: &ServerId) -> proto::Hello {
+        hello::ours(&self.identity, Some(leader.clone())).to_wire()
     }
 
     /// A connected client; an error means that nothing was sent.
-    pub(super) async fn client(&self, leader: &ServerId, deadline: Instant) -> Result<PeerClient<Channel>, CallError> {
+    pub(super) async fn client(
+        &self,
+        leader: &ServerId,
+        deadline: Instant,
+    ) -> Result<PeerClient<Channel>, CallError> {
         let dialer = self.book.borrow().get(leader).cloned();
         let dialer = dialer.ok_or_else(|| unreachable(leader, "its address is not known here yet"))?;
         let open = self.lock().get(leader).filter(|(known, _)| Arc::ptr_eq(known, &dialer)).cloned();

@@ -20,7 +20,7 @@ impl Leaders {
         deadline: Instant,
     ) -> Result<ServerList, CallError> {
         let mut client = self.client(leader, deadline).await?;
-        let request = with_deadline(proto::ServersRequest { hello: self.hello(leader) }, deadline);
+        let request = with_deadline(proto::ServersRequest { hello: Some(self.hello(leader)) }, deadline);
         let answer = self.answer(leader, deadline, Effect::NotApplied, client.servers(request)).await?;
         match answer.result {
             Some(proto::servers_response::Result::Servers(list)) => Ok(list_from_wire(list)),
@@ -40,7 +40,7 @@ impl Leaders {
             ServerName::RaftId(name) => proto::remove_server_request::Server::RaftId(name.clone()),
             ServerName::Address(name) => proto::remove_server_request::Server::Address(name.clone()),
         });
-        let request = proto::RemoveServerRequest { hello: self.hello(leader), server };
+        let request = proto::RemoveServerRequest { hello: Some(self.hello(leader)), server };
         let call = client.remove_server(with_deadline(request, deadline));
         match self.answer(leader, deadline, Effect::Unknown, call).await?.result {
             Some(proto::remove_server_response::Result::Index(index)) => Ok(Index(index)),
@@ -57,7 +57,7 @@ impl Leaders {
     ) -> Result<(), CallError> {
         let mut client = self.client(leader, deadline).await?;
         let target_raft_id = target.unwrap_or_default().to_owned();
-        let request = proto::TransferLeadershipRequest { hello: self.hello(leader), target_raft_id };
+        let request = proto::TransferLeadershipRequest { hello: Some(self.hello(leader)), target_raft_id };
         let call = client.transfer_leadership(with_deadline(request, deadline));
         let answer = self.answer(leader, deadline, Effect::Unknown, call).await?;
         answer.error.map_or(Ok(()), |error| Err(error_from_wire(error)))
@@ -90,9 +90,10 @@ fn silent(leader: &ServerId, lost: Effect, kind: ErrorKind, why: &str) -> CallEr
     let begin = format!("the leader {} did not answer: {why}", leader.raft_id);
     match lost {
         Effect::NotApplied => CallError::not_applied(kind, format!("{begin}: ask again")),
-        Effect::Unknown => {
-            CallError::unknown(kind, format!("{begin}: outcome unknown; list the servers to see what came of it"))
-        }
+        Effect::Unknown => CallError::unknown(
+            kind,
+            format!("{begin}: outcome unknown; list the servers to see what came of it"),
+        ),
     }
 }
 

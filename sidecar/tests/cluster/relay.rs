@@ -108,7 +108,8 @@ impl Road {
                         is_first
                     });
                 }
-                tokio::time::sleep(Duration::from_micros(length as u64 * 1_000_000 / self.bytes_per_second)).await;
+                tokio::time::sleep(Duration::from_micros(length as u64 * 1_000_000 / self.bytes_per_second))
+                    .await;
             }
         }
     }

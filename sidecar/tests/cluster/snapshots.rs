@@ -95,7 +95,10 @@ async fn a_joiner_that_is_heard_of_by_its_snapshot_alone_stays_while_bytes_arriv
         assert!(!server.is_dead, "dead after {sent} bytes and {silence:?}");
         silence = if relay.is_narrow() { server.stats.last_contact.unwrap() } else { Duration::ZERO };
         if let Some(snapshot) = server.stats.snapshot {
-            assert!(snapshot.sent_bytes >= sent && snapshot.sent_bytes <= snapshot.total_bytes, "{snapshot:?}");
+            assert!(
+                snapshot.sent_bytes >= sent && snapshot.sent_bytes <= snapshot.total_bytes,
+                "{snapshot:?}"
+            );
             sent = snapshot.sent_bytes;
         }
     }

@@ -56,8 +56,10 @@ async fn health_has_one_body_and_two_statuses_and_zeros_are_printed() {
     let autopilot = cluster.member(leader).autopilot();
     autopilot.set_configuration(|_| zones.clone(), None, Instant::now() + PATIENCE).await.unwrap();
     let port = cluster.ports(leader).http;
-    let well = until(port, HEALTH, |answer| answer.status == 200 && answer.json()["FailureTolerance"] == 1).await;
-    let is_zoned = |answer: &Answer| answer.json()["RedundancyZones"].as_object().is_some_and(|all| all.len() == 3);
+    let well =
+        until(port, HEALTH, |answer| answer.status == 200 && answer.json()["FailureTolerance"] == 1).await;
+    let is_zoned =
+        |answer: &Answer| answer.json()["RedundancyZones"].as_object().is_some_and(|all| all.len() == 3);
     let before = until(port, STATE, is_zoned).await;
     cluster.abort_member((leader + 1) % 3).await;
     let ill = until(port, HEALTH, |answer| answer.status == 429).await;
@@ -90,11 +92,18 @@ async fn health_has_one_body_and_two_statuses_and_zeros_are_printed() {
 /// The values of autopilot's gauges, by name and labels.
 fn gauges(text: &str) -> BTreeMap<String, String> {
     let values = text.lines().filter(|line| line.starts_with("quorate_autopilot_"));
-    values.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    values
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// Gauges between two equal states: of the same round as both.
-async fn at_one_instant(cluster: &Cluster, member: usize, is_wanted: impl Fn(&Value) -> bool) -> (Value, BTreeMap<String, String>) {
+async fn at_one_instant(
+    cluster: &Cluster,
+    member: usize,
+    is_wanted: impl Fn(&Value) -> bool,
+) -> (Value, BTreeMap<String, String>) {
     let ports = cluster.ports(member);
     let found = async {
         loop {
@@ -152,7 +161,8 @@ async fn gauges_are_those_of_the_state_and_the_leaders_alone() {
 
     cluster.abort_member(third).await;
     let gone = format!("dev-{third}");
-    let (state, values) = at_one_instant(&cluster, other, |state| state["Servers"][&gone]["Healthy"] == false).await;
+    let (state, values) =
+        at_one_instant(&cluster, other, |state| state["Servers"][&gone]["Healthy"] == false).await;
     assert_eq!(state["FailureTolerance"], 0);
     check(&state, &values);
     cluster.stop().await;

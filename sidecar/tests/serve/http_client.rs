@@ -100,8 +100,7 @@ async fn read(stream: &mut TcpStream) -> Answer {
         .collect();
     let mut answer = Answer { status, headers, body: bytes[end + 4..].to_vec() };
     // Archives are streamed; every other answer has a length.
-    let is_archive =
-        matches!(answer.header("content-type"), Some("application/x-gzip" | "application/gzip"));
+    let is_archive = matches!(answer.header("content-type"), Some("application/x-gzip" | "application/gzip"));
     assert_eq!(answer.header("transfer-encoding").is_some(), is_archive);
     if is_archive {
         answer.body = joined(&answer.body);

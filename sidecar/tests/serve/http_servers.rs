@@ -44,7 +44,8 @@ async fn every_member_lists_the_leader_s_configuration() {
         assert_eq!(vault["request_id"].as_str().unwrap().len(), 36);
         let config = &vault["data"]["config"];
         assert_eq!((&config["index"], consul["Index"].as_u64().unwrap() > 0), (&consul["Index"], true));
-        let (servers, theirs) = (consul["Servers"].as_array().unwrap(), config["servers"].as_array().unwrap());
+        let (servers, theirs) =
+            (consul["Servers"].as_array().unwrap(), config["servers"].as_array().unwrap());
         assert_eq!((servers.len(), theirs.len()), (3, 3));
         for (number, (server, other)) in servers.iter().zip(theirs).enumerate() {
             let id = format!("dev-{number}");
@@ -97,7 +98,11 @@ async fn a_server_is_removed_as_consul_s_clients_do_it() {
             assert_eq!((answer.status, answer.text()), (status, text), "{query}");
         }
     }
-    assert_eq!(get(cluster.ports(asked_of).http, CONSULS).await.json()["Index"], before, "nothing was changed");
+    assert_eq!(
+        get(cluster.ports(asked_of).http, CONSULS).await.json()["Index"],
+        before,
+        "nothing was changed"
+    );
 
     let address = format!("{PEER}?address=127.0.0.1:{}", cluster.ports(others[2]).peer);
     let answer = asked(&cluster, asked_of, "DELETE", &address, b"").await;

@@ -60,9 +60,7 @@ fn server_id(body: &[u8]) -> Result<String, Refused> {
     };
     match fields.get("server_id") {
         Some(Value::String(id)) if !id.is_empty() => Ok(id.clone()),
-        None | Some(Value::Null | Value::String(_)) => {
-            Err(Refused::Bad("no server id provided".to_owned()))
-        }
+        None | Some(Value::Null | Value::String(_)) => Err(Refused::Bad("no server id provided".to_owned())),
         Some(_) => Err(Refused::Bad("server_id is not a string; nothing was changed".to_owned())),
     }
 }
