@@ -15,6 +15,7 @@
 //! know: it says so with a command.
 
 mod base;
+mod change;
 mod clients;
 mod codec;
 mod command;
@@ -44,6 +45,7 @@ mod validate;
 mod view;
 
 pub use base::{Base, KeyRange, Table, Visit, prefix_end};
+pub use change::{KeyChange, KeyEvent};
 pub use codec::DecodeError;
 pub use command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
 pub use entry::{KeyText, KvEntry};

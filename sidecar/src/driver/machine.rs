@@ -29,6 +29,7 @@ use tracing::debug;
 use super::doom::Doom;
 use super::flusher::{Flushed, Flusher};
 use super::handle::Applied;
+use super::history::KeyHistory;
 use super::own_client::owner;
 use super::queries::{MachineQueue, Query};
 use super::request::Reply;
@@ -94,6 +95,7 @@ pub(crate) struct MachineThread {
     queue: MachineQueue,
     keys_index: watch::Receiver<u64>,
     sessions_index: watch::Receiver<u64>,
+    history: Arc<KeyHistory>,
     /// Set when there is no time for what is queued.
     is_hurried: Arc<AtomicBool>,
     /// Closed when the thread has ended.
@@ -109,7 +111,9 @@ impl MachineThread {
         tally: Arc<Tally>,
         sessions: Arc<Sessions>,
     ) -> Result<Self, Failure> {
-        let state = State::open(file).map_err(|error| query_failure(&error))?;
+        let mut state = State::open(file).map_err(|error| query_failure(&error))?;
+        state.note_key_changes();
+        let history = Arc::new(KeyHistory::new(state.meta().keys.index));
         let (jobs, inbox) = sync_channel(QUERY_QUEUE_MAX + APPLY_QUEUE_MAX);
         let queue = MachineQueue::new(jobs.clone());
         let flusher = Flusher::start(jobs, doom.clone())?;
@@ -119,6 +123,7 @@ impl MachineThread {
         let (lives, ended) = oneshot::channel();
         let worker = Worker {
             state,
+            history: Arc::clone(&history),
             keys_index: seen,
             sessions_index: sessions_seen,
             sessions,
@@ -138,7 +143,7 @@ impl MachineThread {
         std::thread::Builder::new().name("machine".to_owned()).spawn(move || worker.run()).map_err(
             |error| Failure::new(Code::Unavailable, format!("cannot start the machine's thread: {error}")),
         )?;
-        Ok(Self { queue, keys_index, sessions_index, is_hurried, ended })
+        Ok(Self { queue, keys_index, sessions_index, history, is_hurried, ended })
     }
 
     /// The index of the last change of any key, as it grows: what blocking queries wait on.
@@ -149,6 +154,11 @@ impl MachineThread {
     /// The same of any session.
     pub(crate) fn sessions_index(&self) -> &watch::Receiver<u64> {
         &self.sessions_index
+    }
+
+    /// The latest changes of keys.
+    pub(crate) fn history(&self) -> &Arc<KeyHistory> {
+        &self.history
     }
 
     pub(crate) fn queue(&self) -> &MachineQueue {
@@ -171,6 +181,7 @@ impl MachineThread {
 
 struct Worker {
     state: State,
+    history: Arc<KeyHistory>,
     keys_index: watch::Sender<u64>,
     sessions_index: watch::Sender<u64>,
     sessions: Arc<Sessions>,
@@ -302,6 +313,8 @@ impl Worker {
                 }
             }
         }
+        // Before anybody reads what is applied now: who then watches from there on misses nothing.
+        self.history.push(self.state.take_key_changes());
         if let Some(last) = last {
             self.report(Report::Applied(last));
         }
@@ -374,6 +387,8 @@ impl Worker {
         self.is_resting = false;
         let since = Instant::now();
         self.state = State::open(file)?;
+        self.state.note_key_changes();
+        self.history.replace(self.state.meta().keys.index);
         self.tally.restored(since.elapsed());
         self.flushed_at = Instant::now();
         let applied = log_id(self.state.applied());

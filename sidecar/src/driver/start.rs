@@ -77,13 +77,12 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let log_reader = opened.log.reader();
     let log = start_log(opened.log, &completions, &doom)?;
     let (directory, stages, state) = (Arc::new(opened.directory), Arc::new(stages), opened.state);
-    let tally = Arc::new(Tally::new());
+    let (tally, sessions) = (Arc::new(Tally::new()), Arc::new(Sessions::new()));
     let counted = Arc::clone(&tally);
-    let sessions = Arc::new(Sessions::new());
-    let reports = machine_reports(&completions);
-    let machine = MachineThread::start(state.clone(), reports, doom.clone(), counted, Arc::clone(&sessions))?;
+    let told = machine_reports(&completions);
+    let machine = MachineThread::start(state.clone(), told, doom.clone(), counted, Arc::clone(&sessions))?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
-    let (returns, peer_reports) = (links.returns().clone(), links.reports().clone());
+    let (returns, reports) = (links.returns().clone(), links.reports().clone());
     let witness = Witness::new(links.book(), inbox.clone());
     let outlook = Outlook::new(View::first(Arc::clone(&identity), raft.status(), applied));
     let shared = Shared {
@@ -92,6 +91,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         machine: machine.queue().clone(),
         keys_index: machine.keys_index().clone(),
         sessions_index: machine.sessions_index().clone(),
+        history: Arc::clone(machine.history()),
         sessions,
         view: outlook.view.subscribe(),
         leadership: outlook.leadership.subscribe(),
@@ -133,7 +133,6 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let inboxes = Inboxes { completions: completed, peers, requests: asked, stop: stopped };
     let task = tokio::spawn(driver.run(inboxes));
     tokio::spawn(catch_up(handle.clone(), requests));
-    let reports = peer_reports;
     Ok(Running { handle, inbox, returns, witness, reports, directory, stages, stop, task, machine })
 }
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use quorate_raft::Membership;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::autopilot::Autopilot;
@@ -98,6 +98,8 @@ const OUTSIDE_BOUNDS: tls::Bounds =
 struct Shared {
     context: Context,
     metrics: Metrics,
+    /// Places for `Kv.Watch` streams.
+    watches: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -115,8 +117,8 @@ impl Shared {
     /// The token that opens calls of this kind on the plain ports; none: the operator's certificate alone does. On
     /// Kubernetes nothing else than the resource may change settings or members: the operator would change them back.
     fn admin_token(&self, right: Right) -> Option<&str> {
-        let is_the_operators = matches!(right, Right::Settings | Right::Membership)
-            && self.context.autopilot.is_on_kubernetes();
+        let is_the_operators =
+            matches!(right, Right::Settings | Right::Membership) && self.context.autopilot.is_on_kubernetes();
         self.context.admin_token.as_deref().filter(|_| !is_the_operators)
     }
 
@@ -129,7 +131,8 @@ impl Shared {
 
 /// Answers until `stopping`; an error means that a port could not be served on.
 pub async fn run(context: Context, listeners: Listeners) -> Result<(), Failure> {
-    let shared = Arc::new(Shared { metrics: Metrics::new(), context });
+    let watches = Arc::new(Semaphore::new(limits::KV_WATCHES_MAX));
+    let shared = Arc::new(Shared { metrics: Metrics::new(), context, watches });
     let stopping = || shared.context.stopping.clone();
     let mut servers = JoinSet::new();
     for listener in listeners.grpc {

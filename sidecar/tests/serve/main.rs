@@ -7,6 +7,7 @@ mod api_server;
 mod grpc;
 mod grpc_input;
 mod grpc_pipeline;
+mod grpc_watch;
 mod health;
 mod http_autopilot;
 mod http_blocking;

@@ -1,5 +1,6 @@
 //! The machine against a plain model, and the stories of single rules.
 
+mod changes;
 mod dedup;
 mod flushes;
 pub(crate) mod generate;

@@ -11,6 +11,7 @@ mod pipeline;
 mod refused;
 mod session;
 pub(crate) mod shape;
+mod watch;
 mod write;
 
 use std::sync::Arc;
