@@ -75,6 +75,15 @@ pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses of one name that are tried per dial.
 pub const DIAL_ADDRESSES_MAX: usize = 4;
 
+/// Changes of keys that are kept for `Kv.Watch` (K25). The oldest goes; who has not read it begins anew.
+pub const WATCH_HISTORY_MAX: usize = 100_000;
+/// Bytes of keys and values in them: large values must not cost a gigabyte. The oldest goes.
+pub const WATCH_HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Changes that a watcher looks at at a time (K25), and gets in one message: the history is held for no longer.
+pub const WATCH_READ_MAX: usize = 1_024;
+/// Bytes of them after which a message is closed; one change alone may be larger.
+pub const WATCH_READ_BYTES_MAX: usize = 1024 * 1024;
+
 /// Snapshot bytes per second to one peer, so that heartbeats and commits keep their latency (K25).
 pub const SNAPSHOT_BYTES_PER_SECOND: usize = 32 * 1024 * 1024;
 /// Bytes of one snapshot chunk.

@@ -19,6 +19,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::base::{KeyRange, Table, prefix_end};
+use crate::change::Changed;
 use crate::limits::MEMTABLE_ROW_OVERHEAD_BYTES;
 
 pub(crate) type Rows = BTreeMap<Bytes, Option<Bytes>>;
@@ -40,9 +41,25 @@ pub(crate) struct Layer {
     tables: [Rows; Table::ALL.len()],
     cleared: BTreeSet<Bytes>,
     bytes: usize,
+    /// What it was told of keys since this was last taken; none: nobody asks.
+    changes: Option<Vec<Changed>>,
 }
 
 impl Layer {
+    /// From now on changes of keys are kept until they are taken.
+    pub(crate) fn note_changes(&mut self) {
+        self.changes.get_or_insert_default();
+    }
+
+    /// An empty layer that goes on noting changes if this one does.
+    pub(crate) fn next(&self) -> Self {
+        Self { changes: self.changes.as_ref().map(|_| Vec::new()), ..Self::default() }
+    }
+
+    pub(crate) fn take_changes(&mut self) -> Vec<Changed> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Lookup<'_> {
         match self.tables[table.slot()].get(key) {
             Some(Some(row)) => Lookup::Row(row),
@@ -98,6 +115,14 @@ impl Layer {
     pub(crate) fn set(&mut self, table: Table, key: Bytes, row: Option<Bytes>) {
         let cost = row_cost(&key, row.as_ref());
         let key_bytes = key.len();
+        if table == Table::Keys
+            && let Some(changes) = &mut self.changes
+        {
+            changes.push(match &row {
+                Some(row) => Changed::Row(key.clone(), row.clone()),
+                None => Changed::Deleted(key.clone()),
+            });
+        }
         if let Some(old) = self.tables[table.slot()].insert(key, row) {
             self.bytes -= key_bytes + old.map_or(0, |row| row.len()) + MEMTABLE_ROW_OVERHEAD_BYTES;
         }
@@ -106,6 +131,9 @@ impl Layer {
 
     /// Delete every key and tombstone that starts with `prefix`, here and below.
     pub(crate) fn clear(&mut self, prefix: Bytes) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(Changed::Cleared(prefix.clone()));
+        }
         let range = KeyRange::prefix(&prefix);
         for table in Table::CLEARED {
             let rows = &mut self.tables[table.slot()];

@@ -17,6 +17,7 @@
 
 mod application;
 mod base;
+mod change;
 mod clients;
 mod codec;
 mod command;
@@ -47,6 +48,7 @@ mod view;
 
 pub use application::{ApplicationEntry, ApplicationMeta, ApplicationSnapshot, EntriesAfter, Mode};
 pub use base::{Base, KeyRange, Table, Visit, prefix_end};
+pub use change::{KeyChange, KeyEvent};
 pub use codec::DecodeError;
 pub use command::{ApiIndex, ClientId, Command, Owner, RestoreOrder, SettingsMode, Tag, Tagged, TxnOp};
 pub use entry::{KeyText, KvEntry};

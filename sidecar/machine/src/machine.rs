@@ -8,6 +8,7 @@ use quorate_mutants::{Mutant, broken};
 
 use crate::application::Entries;
 use crate::base::{Base, Table};
+use crate::change::KeyChange;
 use crate::clients::{Admission, Clients};
 use crate::codec::DecodeError;
 use crate::command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tagged};
@@ -39,6 +40,8 @@ pub struct Machine<B> {
     frozen_upto: Position,
     /// What happened to sessions since it was last asked for.
     events: Vec<SessionEvent>,
+    /// What entries changed among the keys since it was last asked for, if somebody asks.
+    changes: Vec<KeyChange>,
 }
 
 #[derive(Debug)]
@@ -61,6 +64,7 @@ impl<B: Base> Machine<B> {
             clients,
             frozen_upto,
             events: Vec::new(),
+            changes: Vec::new(),
         })
     }
 
@@ -132,6 +136,16 @@ impl<B: Base> Machine<B> {
         std::mem::take(&mut self.events)
     }
 
+    /// From now on changes of keys are kept: take them after each few entries.
+    pub fn note_key_changes(&mut self) {
+        self.active.note_changes();
+    }
+
+    /// What entries changed among the keys since this was last asked, in order.
+    pub fn take_key_changes(&mut self) -> Vec<KeyChange> {
+        std::mem::take(&mut self.changes)
+    }
+
     /// Whether the memtable should be frozen because of its size. (The driver also freezes by time.)
     pub fn is_full(&self) -> bool {
         self.active.bytes() >= MEMTABLE_BYTES_MAX
@@ -150,7 +164,8 @@ impl<B: Base> Machine<B> {
         }
         self.clients.drain_into(&mut self.active);
         self.active.set(Table::Meta, Bytes::from_static(Meta::KEY), Some(self.meta.encode()));
-        let layer = Arc::new(std::mem::take(&mut self.active));
+        let next = self.active.next();
+        let layer = Arc::new(std::mem::replace(&mut self.active, next));
         let upto = self.meta.applied;
         self.frozen = Some(Frozen { layer: Arc::clone(&layer), upto });
         self.frozen_upto = upto;
@@ -213,6 +228,9 @@ impl<B: Base> Machine<B> {
         let mut events = std::mem::take(&mut self.events);
         let outcome = self.carry_out(at, command, &mut events);
         self.events = events;
+        let index = self.meta.api_index(at.index);
+        let changed = self.active.take_changes().into_iter();
+        self.changes.extend(changed.map(|what| KeyChange { index, what }));
         outcome
     }
 

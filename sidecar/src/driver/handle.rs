@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use super::application::Application;
 use super::error::{CallError, Effect, ErrorKind};
+use super::history::KeyHistory;
 use super::machine::{QueryError, State};
 use super::own_client::{OpenWrite, OwnClient, is_refused_as_client};
 use super::queries::MachineQueue;
@@ -82,6 +83,7 @@ pub(crate) struct Shared {
     pub(super) read_rounds: Arc<ReadRounds>,
     pub(crate) keys_index: watch::Receiver<u64>,
     pub(crate) sessions_index: watch::Receiver<u64>,
+    pub(crate) history: Arc<KeyHistory>,
     pub(super) sessions: Arc<Sessions>,
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) leadership: watch::Receiver<Leadership>,
@@ -133,6 +135,11 @@ impl Handle {
     /// The index of the last change of any session this member has applied, as it grows.
     pub fn watch_sessions(&self) -> watch::Receiver<u64> {
         self.shared.sessions_index.clone()
+    }
+
+    /// The latest changes of keys that this member has applied.
+    pub fn key_history(&self) -> &Arc<KeyHistory> {
+        &self.shared.history
     }
 
     /// Writes: returns once the command is committed and applied. From a follower it goes to the leader.

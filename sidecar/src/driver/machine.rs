@@ -31,6 +31,7 @@ use tracing::debug;
 use super::doom::Doom;
 use super::flusher::{Flushed, Flusher};
 use super::handle::Applied;
+use super::history::KeyHistory;
 use super::own_client::owner;
 use super::queries::{MachineQueue, Query};
 use super::request::Reply;
@@ -97,6 +98,7 @@ pub(crate) struct MachineThread {
     keys_index: watch::Receiver<u64>,
     sessions_index: watch::Receiver<u64>,
     application: watch::Receiver<ApplicationMeta>,
+    history: Arc<KeyHistory>,
     /// Set when there is no time for what is queued.
     is_hurried: Arc<AtomicBool>,
     /// Closed when the thread has ended.
@@ -112,7 +114,9 @@ impl MachineThread {
         tally: Arc<Tally>,
         sessions: Arc<Sessions>,
     ) -> Result<Self, Failure> {
-        let state = State::open(file).map_err(|error| query_failure(&error))?;
+        let mut state = State::open(file).map_err(|error| query_failure(&error))?;
+        state.note_key_changes();
+        let history = Arc::new(KeyHistory::new(state.meta().keys.index));
         let (jobs, inbox) = sync_channel(QUERY_QUEUE_MAX + APPLY_QUEUE_MAX);
         let queue = MachineQueue::new(jobs.clone());
         let flusher = Flusher::start(jobs, doom.clone())?;
@@ -123,6 +127,7 @@ impl MachineThread {
         let (lives, ended) = oneshot::channel();
         let worker = Worker {
             state,
+            history: Arc::clone(&history),
             keys_index: seen,
             sessions_index: sessions_seen,
             application: application_seen,
@@ -143,7 +148,7 @@ impl MachineThread {
         std::thread::Builder::new().name("machine".to_owned()).spawn(move || worker.run()).map_err(
             |error| Failure::new(Code::Unavailable, format!("cannot start the machine's thread: {error}")),
         )?;
-        Ok(Self { queue, keys_index, sessions_index, application, is_hurried, ended })
+        Ok(Self { queue, keys_index, sessions_index, application, history, is_hurried, ended })
     }
 
     /// The index of the last change of any key, as it grows: what blocking queries wait on.
@@ -159,6 +164,11 @@ impl MachineThread {
     /// The application's log as a whole, as it changes (K22).
     pub(crate) fn application(&self) -> &watch::Receiver<ApplicationMeta> {
         &self.application
+    }
+
+    /// The latest changes of keys.
+    pub(crate) fn history(&self) -> &Arc<KeyHistory> {
+        &self.history
     }
 
     pub(crate) fn queue(&self) -> &MachineQueue {
@@ -181,6 +191,7 @@ impl MachineThread {
 
 struct Worker {
     state: State,
+    history: Arc<KeyHistory>,
     keys_index: watch::Sender<u64>,
     sessions_index: watch::Sender<u64>,
     application: watch::Sender<ApplicationMeta>,
@@ -317,6 +328,8 @@ impl Worker {
                 }
             }
         }
+        // Before anybody reads what is applied now: who then watches from there on misses nothing.
+        self.history.push(self.state.take_key_changes());
         if let Some(last) = last {
             self.report(Report::Applied(last));
         }
@@ -391,6 +404,8 @@ impl Worker {
         self.is_resting = false;
         let since = Instant::now();
         self.state = State::open(file)?;
+        self.state.note_key_changes();
+        self.history.replace(self.state.meta().keys.index);
         self.tally.restored(since.elapsed());
         self.flushed_at = Instant::now();
         let applied = log_id(self.state.applied());

@@ -79,11 +79,10 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let log_reader = opened.log.reader();
     let log = start_log(opened.log, &completions, &doom)?;
     let (directory, stages, state) = (Arc::new(opened.directory), Arc::new(stages), opened.state);
-    let tally = Arc::new(Tally::new());
+    let (tally, sessions) = (Arc::new(Tally::new()), Arc::new(Sessions::new()));
     let counted = Arc::clone(&tally);
-    let sessions = Arc::new(Sessions::new());
-    let (file, told, failed) = (state.clone(), machine_reports(&completions), doom.clone());
-    let machine = MachineThread::start(file, told, failed, counted, Arc::clone(&sessions))?;
+    let told = machine_reports(&completions);
+    let machine = MachineThread::start(state.clone(), told, doom.clone(), counted, Arc::clone(&sessions))?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
     let (returns, reports) = (links.returns().clone(), links.reports().clone());
     let witness = Witness::new(links.book(), inbox.clone());
@@ -95,6 +94,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         read_rounds: Arc::default(),
         keys_index: machine.keys_index().clone(),
         sessions_index: machine.sessions_index().clone(),
+        history: Arc::clone(machine.history()),
         sessions,
         view: outlook.view.subscribe(),
         leadership: outlook.leadership.subscribe(),

@@ -56,6 +56,13 @@ pub const PIPELINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of results that go into one message of a `Kv.Write` stream; one result may be larger.
 pub const PIPELINE_RESULT_BYTES: usize = 256 * 1024;
 
+/// `Kv.Watch` streams open at once. Further ones are refused as busy.
+pub const KV_WATCHES_MAX: usize = 4_096;
+
+/// A `Kv.Watch` stream on which nothing happens says so often how far it is: its client knows that it lives, and where to
+/// go on without falling behind the history.
+pub const WATCH_WORD_EVERY: Duration = Duration::from_secs(10);
+
 /// Keys that one HTTP `recurse` or `keys` answers. Consul's API has no pages, so more is refused with 413.
 pub const HTTP_LIST_ROWS_MAX: usize = 100_000;
 
@@ -97,6 +104,13 @@ pub const WAIT_JITTER_PART: u32 = 16;
 /// A pause a caller should make before trying again after `Busy` or without a leader.
 pub const RETRY_AFTER: Duration = Duration::from_millis(250);
 
+const _: () = assert!(
+    crate::limits::WATCH_READ_BYTES_MAX
+        + quorate_machine::limits::VALUE_BYTES_MAX
+        + crate::limits::WATCH_READ_MAX * 64
+        < GRPC_MESSAGE_BYTES_MAX,
+    "changes of keys, with one more than their limit, must fit in one message"
+);
 const _: () = assert!(WATCHES_MAX < HTTP_CONNECTIONS_MAX, "watchers must leave connections for writes");
 const _: () = assert!(
     LIST_BYTES_MAX + quorate_machine::limits::VALUE_BYTES_MAX + (LIST_ROWS_MAX as usize) * 64

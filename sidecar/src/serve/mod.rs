@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use quorate_raft::Membership;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::autopilot::{Autopilot, WordsReceiver};
@@ -99,6 +99,8 @@ const OUTSIDE_BOUNDS: tls::Bounds =
 struct Shared {
     context: Context,
     metrics: Metrics,
+    /// Places for `Kv.Watch` streams.
+    watches: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -130,7 +132,8 @@ impl Shared {
 
 /// Answers until `stopping`; an error means that a port could not be served on.
 pub async fn run(context: Context, listeners: Listeners) -> Result<(), Failure> {
-    let shared = Arc::new(Shared { metrics: Metrics::new(), context });
+    let watches = Arc::new(Semaphore::new(limits::KV_WATCHES_MAX));
+    let shared = Arc::new(Shared { metrics: Metrics::new(), context, watches });
     let stopping = || shared.context.stopping.clone();
     let mut servers = JoinSet::new();
     for listener in listeners.grpc {

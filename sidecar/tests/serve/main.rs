@@ -8,6 +8,7 @@ mod grpc;
 mod grpc_input;
 mod grpc_log;
 mod grpc_pipeline;
+mod grpc_watch;
 mod health;
 mod http_autopilot;
 mod http_blocking;

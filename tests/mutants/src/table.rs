@@ -427,7 +427,7 @@ table! {
         killed by "rounds" "vectors::servers_are_added_as_in_the_vectors";
     A20Zero ["A20"] "a threshold of zero is taken"
         killed by "rounds" "settings::zeros_are_refused_by_name";
-    A20Quorum ["A20"] "any smallest number of voters is taken"
+    A20Quorum ["A20"] "any minimum of voters is taken"
         killed by "rounds" "settings::computed_values_are_valid_and_set_ones_are_checked";
     A20Threshold ["A20"] "any dead server threshold is taken"
         killed by "rounds" "settings::computed_values_are_valid_and_set_ones_are_checked";

@@ -1,6 +1,7 @@
 //! The machine against a plain model, and the stories of single rules.
 
 mod application;
+mod changes;
 mod dedup;
 mod flushes;
 pub(crate) mod generate;

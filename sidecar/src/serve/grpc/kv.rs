@@ -8,6 +8,7 @@ use super::Service;
 use super::pipeline::{self, Responses, Writes};
 use super::refused::Refused;
 use super::shape;
+use super::watch;
 use crate::driver::{Consistency, ReadResult};
 use crate::serve::limits::{LIST_BYTES_MAX, LIST_ROWS_MAX};
 use crate::serve::rights::Right;
@@ -93,6 +94,15 @@ impl Kv for Service {
                 self.handle().read(consistency, deadline, move |state| state.read_txn(&ops)).await?.value
             };
             shape::txn_response(outcome)
+        })
+        .await
+    }
+
+    type WatchStream = watch::Events;
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<watch::Events> {
+        self.call("Kv.Watch", Right::Data, request, |request, deadline| {
+            watch::events(self, request, deadline)
         })
         .await
     }

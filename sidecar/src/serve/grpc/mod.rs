@@ -13,6 +13,7 @@ mod refused;
 mod session;
 pub(crate) mod shape;
 mod subscription;
+mod watch;
 mod write;
 
 use std::sync::Arc;

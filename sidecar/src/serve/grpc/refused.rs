@@ -2,7 +2,7 @@
 
 use prost::Message;
 use quorate_api::v1::{ErrorCode, ErrorDetail, WriteOutcome};
-use quorate_machine::{Invalid, Refusal};
+use quorate_machine::{ApiIndex, Invalid, Refusal};
 use quorate_raft::ServerId;
 use quorate_store::Unrecoverable;
 use tonic::{Code, Status};
@@ -62,6 +62,19 @@ impl Refused {
             outcome,
             format!("Permission denied: {call} is not for this caller: {reason}{end}"),
         )
+    }
+
+    /// Too much of something is open.
+    pub(super) fn busy(message: String) -> Self {
+        Self::new(ErrorCode::Busy, WriteOutcome::Unspecified, message)
+    }
+
+    /// K25: a watcher asks for changes that are not kept any more.
+    pub(super) fn compacted(after: ApiIndex, oldest: ApiIndex) -> Self {
+        let text = format!(
+            "the changes after index {after} are not all kept here any more, only those after {oldest}: read the keys anew, then watch after the index of that answer"
+        );
+        Self::new(ErrorCode::Compacted, WriteOutcome::Unspecified, text)
     }
 
     pub(super) fn out_of_service(why: &str) -> Self {
@@ -221,6 +234,7 @@ fn grpc_code(code: ErrorCode) -> Code {
             Code::Aborted
         }
         ErrorCode::Deadline => Code::DeadlineExceeded,
+        ErrorCode::Compacted => Code::OutOfRange,
         ErrorCode::NotLeader
         | ErrorCode::WouldLoseQuorum
         | ErrorCode::FailedPrecondition
