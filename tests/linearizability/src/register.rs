@@ -58,21 +58,20 @@ impl Operation {
     /// What one copy that holds `state` answers, and what it holds then.
     pub fn apply(self, state: Option<Value>) -> (Answer, Option<Value>) {
         match self {
-            Self::Read => (Answer::Holds(state), state),
             Self::Put(value) => (Answer::Written, Some(value)),
             Self::Restore(archived) => (Answer::Written, archived),
             Self::CompareAndSet { expected, new } if expected == state => (Answer::Written, Some(new)),
             Self::Acquire(session) if state.is_none_or(|holder| holder == session) => {
                 (Answer::Written, Some(session))
             }
-            Self::Acquire(_) => (Answer::Holds(state), state),
+            // Who does not get a lock is told who holds it.
+            Self::Read | Self::Acquire(_) => (Answer::Holds(state), state),
             Self::Release(session) if state == Some(session) => (Answer::Written, None),
-            Self::Release(_) => (Answer::Mismatch, state),
             Self::End(session) => (Answer::Written, state.filter(|holder| *holder != session)),
             Self::DeleteIf { expected } if state.is_some_and(|value| value != expected) => {
                 (Answer::Mismatch, state)
             }
-            Self::CompareAndSet { .. } => (Answer::Mismatch, state),
+            Self::CompareAndSet { .. } | Self::Release(_) => (Answer::Mismatch, state),
             Self::Delete | Self::DeleteIf { .. } => (Answer::Deleted { existed: state.is_some() }, None),
         }
     }
