@@ -180,10 +180,10 @@ impl World {
     }
 
     /// One of them makes its next call, unless it made one since.
-    pub(super) fn lock_turn(&mut self, number: usize, calls: u64) -> Happened {
+    pub(super) fn lock_turn(&mut self, number: usize, calls: u64) {
         let is_due = self.lockers.each[number].calls == calls && self.phase != Phase::Calm;
         if !is_due {
-            return Ok(());
+            return;
         }
         let now = self.schedule.now();
         self.lapse(number);
@@ -196,12 +196,11 @@ impl World {
                 let (about, command) = self.lockers.new_session();
                 self.call(number, about, propose(command), None);
             }
-            Some(session) => self.use_session(number, &session)?,
+            Some(session) => self.use_session(number, &session),
         }
-        Ok(())
     }
 
-    fn use_session(&mut self, number: usize, session: &Own) -> Happened {
+    fn use_session(&mut self, number: usize, session: &Own) {
         let id = session.id;
         let key = FIRST_KEY + self.lockers.rng.random_range(0..KEYS);
         let (bytes, value, flags) = (key_bytes(key), Bytes::from_static(b"held"), 0);
@@ -235,7 +234,6 @@ impl World {
                 self.rest(number, session.ttl.mul_f64(ttls));
             }
         }
-        Ok(())
     }
 
     /// From now on the session may end at any moment: a call in the history of each key.

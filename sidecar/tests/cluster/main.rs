@@ -5,6 +5,7 @@ mod autopilot;
 mod faults;
 mod identity;
 mod membership;
+mod played_disk;
 mod recovery;
 mod relay;
 mod restore;

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
+use crate::played_disk::PlayedDisk;
 use crate::sessions::{acquire, begin};
 use crate::{PATIENCE, cluster, put, read, soon, write};
 
@@ -157,7 +158,11 @@ async fn an_archive_that_no_majority_can_take_is_not_restored() {
     write(cluster.handle(0), "a", "kept").await.unwrap();
     let archive = save(&cluster, 0).await;
     write(cluster.handle(0), "a", "changed").await.unwrap();
-    disks.iter().for_each(|disk| leave_no_room_for_archives(disk));
+    // Less than the floor of free space is left: room to live on, none for an archive.
+    for disk in &disks {
+        let space = disk.space().unwrap();
+        disk.set_capacity(Some(space.total_bytes - space.free_bytes + 100 * 1024 * 1024));
+    }
     let status = restore(&cluster, 0, &archive).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{}", status.message());
     assert!(status.message().contains("majority of the voters"), "{}", status.message());
@@ -170,15 +175,15 @@ async fn an_archive_that_no_majority_can_take_is_not_restored() {
     cluster.stop().await;
 }
 
-/// Three voters, of which the last has no room for an archive that the others have restored: its log has the entry, its
-/// machine waits in front of it. Also the entry.
-async fn one_lacks_the_archive() -> (Cluster, Arc<CrashDisk>, Index, TempDir) {
+/// Three voters, of which the last has no room for an archive that the others have restored, nor for a snapshot: its log
+/// has the entry, its machine waits in front of it. Also the entry.
+async fn one_lacks_the_archive() -> (Cluster, Arc<PlayedDisk>, Index, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     // Little is kept of the log, so that it forgets the restore, and the archive with it.
     let raft = Settings { retention_bytes: 64 * 1024, retention_bytes_max: 64 * 1024, ..Settings::default() };
     let options = ClusterOptions { raft, ..ClusterOptions::default() };
     let mut cluster = Cluster::start_with(2, directory.path(), options).await.unwrap();
-    let disk = Arc::new(CrashDisk::new());
+    let disk = Arc::new(PlayedDisk::default());
     let joiner = cluster.start_member_on(Arc::clone(&disk) as Arc<dyn Disk>).await.unwrap();
     assert_eq!(joiner, LACKING);
     cluster.add_non_voter(LACKING, soon()).await.unwrap();
@@ -188,7 +193,7 @@ async fn one_lacks_the_archive() -> (Cluster, Arc<CrashDisk>, Index, TempDir) {
     write(cluster.handle(leader), "a", "kept").await.unwrap();
     let archive = save(&cluster, leader).await;
     write(cluster.handle(leader), "a", "changed").await.unwrap();
-    leave_no_room_for_archives(&disk);
+    disk.say_full(true);
     let restored = Index(restore(&cluster, leader, &archive).await.unwrap().index);
     sees(&cluster, LACKING, |view| view.status.commit >= restored).await;
     assert!(cluster.handle(LACKING).view().status.applied < restored, "it had room for the archive");
@@ -197,12 +202,6 @@ async fn one_lacks_the_archive() -> (Cluster, Arc<CrashDisk>, Index, TempDir) {
 
 /// The member of `one_lacks_the_archive` that lacks it.
 const LACKING: usize = 2;
-
-/// Less than the floor of free space is left: room to live on, none for an archive.
-fn leave_no_room_for_archives(disk: &CrashDisk) {
-    let space = disk.space().unwrap();
-    disk.set_capacity(Some(space.total_bytes - space.free_bytes + 100 * 1024 * 1024));
-}
 
 /// Waits until one member's view is so.
 async fn sees(cluster: &Cluster, number: usize, is_so: impl Fn(&View) -> bool) {
@@ -240,7 +239,7 @@ async fn a_member_that_lacks_an_archive_that_nobody_gives_moves_to_the_leader_s_
     }
     let waits = cluster.handle(LACKING).view().status.clone();
     assert!(waits.applied < restored && waits.first <= restored, "{waits:?}");
-    disk.set_capacity(None);
+    disk.say_full(false);
     assert_eq!(read(cluster.handle(LACKING), "a").await.as_deref(), Some("kept"));
     assert_eq!(read(cluster.handle(LACKING), "k39").await.map(|value| value.len()), Some(10_000));
     write(cluster.handle(LACKING), "b", "after").await.unwrap();
@@ -268,7 +267,7 @@ async fn a_leader_that_lacks_an_archive_hands_over_to_one_that_has_it() {
     write(cluster.handle(0), "b", "after").await.unwrap();
     assert_ne!(cluster.leader(PATIENCE).await.unwrap(), LACKING);
     assert!(cluster.handle(LACKING).view().status.applied < restored);
-    disk.set_capacity(None);
+    disk.say_full(false);
     assert_eq!(read(cluster.handle(LACKING), "a").await.as_deref(), Some("kept"));
     assert_eq!(read(cluster.handle(LACKING), "b").await.as_deref(), Some("after"));
     cluster.stop().await;

@@ -54,6 +54,14 @@ fn a_late_snapshot_rewinds_nothing() {
     assert_eq!(received(&mut solo, 2, log_id(2, 4)), [accepted(8)]);
     assert_eq!((solo.status().commit, solo.status().applied, solo.disk.entries.len()), before);
     assert!(solo.others.contains(&Output::DiscardSnapshot { last: log_id(2, 4) }));
+    // The same where the log has forgotten the snapshot's last entry.
+    let mut solo = diverged();
+    received(&mut solo, 4, log_id(3, 5));
+    solo.hear("b", 4, super::replication::append(log_id(3, 5), vec![command(4, 6, "y")], 6));
+    assert_eq!(received(&mut solo, 4, log_id(2, 4)), [accepted(6)]);
+    let status = solo.status();
+    assert_eq!((status.commit, status.applied, status.first), (Index(6), Index(6), Index(6)));
+    assert!(solo.others.contains(&Output::DiscardSnapshot { last: log_id(2, 4) }));
 }
 
 /// N3, K5: if the log holds its last entry, the snapshot only commits; the tail stays.
