@@ -170,6 +170,8 @@ mod tests {
 
     const ID: SessionId = SessionId(7);
     const TTL: Duration = Duration::from_secs(10);
+    /// A nanosecond less than twice the TTL.
+    const NEARLY_TWICE: Duration = Duration::new(19, 999_999_999);
     const SECOND: Duration = Duration::from_secs(1);
     const START: Now = Now(Duration::from_secs(100));
 
@@ -198,7 +200,7 @@ mod tests {
         let now = START;
         let mut timers = leading(now);
         assert_eq!(timers.next_end(), Some(now.plus(2 * TTL)));
-        assert_eq!(timers.due(now.plus(2 * TTL - Duration::from_nanos(1)), 9), []);
+        assert_eq!(timers.due(now.plus(NEARLY_TWICE), 9), []);
         assert_eq!(timers.renew(&session(), now.plus(TTL)), Renewal::Renewed);
         assert_eq!(timers.due(now.plus(2 * TTL), 9), []);
         assert_eq!(timers.due(now.plus(3 * TTL), 9), [Clock::Session(ID)]);
@@ -212,9 +214,9 @@ mod tests {
         let mut timers = leading(now);
         timers.retire();
         assert_eq!((timers.next_end(), timers.due(now.plus(9 * TTL), 9)), (None, vec![]), "it does not lead");
-        let again = now.plus(2 * TTL - SECOND);
+        let again = now.plus(NEARLY_TWICE);
         timers.lead(Term(3), [(ID, TTL)], [(SessionId(8), 3 * SECOND)], again);
-        assert_eq!(timers.due(again.plus(2 * TTL - SECOND), 9), [Clock::LockDelay(SessionId(8))]);
+        assert_eq!(timers.due(again.plus(NEARLY_TWICE), 9), [Clock::LockDelay(SessionId(8))]);
         assert_eq!(timers.due(again.plus(2 * TTL), 9), [Clock::Session(ID)]);
     }
 
