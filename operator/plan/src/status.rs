@@ -122,9 +122,9 @@ fn next_thing(round: &Round<'_>, verdicts: &Verdicts) -> Option<String> {
     pending.or(blocked).or_else(|| is_for_people.then(|| verdicts.ready.message.clone()))
 }
 
-/// Members without a vote that need none, for messages; nothing if there are none.
+/// Healthy members without a vote that need none, for messages; nothing if there are none.
 pub(crate) fn standing_by(view: &RaftView) -> String {
-    match view.standby_count() {
+    match view.servers.iter().filter(|server| server.stands_by && server.is_healthy).count() {
         0 => String::new(),
         1 => ", 1 stands by".to_owned(),
         more => format!(", {more} stand by"),
