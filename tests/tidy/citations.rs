@@ -27,6 +27,9 @@ fn every_cited_statement_is_listed() {
     assert!(unknown.is_empty(), "docs/statements.md does not list:\n{}", unknown.join("\n"));
 }
 
+/// Decisions of the core, K1 and on.
+const CORE_DECISIONS: std::ops::RangeInclusive<u32> = 1..=26;
+
 #[test]
 fn every_decision_of_the_core_is_cited_by_a_test() {
     let cited: BTreeSet<String> = files(".rs").iter().flat_map(|path| cited_by_tests(&text(path))).collect();
