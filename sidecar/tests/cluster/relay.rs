@@ -81,7 +81,19 @@ struct Road {
 }
 
 impl Road {
-    async fn run(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    async fn run(self, from: OwnedReadHalf, to: OwnedWriteHalf) {
+        self.carry(from, to).await;
+        // It broke off, as on a busy machine it may: then the sender must be able to begin anew.
+        self.passing.send_if_modified(|passing| {
+            let was_alone = *passing == Passing::Only(self.number);
+            if was_alone {
+                *passing = Passing::All;
+            }
+            was_alone
+        });
+    }
+
+    async fn carry(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let (mut piece, mut carried) = (vec![0; PIECE_BYTES], 0);
         let mut passing = self.passing.subscribe();
         let may_pass = |passing: &Passing| match passing {
