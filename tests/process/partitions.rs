@@ -182,7 +182,11 @@ async fn a_leader_that_is_taken_for_dead_answers_no_read_of_the_past() {
         let old = cluster.leader().await;
         let deposed = client(&cluster.members[old].client_address(), READ_TIMEOUT);
         load.put(&client(&cluster.members[old].client_address(), PATIENCE), old, key).await;
-        read(&deposed, load.record(), old, key).await.unwrap();
+        // Connected, and as quick as it has to be later.
+        until("a read in time", PATIENCE, async || {
+            read(&deposed, load.record(), old, key).await.map_err(|error| error.to_string())
+        })
+        .await;
         roads.refuse(old).await;
         story.tell(format!("db-{old} leads, and looks dead"));
         let new = until("another leader", PATIENCE, async || {

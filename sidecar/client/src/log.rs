@@ -1,13 +1,13 @@
 //! An application's own state machine over the replicated log (K22), for a cluster founded in mode `Log`.
 //!
 //! ```no_run
-//! # async fn example(mut state: State) -> Result<(), quorate_client::Error> {
 //! # struct State { applied: u64 }
 //! # impl State {
 //! #     fn apply(&mut self, _: &[u8]) {}
 //! #     fn save(&mut self) {}
 //! #     fn load(&mut self, _: std::fs::File) {}
 //! # }
+//! # async fn example(mut state: State) -> Result<(), quorate_client::Error> {
 //! use quorate_client::LogEvent;
 //!
 //! let log = quorate_client::Client::from_env()?.log();
