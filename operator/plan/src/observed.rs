@@ -82,6 +82,17 @@ pub struct Slot {
     pub growth_refused: Option<String>,
 }
 
+impl Slot {
+    /// A person says that the machine is switched off (K49): that of its node, or while its Pod is on none, because Kubernetes took
+    /// the one before away, each that could mount its volume.
+    pub fn is_out_of_service(&self) -> bool {
+        match &self.node {
+            Some(node) => node.out_of_service,
+            None => self.claim.as_ref().is_some_and(|claim| claim.is_out_of_service),
+        }
+    }
+}
+
 /// A volume claim.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claim {
@@ -103,6 +114,8 @@ pub struct Claim {
     pub controller_uid: Option<String>,
     /// None of the nodes its volume can be mounted on exists any more.
     pub is_stranded: bool,
+    /// All of those nodes that exist are out of service. Looked at only while its Pod is on no node.
+    pub is_out_of_service: bool,
     /// The only nodes its volume can be mounted on; none = any, or not known.
     pub nodes: Option<Vec<String>>,
     /// The storage class named in it; none = none named (the default class, if there is one).

@@ -46,17 +46,22 @@ fn read_node(node: &Node) -> observed::Node {
     let condition = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
     let ready = condition.is_some_and(|condition| condition.status == "True");
     let spec = node.spec.as_ref();
-    let taints = spec.and_then(|spec| spec.taints.as_ref());
     observed::Node {
         name: node.metadata.name.clone().unwrap_or_default(),
         ready,
         unreachable_since: condition
             .filter(|_| !ready)
             .map(|condition| seconds(condition.last_transition_time.as_ref())),
-        out_of_service: taints.into_iter().flatten().any(|taint| taint.key == OUT_OF_SERVICE),
+        out_of_service: is_out_of_service(node),
         unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
         zone: node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).cloned(),
     }
+}
+
+/// A person says that its machine is switched off (K49).
+pub(super) fn is_out_of_service(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints.into_iter().flatten().any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
 /// What is known of storage classes. `ReadWriteOncePod` is never claimed to work: no field of a class says so, and a

@@ -49,6 +49,7 @@ fn read_claim(claim: &PersistentVolumeClaim) -> Claim {
         controller_uid: pods::controller_uid(meta),
         nodes: None,
         is_stranded: false,
+        is_out_of_service: false,
         storage_class: claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()),
         record: meta.annotations.as_ref().map(ClaimRecord::read).unwrap_or_default(),
         obstacle: None,

@@ -10,6 +10,7 @@ use kube::api::Api;
 use quorate_plan::children::names;
 use quorate_plan::observed::{Ordinal, Slot};
 
+use super::nodes::is_out_of_service;
 use crate::error::RoundError;
 use crate::installation::Installation;
 
@@ -35,30 +36,32 @@ pub(super) async fn fill(
         Some(async move {
             let found = api.get_opt(&volume).await.map_err(RoundError::api("reading a persistentvolume"))?;
             let nodes = found.as_ref().and_then(pinned);
-            let is_stranded = match &nodes {
-                Some(nodes) => !any_exists(client, nodes).await?,
-                None => false,
+            let there = match &nodes {
+                Some(nodes) => Some(existing(client, nodes).await?),
+                None => None,
             };
-            Ok::<_, RoundError>((ordinal, nodes, is_stranded))
+            Ok::<_, RoundError>((ordinal, nodes, there))
         })
     });
-    for (ordinal, nodes, is_stranded) in try_join_all(asked).await? {
-        if let Some(claim) = slots.get_mut(&ordinal).and_then(|slot| slot.claim.as_mut()) {
-            (claim.nodes, claim.is_stranded) = (nodes, is_stranded);
-        }
+    for (ordinal, nodes, there) in try_join_all(asked).await? {
+        let Some(slot) = slots.get_mut(&ordinal) else { continue };
+        let Some(claim) = slot.claim.as_mut() else { continue };
+        claim.nodes = nodes;
+        claim.is_stranded = there.as_ref().is_some_and(Vec::is_empty);
+        let are_out = |there: &Vec<_>| !there.is_empty() && there.iter().all(is_out_of_service);
+        claim.is_out_of_service = slot.node.is_none() && there.as_ref().is_some_and(are_out);
     }
     Ok(())
 }
 
 /// Live: absence is never taken from a cache (K33).
-async fn any_exists(client: &Client, names: &[String]) -> Result<bool, RoundError> {
+async fn existing(client: &Client, names: &[String]) -> Result<Vec<Node>, RoundError> {
     let api: Api<Node> = Api::all(client.clone());
+    let mut nodes = Vec::new();
     for name in names {
-        if api.get_metadata_opt(name).await.map_err(RoundError::api("reading a node"))?.is_some() {
-            return Ok(true);
-        }
+        nodes.extend(api.get_opt(name).await.map_err(RoundError::api("reading a node"))?);
     }
-    Ok(false)
+    Ok(nodes)
 }
 
 /// The nodes a volume names, if it names nodes at all: a volume of a zone can be mounted on many.

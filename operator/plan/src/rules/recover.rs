@@ -202,8 +202,7 @@ fn is_gone(round: &Round<'_>, raft_id: &str) -> bool {
     let slot = round.observed.slots.get(&ordinal);
     let claim = slot.and_then(|slot| slot.claim.as_ref());
     let Some(claim) = claim.filter(|claim| round.raft_id(ordinal, claim) == raft_id) else { return true };
-    let is_out = slot.and_then(|slot| slot.node.as_ref()).is_some_and(|node| node.out_of_service);
-    claim.is_stranded || is_out
+    claim.is_stranded || slot.is_some_and(Slot::is_out_of_service)
 }
 
 /// A recovery on record goes on; `None` if it is over, or was never begun in earnest and its leader is back.

@@ -213,7 +213,7 @@ fn cause(
     let is_unheard = |for_so_long: Duration| {
         !server.is_healthy && server.last_contact.is_none_or(|age| age >= for_so_long)
     };
-    if slot.node.as_ref().is_some_and(|node| node.out_of_service) && is_unheard(HEARD_RECENTLY) {
+    if slot.is_out_of_service() && is_unheard(HEARD_RECENTLY) {
         return Some(Cause::OutOfService);
     }
     if claim.is_stranded && is_unheard(NO_NODE_AFTER) {

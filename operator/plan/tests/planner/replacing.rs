@@ -129,6 +129,22 @@ fn a_claim_deleted_before_its_member_was_added_goes_with_its_pod() {
     assert_eq!(world.group.servers.len(), 3);
 }
 
+/// K49: a machine is said to be switched off. Kubernetes takes its Pod away, and the next one finds no node: where its volume is
+/// says as much, and its member's vote goes to another at once, not when it counts as dead.
+#[test]
+fn a_member_whose_volume_is_on_a_node_out_of_service_is_replaced_though_its_pod_is_on_none() {
+    let mut world = World::settled("db", 3);
+    let id = world.raft_id(1);
+    world.cut.extend([Ordinal(1)]);
+    world.pods.get_mut(&Ordinal(1)).expect("settled").node = None;
+    world.claims.get_mut(&Ordinal(1)).expect("settled").is_out_of_service = true;
+    let begun = world.now;
+    until(&mut world, |world, _| !world.group.servers.contains_key(&id));
+    assert!(world.now - begun < 300, "it took {} s", world.now - begun);
+    world.run_until_ready();
+    assert_eq!(world.group.servers.len(), 3);
+}
+
 /// K49: a newcomer whose volume no node can ever mount is no member yet; it starts over.
 #[test]
 fn a_newcomer_whose_volume_no_node_can_mount_starts_over() {
