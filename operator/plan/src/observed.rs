@@ -95,6 +95,7 @@ impl Slot {
 
 /// A volume claim.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own that was read
 pub struct Claim {
     /// Its name.
     pub name: String,
