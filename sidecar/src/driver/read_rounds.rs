@@ -165,6 +165,13 @@ mod tests {
         let (second, third) = (asked.read().await, asked.read().await);
         question.send(Ok(Index(5))).unwrap();
         assert_eq!(first.await.unwrap(), Ok(Index(5)));
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        assert!(
+            !second.is_finished() && !third.is_finished(),
+            "answered by a question asked before they came"
+        );
         asked.question().await.send(Ok(Index(9))).unwrap();
         assert_eq!((second.await.unwrap(), third.await.unwrap()), (Ok(Index(9)), Ok(Index(9))));
         assert!(asked.questions.try_recv().is_err(), "one question for both");
