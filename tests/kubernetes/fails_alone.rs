@@ -22,7 +22,7 @@ use crate::wait::{Look, until};
 const ENDED: i32 = 2024;
 
 /// An error is in status and in an event; another cluster forms meanwhile; mended, it is gone (operator.md §8.39), and the
-/// certificate that had ended is renewed by itself (§8.40; issue 5, item 12).
+/// certificate that had ended is renewed by itself (§8.40).
 #[tokio::test]
 async fn an_operator_that_fails_at_one_cluster_says_so_and_serves_the_others() -> Result<()> {
     namespace("fails", async |namespace| {

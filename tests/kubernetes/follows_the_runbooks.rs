@@ -26,7 +26,7 @@ const ALL_BUT_FULL_BYTES: u64 = 16 << 20;
 const FULL: i32 = 74;
 
 /// `RaftQuorumLost`: one Pod is Pending and one node is cut off. Then `RaftNoFaultTolerance` and `RaftDeadVoter`: that node
-/// does not come back (issue 5, item 12; K32, K49; operator.md §8.27, §8.36). It is cut off and not switched off, which is the
+/// does not come back (K32, K49; operator.md §8.27, §8.36). It is cut off and not switched off, which is the
 /// harder case: its member runs on, unheard.
 #[tokio::test]
 async fn a_lost_quorum_and_a_lost_node_are_mended_by_the_runbook() -> Result<()> {
@@ -173,8 +173,8 @@ impl Cast {
     }
 }
 
-/// `RaftVolumeNearlyFull`, to the floor and then to the last byte; the volume grows as a storage driver would make it (issue 5, item
-/// 12; K8, K39). What deletes do, and what is refused, is shown without a Kubernetes in `tests/process/full_disk.rs`.
+/// `RaftVolumeNearlyFull`, to the floor and then to the last byte; the volume grows as a storage driver would make it (K8,
+/// K39). What deletes do, and what is refused, is shown without a Kubernetes in `tests/process/full_disk.rs`.
 #[tokio::test]
 async fn a_full_disk_is_mended_by_the_runbook() -> Result<()> {
     namespace("disk-full", async |namespace| {
