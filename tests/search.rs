@@ -5,6 +5,8 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
@@ -19,7 +21,7 @@ const LINES_TOLD: usize = 60;
 /// A simulation of which one seed is one run.
 pub trait Simulation {
     /// What its runs are counted in.
-    type Coverage: Default + std::fmt::Display;
+    type Coverage: Default + std::fmt::Display + Send;
     /// Seeds that once found a bug, one a line; each is run before any new one.
     const KNOWN: &'static str;
     /// The verb that replays one.
@@ -139,48 +141,123 @@ fn replay<S: Simulation>(seed: u64, arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// Searches on all cores, each seed on one of them: what a seed does depends on nothing else.
 fn search<S: Simulation>(arguments: &Arguments) -> ExitCode {
-    let started = Instant::now();
     let from = arguments.from.unwrap_or_else(from_clock);
-    let is_over = |searched: u64| match arguments.seconds {
-        Some(seconds) => started.elapsed() >= Duration::from_secs(seconds),
-        None => searched >= arguments.seeds,
-    };
-    let known: Vec<u64> =
-        S::KNOWN.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
-    let (mut runs, mut failed, mut sum, mut said) = (0, 0_u64, S::Coverage::default(), Instant::now());
-    let mut seeds = known.iter().copied().chain(from..);
-    while runs < known.len() as u64 || !is_over(runs - known.len() as u64) {
-        let Some(seed) = seeds.next() else { break };
-        match run::<S>(seed, None, Trace::Off).and_then(|coverage| strictly::<S>(seed, coverage, arguments)) {
-            Ok(coverage) => S::add(&mut sum, &coverage),
-            Err(failure) if arguments.keep_going => {
-                failed += 1;
-                println!("seed {seed}, step {}: {}", failure.step, failure.what);
-            }
-            Err(failure) => {
-                println!("{}", S::options(seed));
-                for line in failure.newest_lines::<S>() {
-                    println!("{line}");
+    let seeds = Seeds::new::<S>(from, arguments);
+    let mut found = Found::<S>::default();
+    let searchers = std::thread::available_parallelism().map_or(1, usize::from);
+    let (ended, results) = std::sync::mpsc::sync_channel(searchers);
+    let first_failure = std::thread::scope(|scope| {
+        for _ in 0..searchers {
+            let (ended, seeds) = (ended.clone(), &seeds);
+            scope.spawn(move || {
+                while let Some(seed) = seeds.next() {
+                    let result = run::<S>(seed, None, Trace::Off);
+                    let result = result.and_then(|coverage| strictly::<S>(seed, coverage, arguments));
+                    // Nobody listens any more once one has failed.
+                    if ended.send(result).is_err() {
+                        break;
+                    }
                 }
-                tell::<S>(&failure);
-                return ExitCode::FAILURE;
-            }
+            });
         }
-        runs += 1;
-        if said.elapsed() > PROGRESS_EVERY {
-            said = Instant::now();
-            println!("{runs} seeds, {failed} failed, in {:.0} s", started.elapsed().as_secs_f32());
+        drop(ended);
+        found.collect(results, arguments.keep_going)
+    });
+    if let Some(failure) = first_failure {
+        println!("{}", S::options(failure.seed));
+        for line in failure.newest_lines::<S>() {
+            println!("{line}");
+        }
+        tell::<S>(&failure);
+        return ExitCode::FAILURE;
+    }
+    println!("{}", found.sum);
+    let Found { runs, failed, sum, started, .. } = &found;
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{runs} seeds ({} known, new ones from {from}), {failed} failed, {seconds:.0} s on {searchers} cores, {:.0} events a second",
+        seeds.known.len(),
+        f64::from(u32::try_from(S::events(sum)).unwrap_or(u32::MAX)) / seconds,
+    );
+    if *failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The seeds of a search, taken by whoever is free: the known ones, then new ones.
+struct Seeds {
+    known: Vec<u64>,
+    from: u64,
+    taken: AtomicU64,
+    /// How many new ones, unless the time is what ends it.
+    new: u64,
+    until: Option<Instant>,
+}
+
+impl Seeds {
+    fn new<S: Simulation>(from: u64, arguments: &Arguments) -> Self {
+        let words = S::KNOWN.lines().filter_map(|line| line.split_whitespace().next());
+        Self {
+            known: words.filter_map(|word| word.parse().ok()).collect(),
+            from,
+            taken: AtomicU64::new(0),
+            new: if arguments.seconds.is_some() { u64::MAX } else { arguments.seeds },
+            until: arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
         }
     }
-    let seconds = started.elapsed().as_secs_f64();
-    println!("{sum}");
-    println!(
-        "{runs} seeds ({} known, new ones from {from}), {failed} failed, {seconds:.0} s, {:.0} events a second",
-        known.len(),
-        f64::from(u32::try_from(S::events(&sum)).unwrap_or(u32::MAX)) / seconds,
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+
+    fn next(&self) -> Option<u64> {
+        let place = self.taken.fetch_add(1, Ordering::Relaxed);
+        let known = self.known.len() as u64;
+        if let Some(seed) = usize::try_from(place).ok().and_then(|place| self.known.get(place)) {
+            return Some(*seed);
+        }
+        let over = place - known >= self.new || self.until.is_some_and(|until| Instant::now() >= until);
+        (!over).then(|| self.from.wrapping_add(place - known))
+    }
+}
+
+/// What a search has seen so far.
+struct Found<S: Simulation> {
+    runs: u64,
+    failed: u64,
+    sum: S::Coverage,
+    started: Instant,
+    said: Instant,
+}
+
+impl<S: Simulation> Default for Found<S> {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { runs: 0, failed: 0, sum: S::Coverage::default(), started: now, said: now }
+    }
+}
+
+impl<S: Simulation> Found<S> {
+    /// Counts what ends until nothing more does; the first failure, unless the search goes on after one.
+    fn collect(
+        &mut self,
+        results: Receiver<Result<S::Coverage, Failure>>,
+        keep_going: bool,
+    ) -> Option<Failure> {
+        for result in results {
+            match result {
+                Ok(coverage) => S::add(&mut self.sum, &coverage),
+                Err(failure) if keep_going => {
+                    self.failed += 1;
+                    println!("seed {}, step {}: {}", failure.seed, failure.step, failure.what);
+                }
+                Err(failure) => return Some(failure),
+            }
+            self.runs += 1;
+            if self.said.elapsed() > PROGRESS_EVERY {
+                self.said = Instant::now();
+                let seconds = self.started.elapsed().as_secs_f32();
+                println!("{} seeds, {} failed, in {seconds:.0} s", self.runs, self.failed);
+            }
+        }
+        None
+    }
 }
 
 fn strictly<S: Simulation>(
