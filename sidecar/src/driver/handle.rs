@@ -15,20 +15,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use quorate_machine::{Command, Outcome, Tagged, TxnOp};
-use quorate_raft::{
-    Change, ClusterId, Index, LogId, Membership, Mode, RaftId, Refusal, ServerId, Status, Version,
-};
+use quorate_machine::Outcome;
+use quorate_raft::{Change, ClusterId, Index, LogId, Membership, Mode, RaftId, Refusal, ServerId, Status};
 use quorate_store::Stages;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::application::Application;
-use super::error::{CallError, Effect, ErrorKind};
+use super::error::{CallError, ErrorKind};
 use super::history::KeyHistory;
 use super::machine::{QueryError, State};
-use super::own_client::{OpenWrite, OwnClient, is_refused_as_client};
+use super::own_client::OwnClient;
 use super::queries::MachineQueue;
 use super::read_rounds::ReadRounds;
 use super::request::{Ask, Request};
@@ -142,100 +139,6 @@ impl Handle {
         &self.shared.history
     }
 
-    /// Writes: returns once the command is committed and applied. From a follower it goes to the leader.
-    ///
-    /// `NotApplied` errors of leaders that could not take it are retried here until the deadline. What is forwarded
-    /// untagged is tagged with this member's own registration, and so it may be sent again when a leader vanished
-    /// without an answer (K20).
-    pub async fn propose(&self, command: &Tagged, deadline: Instant) -> Result<Applied, CallError> {
-        self.check_serving()?;
-        if command.tag.is_none() {
-            return Box::pin(self.propose_untagged(&command.command, capped(deadline))).await;
-        }
-        let command = command.encode();
-        self.with_leader(deadline, |leader| {
-            let command = command.clone();
-            async move { self.propose_to(leader, command, deadline).await }
-        })
-        .await
-    }
-
-    async fn propose_to(
-        &self,
-        leader: Option<ServerId>,
-        command: Bytes,
-        deadline: Instant,
-    ) -> Result<Applied, CallError> {
-        match leader {
-            None => self.propose_here(command, deadline).await,
-            Some(leader) => self.shared.leaders.propose(&leader, command, deadline).await,
-        }
-    }
-
-    async fn propose_untagged(&self, command: &Command, deadline: Instant) -> Result<Applied, CallError> {
-        let (mut own, mut is_refused) = (None, false);
-        // The error of an earlier attempt that may have been applied: from then on no other error is the whole truth.
-        let mut unknown: Option<CallError> = None;
-        loop {
-            let mut leadership = self.watch_leadership();
-            leadership.mark_unchanged();
-            let leader = match self.leader(deadline).await {
-                Ok(leader) => leader,
-                Err(error) => return Err(unknown.unwrap_or(error)),
-            };
-            if leader.is_some() && own.is_none() && !is_refused {
-                own = self.shared.own_client.open();
-            }
-            let tagged = Tagged { tag: own.as_ref().map(OpenWrite::tag), command: command.clone() };
-            let error = match self.propose_to(leader, tagged.encode(), deadline).await {
-                Ok(applied) => {
-                    let Some(refused) = own.take_if(|_| is_refused_as_client(&applied.outcome)) else {
-                        return Ok(applied);
-                    };
-                    self.shared.own_client.refused(&refused, &applied.outcome);
-                    // This attempt was not applied. An earlier one may have been, and is never sent again.
-                    if let Some(unknown) = unknown {
-                        return Err(unknown);
-                    }
-                    is_refused = true;
-                    continue;
-                }
-                Err(error) => error,
-            };
-            let may_be_sent_again =
-                error.is_retried_on_next_leader() || own.is_some() && error.is_left_open();
-            if error.effect == Effect::Unknown {
-                unknown = Some(error.clone());
-            }
-            if !may_be_sent_again || !next_leader(&mut leadership, deadline).await {
-                return Err(unknown.unwrap_or(error));
-            }
-        }
-    }
-
-    /// As [`Handle::propose`], but only if this member leads: a forwarded call ends here.
-    pub async fn propose_here(&self, command: Bytes, deadline: Instant) -> Result<Applied, CallError> {
-        self.check_command(&command)?;
-        let weight = u32::try_from(command.len()).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.shared.bytes)
-            .try_acquire_many_owned(weight)
-            .map_err(|_| CallError::busy("the proposal queue (bytes)"))?;
-        let (reply, answer) = oneshot::channel();
-        self.send(Request { ask: Ask::Propose { command, reply }, _permit: Some(permit) })?;
-        // From here on the driver has it: a deadline can't take it back.
-        match tokio::time::timeout_at(capped(deadline), answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(CallError::unknown(
-                ErrorKind::Stopping,
-                "this member stopped before the write was known to be committed: outcome unknown",
-            )),
-            Err(_) => Err(CallError::unknown(
-                ErrorKind::Deadline,
-                "the deadline passed before the write was known to be committed: outcome unknown",
-            )),
-        }
-    }
-
     /// Reads from this member's machine. `query` runs on the machine's thread: keep it short and bounded.
     ///
     /// An error of the query is a storage error and ends the process.
@@ -262,51 +165,6 @@ impl Handle {
             leader_known: view.status.leader.is_some(),
             last_contact: if view.is_leader() { Some(Duration::ZERO) } else { view.leader_silence() },
         })
-    }
-
-    /// The last look at a command before it becomes an entry: one that can't be applied would stop every
-    /// member at once, and it may come from a peer.
-    fn check_command(&self, command: &Bytes) -> Result<(), CallError> {
-        let invalid = |why: &dyn std::fmt::Display| {
-            CallError::not_applied(ErrorKind::Invalid, format!("{why}; not applied"))
-        };
-        let tagged = Tagged::decode(command).map_err(|error| invalid(&error))?;
-        tagged.command.validate().map_err(|error| invalid(&error))?;
-        let needed = Version(tagged.command.since());
-        let version = self.shared.view.borrow().status.version;
-        if let Some(cluster) = version.filter(|cluster| *cluster < needed) {
-            return Err(CallError::not_applied(
-                ErrorKind::FailedPrecondition,
-                format!(
-                    "this command needs version {needed} of the cluster, which is at {cluster}: update every member, then it is \
-                     raised; not applied"
-                ),
-            ));
-        }
-        if is_growing(&tagged.command) { self.check_room() } else { Ok(()) }
-    }
-
-    /// K8: what grows goes on the leader's volume and on those of a majority.
-    fn check_room(&self) -> Result<(), CallError> {
-        let view = self.shared.view.borrow();
-        if view.is_space_low {
-            return Err(CallError::not_applied(
-                ErrorKind::NoSpace,
-                "the leader's volume is nearly full: delete keys or grow the volume claim; deletes still work; not applied",
-            ));
-        }
-        if view.low_majority.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<&str> = view.low_majority.iter().map(RaftId::as_str).collect();
-        Err(CallError::not_applied(
-            ErrorKind::NoSpace,
-            format!(
-                "the volumes of a majority of the voters are nearly full ({}): delete keys or grow the volume claims; deletes \
-                 still work; not applied",
-                names.join(", ")
-            ),
-        ))
     }
 
     /// A member that was removed, or whose volume the cluster doesn't know, serves nothing (K1, K19).
@@ -494,48 +352,28 @@ impl Handle {
     }
 
     pub(super) fn send(&self, request: Request) -> Result<(), CallError> {
-        self.shared.requests.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => CallError::busy("the request queue"),
-            mpsc::error::TrySendError::Closed(_) => CallError::stopping(),
+        self.place()?.send(request);
+        Ok(())
+    }
+
+    /// A place in the line to the driver.
+    pub(super) fn place(&self) -> Result<mpsc::Permit<'_, Request>, CallError> {
+        self.shared.requests.try_reserve().map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => CallError::busy("the request queue"),
+            mpsc::error::TrySendError::Closed(()) => CallError::stopping(),
         })
     }
 }
 
 /// The next leader may be known already, or the same one may be back: a short wait before it is asked again. False if
 /// the deadline leaves no time for that.
-async fn next_leader(leadership: &mut watch::Receiver<Leadership>, deadline: Instant) -> bool {
+pub(super) async fn next_leader(leadership: &mut watch::Receiver<Leadership>, deadline: Instant) -> bool {
     let pause = Instant::now() + crate::limits::LEADER_RETRY_PAUSE;
     if pause >= deadline {
         return false;
     }
     let _ = tokio::time::timeout_at(pause, leadership.changed()).await;
     true
-}
-
-/// Whether a command may need more space than it frees (K8).
-fn is_growing(command: &Command) -> bool {
-    match command {
-        Command::Put { .. }
-        | Command::CompareAndSet { .. }
-        | Command::Acquire { .. }
-        | Command::CreateSession(_)
-        | Command::Propose { .. } => true,
-        Command::Txn(ops) => {
-            ops.iter().any(|op| matches!(op, TxnOp::Set { .. } | TxnOp::Cas { .. } | TxnOp::Lock { .. }))
-        }
-        // A release writes too, but only where something was acquired before.
-        Command::Release { .. }
-        | Command::DestroySession { .. }
-        | Command::EndLockDelay { .. }
-        | Command::Delete { .. }
-        | Command::DeletePrefix { .. }
-        | Command::RegisterClient { .. }
-        | Command::SetAutopilot { .. }
-        | Command::RememberServers(_)
-        | Command::Restore(_)
-        | Command::Trim { .. }
-        | Command::RecordSnapshot(_) => false,
-    }
 }
 
 /// What waits in memory must end, whatever the caller asked for.

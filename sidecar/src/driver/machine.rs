@@ -37,6 +37,7 @@ use super::queries::{MachineQueue, Query};
 use super::request::Reply;
 use super::sessions::Sessions;
 use super::tally::{Count, Tally};
+use super::writer::Writer;
 use crate::exit::{Code, Failure};
 use crate::limits::{APPLY_QUEUE_MAX, FLUSH_CHECK, FLUSH_EVERY, QUERY_QUEUE_MAX};
 
@@ -48,7 +49,7 @@ pub type QueryError = StateError<StoreError>;
 
 /// Who waits for an entry to be applied.
 pub(crate) enum Waiter {
-    Write(Reply<Applied>),
+    Write(Writer),
     Barrier(Reply<Index>),
 }
 
@@ -139,6 +140,7 @@ impl MachineThread {
             flusher,
             waiting: BTreeMap::new(),
             waits: 0,
+            looked_at: Instant::now(),
             flushed_at: Instant::now(),
             is_resting: false,
             restoring: None,
@@ -205,6 +207,8 @@ struct Worker {
     waiting: BTreeMap<(Index, u64), (Box<dyn Query>, OwnedSemaphorePermit)>,
     /// How many ever waited: keeps arrivals apart.
     waits: u64,
+    /// When queries that nobody waits for any more were last looked for.
+    looked_at: Instant,
     flushed_at: Instant,
     /// The state file is being replaced.
     is_resting: bool,
@@ -241,10 +245,18 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.waiting.retain(|_, (query, _)| !query.is_abandoned());
+            self.forget_abandoned();
             self.flush_if_due();
         }
         self.flush_before_stop();
+    }
+
+    /// Now and then: with each job it would cost the number of reads that wait for every one of them.
+    fn forget_abandoned(&mut self) {
+        if self.looked_at.elapsed() >= FLUSH_CHECK {
+            self.looked_at = Instant::now();
+            self.waiting.retain(|_, (query, _)| !query.is_abandoned());
+        }
     }
 
     fn is_hurried(&self) -> bool {
@@ -304,8 +316,8 @@ impl Worker {
             match entry.payload {
                 Payload::Command(command) => {
                     let outcome = self.state.apply(at, &command)?;
-                    if let Some(Waiter::Write(reply)) = waiter {
-                        let _ = reply.send(Ok(Applied { index: entry.index, outcome }));
+                    if let Some(Waiter::Write(writer)) = waiter {
+                        writer.tell(Ok(Applied { index: entry.index, outcome }));
                     }
                 }
                 Payload::Noop | Payload::Barrier => {
@@ -426,9 +438,9 @@ impl Worker {
             return Ok(());
         };
         // Overtaken by a snapshot, it was applied too, and nobody here knows what came of it: the caller hears that.
-        if let Some(Waiter::Write(reply)) = restoring.waiter.filter(|_| restoring.at == applied) {
+        if let Some(Waiter::Write(writer)) = restoring.waiter.filter(|_| restoring.at == applied) {
             let outcome = Outcome::Written { modify_index: self.state.meta().keys.index };
-            let _ = reply.send(Ok(Applied { index: applied.index, outcome }));
+            writer.tell(Ok(Applied { index: applied.index, outcome }));
         }
         for (mut entries, mut waiters) in restoring.held {
             entries.retain(|entry| entry.index > applied.index);

@@ -27,6 +27,7 @@ impl Meter {
     pub(super) fn asked(&self, ask: &Ask) {
         match ask {
             Ask::Propose { .. } => self.tally.count(Count::Apply),
+            Ask::ProposeMany(proposals) => self.tally.add(Count::Apply, proposals.len()),
             Ask::Barrier { .. } => self.tally.count(Count::Barrier),
             Ask::ReadIndex { .. } => self.tally.count(Count::VerifyLeader),
             _ => {}

@@ -26,6 +26,7 @@ mod history;
 mod machine;
 mod meter;
 mod own_client;
+mod proposals;
 mod queries;
 mod read_rounds;
 mod request;
@@ -42,6 +43,7 @@ mod transfers;
 mod turn;
 mod view;
 mod work;
+mod writer;
 
 pub(crate) use application::{
     Application, ApplicationWord, Subscription, keep_snapshot, keep_trimmed, offer_failed,
@@ -62,3 +64,4 @@ pub(crate) use start::{Parts, Running, start};
 pub(crate) use transfers::SendOrder;
 pub(crate) use turn::Completion;
 pub use view::{Leadership, View};
+pub(crate) use writer::{Answer as WriteAnswer, Answers as WriteAnswers, overdue};

@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::archive::Files;
 use super::error::CallError;
-use super::handle::Applied;
 use super::restore::Place;
+use super::writer::Writer;
 
 /// Answers one caller; who is gone is not told.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, CallError>>;
@@ -21,11 +21,16 @@ pub(crate) struct Request {
     pub(crate) _permit: Option<OwnedSemaphorePermit>,
 }
 
+/// Commands, and who waits for each.
+pub(crate) type Proposals = Vec<(Bytes, Writer)>;
+
 pub(crate) enum Ask {
     Propose {
         command: Bytes,
-        reply: Reply<Applied>,
+        writer: Writer,
     },
+    /// Those of one message of a stream.
+    ProposeMany(Proposals),
     ReadIndex {
         reply: Reply<Index>,
     },
@@ -61,7 +66,7 @@ pub(crate) enum Ask {
     ProposeRestore {
         place: Arc<Place>,
         order: RestoreOrder,
-        reply: Reply<Applied>,
+        writer: Writer,
     },
     /// What an archive is made from, as it is now.
     Files {

@@ -29,6 +29,7 @@ use super::request::{Ask, Request};
 use super::spread::{is_quorum, spread};
 use super::tally::Count;
 use super::turn::{Completion, Driver};
+use super::writer::Writer;
 use crate::limits::STAGE_RETRY_PAUSE;
 use crate::link::{Dialer, fetch};
 
@@ -245,7 +246,7 @@ impl Handle {
         self.spread(&place, order).await?;
         let (reply, answer) = oneshot::channel();
         self.send(Request {
-            ask: Ask::ProposeRestore { place: Arc::clone(&place), order, reply },
+            ask: Ask::ProposeRestore { place: Arc::clone(&place), order, writer: Writer::Call(reply) },
             _permit: None,
         })?;
         // The configuration stands still until the core knows of the restore, whether or not the caller still waits.

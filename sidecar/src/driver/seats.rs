@@ -6,14 +6,14 @@ use std::time::Instant;
 use quorate_raft::{Answer, Index, Refusal, Ticket};
 
 use super::error::{CallError, ErrorKind};
-use super::handle::Applied;
 use super::machine::Waiter;
 use super::request::Reply;
+use super::writer::Writer;
 
 /// One waiting caller.
 pub(super) enum Seat {
     /// And since when.
-    Write(Reply<Applied>, Instant),
+    Write(Writer, Instant),
     Barrier(Reply<Index>),
     ReadIndex(Reply<Index>),
     /// Membership changes and bootstrap: answered with a configuration's index.
@@ -47,7 +47,7 @@ impl Seats {
     /// The seat moves to the machine, which answers after applying.
     pub(super) fn waiter(&mut self, ticket: Ticket) -> Option<Waiter> {
         match self.taken.remove(&ticket)? {
-            Seat::Write(reply, _) => Some(Waiter::Write(reply)),
+            Seat::Write(writer, _) => Some(Waiter::Write(writer)),
             Seat::Barrier(reply) => Some(Waiter::Barrier(reply)),
             // The core answers these itself.
             Seat::ReadIndex(_) | Seat::Configuration(_) | Seat::Transfer(_) => None,
@@ -58,7 +58,7 @@ impl Seats {
     pub(super) fn answer(&mut self, ticket: Ticket, result: Result<Answer, Refusal>) {
         let Some(seat) = self.taken.remove(&ticket) else { return };
         match (seat, result) {
-            (Seat::Write(reply, _), Err(refusal)) => drop(reply.send(Err(refusal.into()))),
+            (Seat::Write(writer, _), Err(refusal)) => writer.tell(Err(refusal.into())),
             (Seat::Barrier(reply) | Seat::ReadIndex(reply) | Seat::Configuration(reply), Err(refusal)) => {
                 drop(reply.send(Err(refusal.into())));
             }
@@ -85,7 +85,7 @@ impl Seat {
             format!("unexpected answer {answer:?}: outcome unknown; this is a bug, please report it"),
         );
         match self {
-            Self::Write(reply, _) => drop(reply.send(Err(error))),
+            Self::Write(writer, _) => writer.tell(Err(error)),
             Self::Barrier(reply) | Self::ReadIndex(reply) | Self::Configuration(reply) => {
                 drop(reply.send(Err(error)));
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use quorate_machine::{Command, Tagged};
 use quorate_raft::{Address, Entry, Identity, Input, LogId, LogReader, Now, Output, Raft, Role};
 use quorate_store::{
@@ -21,6 +22,7 @@ use super::snapshots::{Installing, Sending};
 use super::transfers::Transfers;
 use super::view::{Outlook, Seen, View};
 use super::work::Work;
+use super::writer::Writer;
 use crate::limits::{DRIVER_BATCH_MAX, SPACE_CHECK_BYTES, SPACE_CHECK_EVERY};
 use crate::link::{FromPeer, Links};
 
@@ -134,7 +136,9 @@ impl Driver {
             let Ok(from) = inboxes.peers.try_recv() else { break };
             self.hear(from);
         }
-        for _ in 0..DRIVER_BATCH_MAX {
+        // One request may be many inputs.
+        let inputs_max = self.inputs.len() + DRIVER_BATCH_MAX;
+        while self.inputs.len() < inputs_max {
             let Ok(request) = inboxes.requests.try_recv() else { break };
             self.ask(request);
         }
@@ -218,8 +222,14 @@ impl Driver {
     fn ask(&mut self, request: Request) {
         self.meter.asked(&request.ask);
         let input = match request.ask {
-            Ask::Propose { command, reply } => {
-                Input::Propose { ticket: self.seats.take(Seat::Write(reply, Instant::now())), command }
+            Ask::Propose { command, writer } => self.propose(command, writer, Instant::now()),
+            Ask::ProposeMany(proposals) => {
+                let now = Instant::now();
+                for (command, writer) in proposals {
+                    let input = self.propose(command, writer, now);
+                    self.inputs.push(input);
+                }
+                return;
             }
             Ask::ReadIndex { reply } => Input::ReadIndex { ticket: self.seats.take(Seat::ReadIndex(reply)) },
             Ask::Barrier { reply } => Input::Barrier { ticket: self.seats.take(Seat::Barrier(reply)) },
@@ -233,13 +243,13 @@ impl Driver {
                 let _ = reply.send(self.begin_restore());
                 return;
             }
-            Ask::ProposeRestore { place, order, reply } => match self.check_restore(&place) {
-                Ok(()) => Input::Propose {
-                    ticket: self.seats.take(Seat::Write(reply, Instant::now())),
-                    command: Tagged { tag: None, command: Command::Restore(order) }.encode(),
-                },
+            Ask::ProposeRestore { place, order, writer } => match self.check_restore(&place) {
+                Ok(()) => {
+                    let command = Tagged { tag: None, command: Command::Restore(order) };
+                    self.propose(command.encode(), writer, Instant::now())
+                }
                 Err(error) => {
-                    let _ = reply.send(Err(error));
+                    writer.tell(Err(error));
                     return;
                 }
             },
@@ -276,6 +286,10 @@ impl Driver {
             }
         };
         self.inputs.push(input);
+    }
+
+    fn propose(&mut self, command: Bytes, writer: Writer, asked_at: Instant) -> Input {
+        Input::Propose { ticket: self.seats.take(Seat::Write(writer, asked_at)), command }
     }
 
     fn carry_out(&mut self, output: Output) {

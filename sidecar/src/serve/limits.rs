@@ -53,6 +53,9 @@ pub const PIPELINE_WRITES_MAX: usize = 1_024;
 /// no further requests until some are answered.
 pub const PIPELINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// How often a stream looks for writes that are not answered in time.
+pub const PIPELINE_OVERDUE_CHECK: Duration = Duration::from_secs(1);
+
 /// Bytes of results that go into one message of a `Kv.Write` stream; one result may be larger.
 pub const PIPELINE_RESULT_BYTES: usize = 256 * 1024;
 

@@ -190,3 +190,75 @@ async fn a_request_that_cannot_be_read_is_told_after_what_is_open_is_answered() 
     assert_eq!(status.code(), tonic::Code::OutOfRange, "{status}");
     cluster.stop().await;
 }
+
+/// Writes that a leader does not take any more go to the next one; what it took and cannot tell of is unknown, and nothing
+/// is left unanswered.
+#[tokio::test]
+async fn a_stream_goes_on_when_its_member_hands_leadership_over() {
+    let (mut cluster, _directory) = cluster(3).await;
+    let leader = cluster.leader(crate::PATIENCE).await.unwrap();
+    let mut kv = connect(&cluster, leader).await;
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let send = async |numbers: std::ops::Range<u64>| {
+        let write = |number: u64| Some(put(format!("handed/{number}"), "v"));
+        let writes = numbers.map(|number| NumberedWrite { number, write: write(number) }).collect();
+        sender.send(v1::WriteRequest { writes }).await.unwrap();
+    };
+    let mut responses = kv.write(requests).await.unwrap().into_inner();
+    let answers = tokio::spawn(async move {
+        let mut answers = BTreeMap::new();
+        while let Some(response) = responses.message().await.unwrap() {
+            for result in response.results {
+                assert!(answers.insert(result.number, result.result.unwrap()).is_none(), "answered twice");
+            }
+        }
+        answers
+    });
+    for first in (0..1_000).step_by(10) {
+        if first == 500 {
+            let deadline = tokio::time::Instant::now() + crate::PATIENCE;
+            cluster.handle(leader).transfer_leadership(None, deadline).await.unwrap();
+        }
+        send(first..first + 10).await;
+    }
+    drop(sender);
+    let answers = tokio::time::timeout(crate::PATIENCE, answers).await.unwrap().unwrap();
+    assert_eq!(answers.len(), 1_000);
+    for (number, answer) in answers {
+        match answer {
+            Answer::Put(_) => {}
+            Answer::Refused(why) if number < 500 => {
+                assert_eq!(why.detail.unwrap().write_outcome(), WriteOutcome::Unknown, "{}", why.message);
+            }
+            answer => panic!("{number}: {answer:?}"),
+        }
+    }
+    cluster.stop().await;
+}
+
+/// A write that is not applied in time is told to be of unknown outcome, and the stream goes on.
+#[tokio::test]
+async fn a_write_that_is_overdue_is_told_and_the_stream_goes_on() {
+    let (mut cluster, _directory) = cluster(1).await;
+    let mut kv = connect(&cluster, 0).await;
+    let (go_on, still) = std::sync::mpsc::channel::<()>();
+    let handle = cluster.handle(0).clone();
+    let stands = tokio::spawn(async move {
+        let deadline = tokio::time::Instant::now() + crate::PATIENCE;
+        let stand = move |_: &quorate_sidecar::driver::State| {
+            // Ends when the other end is dropped.
+            let _ = still.recv();
+            Ok(())
+        };
+        handle.read(quorate_sidecar::driver::Consistency::Stale, deadline, stand).await
+    });
+    let (answers, _) = pipelined(&mut kv, vec![put("late".into(), "v")], 1).await;
+    let Answer::Refused(refused) = &answers[&0] else { panic!("{answers:?}") };
+    assert_eq!(refused.detail.as_ref().unwrap().write_outcome(), WriteOutcome::Unknown, "{refused:?}");
+    drop(go_on);
+    stands.await.unwrap().unwrap();
+    let (answers, _) = pipelined(&mut kv, vec![put("soon".into(), "v")], 1).await;
+    assert!(matches!(answers[&0], Answer::Put(_)), "{answers:?}");
+    cluster.stop().await;
+}

@@ -5,18 +5,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use quorate_api::v1::{self, log_server::Log, proposal_result};
-use quorate_machine::{ApiIndex, ApplicationSnapshot, Command, Outcome};
+use quorate_machine::{ApiIndex, ApplicationSnapshot, Command, Outcome, Tagged};
 use quorate_store::{ApplicationFile, ApplicationSnapshots, StoreError};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
-use super::pipeline::{self, Piped, Responses};
+use super::pipeline::{self, Piped, Responses, Words};
 use super::refused::Refused;
 use super::shape;
 use super::subscription::{self, Events};
@@ -98,6 +97,7 @@ pub(super) struct Proposals;
 impl Piped for Proposals {
     type Request = v1::ProposeRequest;
     type Item = v1::NumberedProposal;
+    type Answer = ApiIndex;
     type Result = v1::ProposalResult;
     type Response = v1::ProposeResponse;
 
@@ -105,20 +105,25 @@ impl Piped for Proposals {
         request.proposals
     }
 
-    fn answer(
-        service: Service,
-        item: v1::NumberedProposal,
-        deadline: Instant,
-    ) -> BoxFuture<'static, v1::ProposalResult> {
-        async move {
-            let number = item.number;
-            let result = match service.propose_entry(item, deadline).await {
-                Ok(index) => proposal_result::Result::Index(index.0),
-                Err(refused) => proposal_result::Result::Refused(pipeline::refused(&service, refused)),
-            };
-            v1::ProposalResult { number, result: Some(result) }
-        }
-        .boxed()
+    fn number(item: &v1::NumberedProposal) -> u64 {
+        item.number
+    }
+
+    fn proposal(item: v1::NumberedProposal) -> Result<(Tagged, Words<ApiIndex>), Refused> {
+        let tag = shape::tag(item.tag)?;
+        let words: Words<ApiIndex> = |outcome| match outcome {
+            Outcome::Written { modify_index } => Ok(modify_index),
+            _ => Err(Refused::unexpected("a proposal")),
+        };
+        Ok((Tagged { tag, command: Command::Propose { data: item.data } }, words))
+    }
+
+    fn result(number: u64, answer: Result<ApiIndex, v1::WriteRefused>) -> v1::ProposalResult {
+        let result = match answer {
+            Ok(index) => proposal_result::Result::Index(index.0),
+            Err(refused) => proposal_result::Result::Refused(refused),
+        };
+        v1::ProposalResult { number, result: Some(result) }
     }
 
     fn response(results: Vec<v1::ProposalResult>) -> v1::ProposeResponse {
@@ -127,21 +132,6 @@ impl Piped for Proposals {
 }
 
 impl Service {
-    async fn propose_entry(
-        &self,
-        item: v1::NumberedProposal,
-        deadline: Instant,
-    ) -> Result<ApiIndex, Refused> {
-        if let Some(why) = self.shared.out_of_service() {
-            return Err(Refused::out_of_service(why));
-        }
-        let tag = shape::tag(item.tag)?;
-        match self.propose(Command::Propose { data: item.data }, tag, deadline).await? {
-            Outcome::Written { modify_index } => Ok(modify_index),
-            _ => Err(Refused::unexpected("a proposal")),
-        }
-    }
-
     /// From the connection to a file on this member's disk.
     async fn take_offer(
         &self,
