@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use quorate_mutants::{Killer, NOT_BROKEN, Row, TABLE, VARIABLE};
 
 use crate::command::{command, say};
@@ -37,12 +38,7 @@ pub fn hunt(names: &[String]) -> Result<Count> {
     let rows = chosen(names)?;
     let programs = build(&rows)?;
     say(&format!("{} mutants", rows.len()));
-    let (mut count, mut known) = (Count::default(), BTreeMap::new());
-    for row in rows {
-        let target = row.killer.target;
-        let program = programs.get(target).with_context(|| format!("no test target {target}"))?;
-        count += Count::one(is_killed(row, program, &mut known)?);
-    }
+    let count = hunters(&rows, &programs)?;
     if names.is_empty() {
         say("rules without a switch");
         for (rule, why) in NOT_BROKEN {
@@ -61,26 +57,56 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Row>> {
     Ok(TABLE.iter().filter(|row| names.is_empty() || names.contains(&name(row))).collect())
 }
 
+/// As many killers at once as there are cores: each has a process of its own.
+fn hunters(rows: &[&Row], programs: &BTreeMap<String, Program>) -> Result<Count> {
+    let (waiting, known) = (Mutex::new(rows.iter()), Mutex::new(Known::new()));
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let hunter = || -> Result<Count> {
+        let mut count = Count::default();
+        while let Some(row) = next() {
+            let target = row.killer.target;
+            let program = programs.get(target).with_context(|| format!("no test target {target}"))?;
+            count += Count::one(is_killed(row, program, &known)?);
+        }
+        Ok(count)
+    };
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let hunters: Vec<_> = (0..cores).map(|_| scope.spawn(hunter)).collect();
+        let mut count = Count::default();
+        for hunter in hunters {
+            count += hunter.join().map_err(|_| anyhow!("a hunter panicked"))??;
+        }
+        Ok(count)
+    })
+}
+
 /// Whether each killer passes as things are, so far as that was tried.
 type Known = BTreeMap<(&'static str, &'static str), bool>;
 
 /// Whether the mutant's killer passes without it and fails with it; says so.
-fn is_killed(row: &Row, program: &Program, known: &mut Known) -> Result<bool> {
+fn is_killed(row: &Row, program: &Program, known: &Mutex<Known>) -> Result<bool> {
     let (name, killer) = (format!("{:?}", row.mutant), row.killer);
     let place = (killer.target, killer.test);
-    let holds = known.get(&place).copied().map_or_else(|| passes(program, killer), Ok)?;
-    known.insert(place, holds);
+    let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+    let tried = known().get(&place).copied();
+    let holds = tried.map_or_else(|| passes(program, killer), Ok)?;
+    known().insert(place, holds);
     if !holds {
         println!("SURVIVED {name}: {}::{} does not pass without it", killer.target, killer.test);
         return Ok(false);
     }
     let complaint = run(program, killer, Some(&name))?.and_then(|ended| complaint(&ended));
     let verdict = if complaint.is_some() { "killed  " } else { "SURVIVED" };
-    println!("{verdict} {name:<13} {:<10} {}", row.rules.join(" "), row.broken);
-    println!("         by {}::{}", killer.target, killer.test);
-    if let Some(complaint) = &complaint {
-        println!("            {complaint}");
-    }
+    // At once: others print too.
+    println!(
+        "{verdict} {name:<13} {:<10} {}\n         by {}::{}{}",
+        row.rules.join(" "),
+        row.broken,
+        killer.target,
+        killer.test,
+        complaint.as_ref().map_or_else(String::new, |complaint| format!("\n            {complaint}")),
+    );
     Ok(complaint.is_some())
 }
 

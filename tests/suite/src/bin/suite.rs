@@ -18,9 +18,9 @@ const SKIPPED: i32 = 77;
 /// More than there are tests on the bed: who waits for whom is for them to say (`tests/kubernetes/bed.rs`).
 const KUBERNETES_THREADS: &str = "100";
 /// How long the simulator searches seeds in a full run.
-const SIMULATION_SECONDS: &str = "120";
+const SIMULATION_SECONDS: &str = "60";
 /// And the one of the operator.
-const OPERATOR_SIMULATION_SECONDS: &str = "60";
+const OPERATOR_SIMULATION_SECONDS: &str = "30";
 /// Where it begins: a change is judged by the same seeds as the one before. `make sim` searches new ones.
 const SIMULATION_FROM: &str = "1";
 
