@@ -140,7 +140,9 @@ impl State {
 
     /// What a snapshot of it holds: a line for each entry.
     fn text(&self) -> String {
-        self.entries.iter().map(|(index, text)| format!("{index} {text}\n")).collect()
+        let lines: Vec<String> =
+            self.entries.iter().map(|(index, text)| format!("{index} {text}\n")).collect();
+        lines.concat()
     }
 
     fn restore(&mut self, text: &str, index: u64) -> Result<()> {
