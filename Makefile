@@ -25,8 +25,8 @@ demo: prerequisites bed ## the main job on a real Kubernetes, from nothing, narr
 demo-down: bed-down ## remove everything the demo made
 
 .PHONY: dev
-dev: ## three members in one process on localhost
-	cargo run --profile bed -p quorate-sidecar -- dev
+dev: ## three members in one process on localhost: [MODE=log] [DATA=directory]
+	cargo run --profile bed -p quorate-sidecar -- dev $(if $(MODE),--mode $(MODE)) $(if $(DATA),--data $(DATA))
 
 .PHONY: check
 check: ## format, lints, pure crates alone, fast tests; writes nothing

@@ -164,6 +164,18 @@ impl Cluster<'_> {
         Ok(self.pods.get(name).await?)
     }
 
+    /// Deletes a member's Pod and waits until another one of this name is Ready.
+    pub(crate) async fn restart(&self, name: &str) -> Result<()> {
+        let old = self.pod(name).await?.metadata.uid;
+        self.namespace.kubectl(&["delete", "pod", name, "--wait=false"]).await?;
+        until(&format!("{name} to be Ready again"), PATIENCE, async || {
+            let pod = self.pod(name).await?;
+            let is_back = pod.metadata.uid != old && is_ready(&pod);
+            Ok(if is_back { Look::Found(()) } else { Look::NotYet(format!("{:?}", pod.metadata.uid)) })
+        })
+        .await
+    }
+
     /// Waits until there is no Pod of this name.
     pub(crate) async fn wait_gone(&self, name: &str) -> Result<()> {
         until(&format!("{name} to be gone"), PATIENCE, async || {
@@ -216,6 +228,12 @@ impl Cluster<'_> {
     pub(crate) async fn leader(&self) -> Result<String> {
         self.status().await?.leader.context("status names no leader")
     }
+}
+
+/// Whether a Pod is Ready.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// A condition of a status.

@@ -6,11 +6,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
 use tokio::time::sleep;
 
 use crate::bed::{attempt, kubectl, kubectl_with};
-use crate::cluster::{Cluster, PATIENCE, raft_ids, voters};
+use crate::cluster::{Cluster, PATIENCE, is_ready, raft_ids, voters};
 use crate::history::History;
 use crate::load::Load;
 use crate::namespace::{Namespace, namespace};
@@ -28,7 +27,7 @@ async fn a_rolling_restart_never_loses_the_quorum_and_a_removed_member_is_quiet(
         let before = cluster.wait_ready(5).await?;
         let (load, history) = (Load::on(&cluster), History::of(&cluster));
         for name in raft_ids(&before).keys() {
-            restart(&cluster, name).await?;
+            cluster.restart(name).await?;
         }
         let after = cluster.wait_ready(5).await?;
         ensure!(raft_ids(&after) == raft_ids(&before), "a member became another");
@@ -47,17 +46,6 @@ async fn a_rolling_restart_never_loses_the_quorum_and_a_removed_member_is_quiet(
         cluster.wait_ready(3).await?;
         load.finish(&cluster).await?;
         Ok(())
-    })
-    .await
-}
-
-async fn restart(cluster: &Cluster<'_>, name: &str) -> Result<()> {
-    let old = cluster.pod(name).await?.metadata.uid;
-    cluster.namespace.kubectl(&["delete", "pod", name, "--wait=false"]).await?;
-    until(&format!("{name} to be Ready again"), PATIENCE, async || {
-        let pod = cluster.pod(name).await?;
-        let is_back = pod.metadata.uid != old && is_ready(&pod);
-        Ok(if is_back { Look::Found(()) } else { Look::NotYet(format!("{:?}", pod.metadata.uid)) })
     })
     .await
 }
@@ -90,11 +78,6 @@ async fn is_removed_and_quiet(cluster: &Cluster<'_>) -> Result<()> {
 
 fn term(status: &quorate_crds::RaftClusterStatus) -> Option<i64> {
     status.raft.as_ref()?.term
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Pods of a namespace that nobody may delete, so that a removed member's process lives on.

@@ -36,6 +36,7 @@ mod hibernates;
 mod installs;
 mod is_locked_down;
 mod is_used_from_outside;
+mod keeps_an_applications_log;
 mod kills_the_operator;
 mod loses_a_volume;
 mod loses_the_leader_pod;

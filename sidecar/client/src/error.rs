@@ -41,9 +41,9 @@ pub enum Error {
         /// What failed.
         message: String,
     },
-    /// A write was sent and its answer lost: it may have been applied, or may yet be. Read the key before doing it
-    /// again; the client itself will not send it any more.
-    #[error("outcome unknown: {message}; read the key before writing again")]
+    /// A write was sent and its answer lost: it may have been applied, or may yet be. Read the key, or the log's entries, before
+    /// doing it again; the client itself will not send it any more.
+    #[error("outcome unknown: {message}; look whether it took effect before doing it again")]
     OutcomeUnknown {
         /// The last attempt's words.
         message: String,

@@ -50,7 +50,7 @@ pub async fn dev(args: &DevArgs) -> Result<(), Failure> {
         ready = cluster.wait_until_all_vote(READY_TIMEOUT) => ready?,
         _ = interrupt.recv() => return { cluster.stop().await; Ok(()) },
     }
-    screen.ready(&cluster);
+    screen.ready(&cluster, scratch.path());
     let failure = tokio::select! {
         failure = cluster.failed() => Some(failure),
         _ = interrupt.recv() => None,

@@ -25,7 +25,7 @@ impl Screen {
         ));
     }
 
-    pub(super) fn ready(&self, cluster: &Cluster) {
+    pub(super) fn ready(&self, cluster: &Cluster, directory: &Path) {
         say(&format!("{}\n", self.bold("The cluster is up.")));
         for number in 0..cluster.len() {
             let ports = cluster.ports(number);
@@ -41,10 +41,16 @@ impl Screen {
         if latest.is_some_and(|latest| latest.configuration.mode() == Mode::Log) {
             say(&format!(
                 "\n{}",
-                self.bold("Run a state machine of your own at two members (the client's example bank-log):")
+                self.bold(
+                    "Run an application that is its own state machine at two members, in two more terminals:"
+                )
             ));
-            say(&format!("  QUORATE_GRPC_ADDR=127.0.0.1:{} bank-log bank-0", first.grpc));
-            say(&format!("  QUORATE_GRPC_ADDR=127.0.0.1:{} bank-log bank-1", last.grpc));
+            for (number, grpc) in [first.grpc, last.grpc].into_iter().enumerate() {
+                say(&format!(
+                    "  QUORATE_GRPC_ADDR=127.0.0.1:{grpc} cargo run --profile bed --example bank-log -- {}",
+                    directory.join(format!("bank-{number}")).display()
+                ));
+            }
         } else {
             say(&format!("\n{}", self.bold("Write through one member, read through another:")));
             say(&format!("  curl -X PUT -d 'hello' http://127.0.0.1:{}/v1/kv/greeting", first.http));

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::http_client;
 use crate::{PATIENCE, cluster, follower};
 
-async fn log_cluster(count: usize) -> (Cluster, TempDir) {
+pub(crate) async fn log_cluster(count: usize) -> (Cluster, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let options = ClusterOptions { mode: Some(Mode::Log), ..ClusterOptions::default() };
     let cluster = Cluster::start_with(count, directory.path(), options).await.unwrap();
@@ -164,6 +164,19 @@ async fn an_application_that_joins_later_begins_from_a_snapshot() {
         following.push(follow(&log(&cluster, member), 0, 20).await);
     }
     wait_until_trimmed(&cluster, last).await;
+    let metrics = http_client::get(cluster.ports(1).ops, "/metrics").await;
+    for (name, value) in [
+        ("entries", 0),
+        ("log_size_bytes", 0),
+        ("last_index", last),
+        ("trimmed_index", last),
+        ("snapshot_index", last),
+        ("durable_index", last),
+        ("subscriptions", 1),
+    ] {
+        let line = format!("\nquorate_application_{name} {value}\n");
+        assert!(metrics.text().contains(&line), "{line}: {}", metrics.text());
+    }
     drop(following);
     let after = log(&cluster, 1).propose("e20").await.unwrap();
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::net::TcpStream;
 
+use crate::grpc_log::log_cluster;
 use crate::http_client::{get, send};
 use crate::{PATIENCE, cluster};
 
@@ -37,17 +38,21 @@ async fn probes_metrics_and_status_describe_a_member_that_works() {
     cluster.stop().await;
 }
 
-/// raft.md §7, 31: what is exported is documented and what is documented is exported, all of it by a leader that has
-/// answered a call; peers are labels.
+/// raft.md §7, 31: what is exported is documented and what is documented is exported, all of it by leaders, one of each
+/// mode, of which one has answered a call; peers are labels.
 #[tokio::test]
 async fn every_metric_is_in_the_documents_and_every_documented_one_is_exported() {
     let (mut cluster, _directory) = cluster(3).await;
+    let (mut of_log, _other) = log_cluster(1).await;
     let leader = cluster.leader(PATIENCE).await.unwrap();
     let ports = cluster.ports(leader);
     assert_eq!(send(ports.http, "PUT", "/v1/kv/a", &[], b"1").await.status, 200);
     let text = get(ports.ops, "/metrics").await.text().to_owned();
+    let text_of_log = get(of_log.ports(0).ops, "/metrics").await.text().to_owned();
+    assert!(!text.contains("quorate_application_"), "it has keys");
     let exported: BTreeSet<&str> = text
         .lines()
+        .chain(text_of_log.lines())
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .map(|name| name.trim_end_matches("_total"))
         .collect();
@@ -78,6 +83,7 @@ async fn every_metric_is_in_the_documents_and_every_documented_one_is_exported()
     }
     assert!(value("quorate_raft_state_leader_total") >= 1.0, "{text}");
     cluster.stop().await;
+    of_log.stop().await;
 }
 
 /// Acceptance 11: whoever opens connections and says nothing keeps nobody out for longer than they may be idle.

@@ -51,6 +51,9 @@ impl Accounts {
         file.write_all(format!("{}\n{}", self.applied, self.text()).as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, &self.path)?;
+        // The new name is durable once its directory is.
+        let directory = self.path.parent().context("the accounts' file is in no directory")?;
+        File::open(directory)?.sync_all()?;
         Ok(())
     }
 
@@ -71,21 +74,30 @@ impl Accounts {
     }
 
     fn deposit(&mut self, name: &str, amount: &str) -> String {
-        let balance = self.balances.get(name).copied().unwrap_or(0);
+        let balance = self.balance(name);
         let Some(balance) = amount.parse().ok().and_then(|amount: u64| balance.checked_add(amount)) else {
-            return format!("{amount} cannot be added to {balance}");
+            return format!("refused: {amount} cannot be added to the {balance} of {name}");
         };
         self.balances.insert(name.to_owned(), balance);
         format!("{name} has {balance}")
     }
 
     fn transfer(&mut self, from: &str, to: &str, amount: &str) -> String {
-        let balance = self.balances.get(from).copied().unwrap_or(0);
-        let Some(left) = amount.parse().ok().and_then(|amount: u64| balance.checked_sub(amount)) else {
+        let (balance, theirs) = (self.balance(from), self.balance(to));
+        let parsed: Option<u64> = amount.parse().ok();
+        let Some(left) = parsed.and_then(|amount| balance.checked_sub(amount)) else {
             return format!("refused: {from} has {balance}");
         };
+        // Looked at before anything changes: nobody loses what the other cannot take.
+        if from != to && parsed.and_then(|amount| theirs.checked_add(amount)).is_none() {
+            return format!("refused: {amount} cannot be added to the {theirs} of {to}");
+        }
         self.balances.insert(from.to_owned(), left);
         self.deposit(to, amount)
+    }
+
+    fn balance(&self, name: &str) -> u64 {
+        self.balances.get(name).copied().unwrap_or(0)
     }
 }
 

@@ -4,17 +4,17 @@
 //! by all of them alike, because whether it is one is decided where the transfer is applied and not where it is asked for.
 //!
 //! ```console
-//! $ quorate-sidecar dev --mode log                                     # in one terminal
-//! $ QUORATE_GRPC_ADDR=127.0.0.1:7401 bank-log /tmp/bank-0              # in another: one replica
-//! $ QUORATE_GRPC_ADDR=127.0.0.1:7411 bank-log /tmp/bank-1              # and in a third: another one
-//! > deposit alice 100
-//! > transfer alice bob 30
-//! > accounts
-//! > snapshot
+//! $ make dev MODE=log DATA=/tmp/bank                 # in one terminal; in a second and a third a replica each:
+//! $ QUORATE_GRPC_ADDR=127.0.0.1:7401 cargo run --profile bed --example bank-log -- /tmp/bank/bank-0
+//! $ QUORATE_GRPC_ADDR=127.0.0.1:7421 cargo run --profile bed --example bank-log -- /tmp/bank/bank-1
+//! deposit alice 100
+//! transfer alice bob 30
+//! accounts
+//! snapshot
 //! ```
 //!
-//! Stop a replica and start it again: it goes on where its file stands. Delete its file: it takes the snapshot and what
-//! came after.
+//! Stop a replica and start it again: it goes on where its file stands. Delete its directory: it gets every transfer again, or,
+//! where those are dropped, the snapshot and what came after.
 
 mod accounts;
 
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use accounts::Accounts;
 use anyhow::Context;
 use quorate_client::{Client, Error, Log, LogEvent};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
 
 /// Between two tries while the member is away.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -42,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
     let following = tokio::spawn(follow(log.clone(), Arc::clone(&accounts), directory.join("snapshot")));
     tokio::select! {
         stopped = following => stopped?,
-        done = converse(&log, &accounts) => done,
+        () = converse(&log, &accounts) => Ok(()),
     }
 }
 
@@ -91,10 +91,10 @@ async fn follow_from(log: &Log, applied: u64, accounts: &Shared, snapshot: &Path
 }
 
 /// Reads commands until the input ends.
-async fn converse(log: &Log, accounts: &Shared) -> anyhow::Result<()> {
+async fn converse(log: &Log, accounts: &Shared) {
     println!("deposit NAME AMOUNT | transfer FROM TO AMOUNT | accounts | snapshot");
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
+    let mut lines = input();
+    while let Some(line) = lines.recv().await {
         match line.trim() {
             "" => {}
             "accounts" => print!("{}", look(accounts).text()),
@@ -105,17 +105,29 @@ async fn converse(log: &Log, accounts: &Shared) -> anyhow::Result<()> {
                 };
                 match log.offer_snapshot(applied, std::io::Cursor::new(text)).await {
                     Ok(taken) => println!("the cluster holds a snapshot of entry {}", taken.index),
-                    Err(error) => println!("{error}"),
+                    Err(error) => println!("no snapshot: {error}"),
                 }
             }
             command => match log.propose(command.to_owned()).await {
                 // What it came to is printed where it is applied, here as everywhere.
                 Ok(index) => println!("committed at {index}"),
-                Err(error) => println!("{error}"),
+                Err(error) => println!("not acknowledged: {error}"),
             },
         }
     }
-    Ok(())
+}
+
+/// What is typed. A thread of its own reads it, for whose next line nobody waits when the program ends with an error.
+fn input() -> mpsc::Receiver<String> {
+    let (lines, typed) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if lines.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    typed
 }
 
 fn look(accounts: &Shared) -> std::sync::MutexGuard<'_, Accounts> {

@@ -106,6 +106,11 @@ impl Application {
         Ok(Subscription { application: Arc::clone(self), number })
     }
 
+    /// How many subscriptions are open.
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.lock().open.len()
+    }
+
     /// Subscription `number` has applied more; one that ended counts no more.
     pub(crate) fn acknowledge(&self, number: u64, applied: ApiIndex) {
         if let Some(known) = self.lock().open.get_mut(&number) {
@@ -181,7 +186,7 @@ mod tests {
         assert_eq!(application.word().applied, ApiIndex(0), "nobody ever said anything");
         let old = application.subscribe(ApiIndex(4)).unwrap();
         let new = application.subscribe(ApiIndex(7)).unwrap();
-        assert_eq!(application.word().applied, ApiIndex(4));
+        assert_eq!((application.word().applied, application.subscriptions()), (ApiIndex(4), 2));
         application.acknowledge(new.number(), ApiIndex(9));
         let number = old.number();
         drop(old);

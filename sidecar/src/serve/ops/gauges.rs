@@ -10,9 +10,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use quorate_api::v1;
+use quorate_raft::Mode;
 
 use crate::autopilot::picture;
-use crate::driver::{Sessions, View};
+use crate::driver::{Application, Sessions, View};
 use crate::serve::Shared;
 
 /// A server of the configuration: at most `SERVERS_MAX` of them at a time.
@@ -38,6 +39,9 @@ pub(super) fn report(shared: &Shared) -> Result<String, fmt::Error> {
     let help = "Elections this member won because the leader's process was gone";
     registry.register("quorate_early_elections", help, early);
     sessions(&mut registry, shared.context.handle.sessions());
+    if view.status.latest.as_ref().is_some_and(|latest| latest.configuration.mode() == Mode::Log) {
+        application(&mut registry, shared.context.handle.application());
+    }
     if let Some(conclusion) = shared.context.autopilot.conclusion() {
         autopilot(&mut registry, &picture(&conclusion), view.applied.index.0);
     }
@@ -95,6 +99,37 @@ fn sessions(registry: &mut Registry, sessions: &Sessions) {
     ended.inc_by(sessions.expired());
     let help = "Sessions that ended because their time was over by this member's clock";
     registry.register("quorate_session_ttl_invalidate", help, ended);
+}
+
+/// An application's log, as this member has applied it, and its readers here (K22).
+fn application(registry: &mut Registry, application: &Application) {
+    let meta = application.meta();
+    for (name, help, value) in [
+        ("entries", "Entries kept of the application's log", meta.entries),
+        ("last_index", "The last entry of the application's log; 0: there was none", meta.last.0),
+        (
+            "trimmed_index",
+            "The last entry that was dropped, since a snapshot has it; 0: none was",
+            meta.trimmed.0,
+        ),
+        (
+            "snapshot_index",
+            "The last entry in the application's latest snapshot; 0: there is none",
+            meta.covered().0,
+        ),
+        (
+            "durable_index",
+            "What the application at this member said is durable",
+            application.word().applied.0,
+        ),
+        ("subscriptions", "Open subscriptions at this member", application.subscriptions() as u64),
+    ] {
+        gauge(registry, &format!("quorate_application_{name}"), help, number(value));
+    }
+    let size: Gauge = Gauge::default();
+    size.set(number(meta.bytes));
+    let help = "What the kept entries of the application's log count for";
+    registry.register_with_unit("quorate_application_log_size", help, Unit::Bytes, size);
 }
 
 /// The same picture as the state APIs give (A22). `applied` is the leader's own applied index.
