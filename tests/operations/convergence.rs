@@ -73,7 +73,7 @@ impl World {
         if is_joint || servers.len() != replicas {
             return Some(format!("{} servers for {replicas} replicas", servers.len()));
         }
-        if let Some(wrong) = self.votes(servers, &voters) {
+        if let Some(wrong) = self.votes(servers, &voters).or_else(|| self.versions(&voters)) {
             return Some(wrong);
         }
         let ordinals: BTreeSet<Ordinal> =
@@ -93,6 +93,19 @@ impl World {
         let voting: BTreeSet<_> = voters.iter().map(|id| zone(id)).collect();
         let is_so = voting == zones && voters.len() == zones.len();
         (!is_so).then(|| format!("{} voters in {} zones of {}", voters.len(), voting.len(), zones.len()))
+    }
+
+    /// A29: an upgrade by new members is over, and only they vote.
+    fn versions(&self, voters: &[&ServerId]) -> Option<String> {
+        let (wanted, is_over) = self.wanted_version()?;
+        let version = |id: &ServerId| {
+            self.processes.values().find(|process| process.id == *id).and_then(|it| it.version.clone())
+        };
+        let old = voters.iter().find(|id| version(id).as_ref() != Some(&wanted));
+        match old {
+            Some(old) => Some(format!("{old} votes, of version {:?} and not {wanted}", version(old))),
+            None => (!is_over).then(|| format!("the upgrade to {wanted} is not over")),
+        }
     }
 
     /// I10: no ID, Pod or claim without the others.

@@ -312,10 +312,11 @@ fn stop_others(round: &mut Round<'_>, survivor: &Survivor<'_>, order: Option<&Or
     Some(wait(round, &member, text))
 }
 
+/// A Pod that Kubernetes took away and that was made again is on no node: then the nodes of its volume say it (K49).
 fn is_on_a_lost_node(round: &Round<'_>, pod: &str) -> bool {
     let ordinal = names::ordinal_of_pod(round.observed.name(), pod);
-    let node = ordinal.and_then(|ordinal| round.observed.slots.get(&ordinal)?.node.as_ref());
-    node.is_some_and(|node| node.out_of_service)
+    let slot = ordinal.and_then(|ordinal| round.observed.slots.get(&ordinal));
+    slot.is_some_and(Slot::is_out_of_service)
 }
 
 /// A survivor that was leaving stays: the person's word is newer, and the cluster cannot grow while it waits to leave (the
