@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
+use quorate_autopilot::limits::ZONED_VOTERS_MIN;
 use quorate_plan::Ordinal;
 use quorate_plan::raft_view::quorum;
 use quorate_plan::record::{LeavesBecause, MemberState};
@@ -81,7 +82,7 @@ impl World {
         self.strays(&ordinals).or_else(|| self.budget(voters.len()))
     }
 
-    /// Everybody votes; with zones one in each (A24).
+    /// Everybody votes; with zones one in each (A24), and where a zone is gone for good, its vote may be elsewhere (A25).
     fn votes(&self, servers: &[Server], voters: &[&ServerId]) -> Option<String> {
         if !self.options.has_zones {
             let missing = servers.len() - voters.len();
@@ -91,7 +92,8 @@ impl World {
             |id: &ServerId| self.processes.values().find(|it| it.id == *id).map(|it| zone_of(&it.node));
         let zones: BTreeSet<_> = servers.iter().map(|server| zone(&server.id)).collect();
         let voting: BTreeSet<_> = voters.iter().map(|id| zone(id)).collect();
-        let is_so = voting == zones && voters.len() == zones.len();
+        let is_kept = voters.len() == ZONED_VOTERS_MIN && zones.len() < ZONED_VOTERS_MIN;
+        let is_so = voting == zones && (voters.len() == zones.len() || is_kept);
         (!is_so).then(|| format!("{} voters in {} zones of {}", voters.len(), voting.len(), zones.len()))
     }
 

@@ -4,7 +4,7 @@ use crate::happenings::happenings;
 
 happenings! {
     // A call that fails for good is rare by design.
-    may_be_missing: [];
+    may_be_missing: [OldStandbyRestarted];
     /// An event of the simulation.
     Event => "events",
     /// A round of the operator that came to a plan.
@@ -67,6 +67,8 @@ happenings! {
     UpgradeBegun => "upgrades by new members begun",
     /// Votes had moved to the new members, and the old ones were let go.
     UpgradeMoved => "upgrades whose votes had moved",
+    /// One that was kept in a lost one's place got the new version in place.
+    OldStandbyRestarted => "old members restarted after an upgrade",
     /// Only the new members were left.
     Upgraded => "upgrades by new members that came to their end",
     /// Somebody edited it badly.

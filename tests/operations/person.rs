@@ -136,8 +136,28 @@ impl World {
                 self.person.upgrade.stage = Stage::Done;
                 self.say(|_| "the upgrade is over".to_owned());
             }
+            // A new member was lost while the old ones left, so an old one is kept in its place: status says to delete its Pod.
+            Stage::Halved if has_moved && usize::try_from(replicas) == Ok(members) => {
+                self.restart_old_standby()
+            }
             Stage::Done | Stage::Doubled | Stage::Halved => {}
         }
+    }
+
+    /// A Pod of an older version that has no vote is deleted: it comes back with the present template.
+    fn restart_old_standby(&mut self) {
+        let version = format!("{}.0.0", self.person.upgrade.version);
+        let known = self.watch.configuration.as_ref().map(|known| &known.configuration);
+        let is_old_standby = |process: &&super::process::Process| {
+            process.version.as_ref() != Some(&version)
+                && known.is_some_and(|known| !known.is_voter(&process.id))
+        };
+        let Some(ordinal) = self.processes.values().find(is_old_standby).map(|old| old.boot.ordinal) else {
+            return;
+        };
+        self.coverage.hit(Happening::OldStandbyRestarted);
+        self.say(|_| format!("somebody deletes Pod {CLUSTER}-{ordinal}, of an older version"));
+        self.api.mark_pod(ordinal);
     }
 
     /// The version that people want, if they upgrade by new members, and whether only such members are wanted.

@@ -127,7 +127,9 @@ impl Watch {
 
     /// A leader takes a vote or moves one: those that vote then still have a majority that is up, if they had one (P3, A10, I5).
     pub fn keeps_quorum(&self, now: Duration, latest: &Configuration) -> Verdict {
-        let Some(before) = self.configuration.as_ref().map(|known| &known.configuration) else { return Ok(()) };
+        let Some(before) = self.configuration.as_ref().map(|known| &known.configuration) else {
+            return Ok(());
+        };
         let is_led = |configuration: &Configuration| {
             let up = |id: &ServerId| self.was_up(id.raft_id.as_str(), now);
             let mut halves = configuration.majorities().into_iter();

@@ -226,7 +226,9 @@ fn carry_on(round: &mut Round<'_>, recovery: &Recovery, order: Option<&Order<'_>
         }
         return None;
     }
-    if !is_begun(round, epoch) && (round.view().is_some() || order.is_none()) {
+    // A directory below the epoch is not the one that was recovered: that one was lost later, and the others live.
+    let is_over = lives_on(round, epoch);
+    if is_over || !is_begun(round, epoch) && (round.view().is_some() || order.is_none()) {
         return None;
     }
     if retire_others(round, survivor.ordinal, epoch) {

@@ -215,6 +215,31 @@ fn the_survivor_of_a_recovery_may_be_lost_later() {
     assert_eq!(world.group.servers.len(), 3);
 }
 
+/// K18: its directory is emptied later, under a Pod that was made before the recovery: the new one is of the old epoch. That is no
+/// recovery to be gone on with, which would give up everybody who joined since.
+#[test]
+fn the_survivor_of_a_recovery_may_lose_its_directory_later() {
+    let mut world = World::settled("db", 3);
+    recover(&mut world, 1, [0, 2]);
+    take_back(&mut world);
+    world.cut.clear();
+    until(&mut world, |world, _| world.is_ready() && world.group.servers.len() == 3);
+    let survivor = world.raft_id(1);
+    let joined: Vec<String> = world.group.servers.keys().filter(|id| **id != survivor).cloned().collect();
+    world.empty_directory(1);
+    let uid = world.claims[&Ordinal(1)].uid.clone();
+    world.disks.get_mut(&uid).expect("settled").recovery_epoch = 0;
+    for _ in 0..20 {
+        world.round();
+    }
+    assert!(joined.iter().all(|id| world.group.servers.contains_key(id)), "{:?}", world.group.servers.keys());
+    assert!(
+        world.claims.values().filter(|claim| claim.record.is_live()).count() >= 3,
+        "somebody was given up"
+    );
+    world.run_until_ready();
+}
+
 /// K18: the one that holds the most may be one that was to leave. It is the cluster then, and stays.
 #[test]
 fn a_member_that_was_leaving_may_be_the_survivor() {

@@ -42,7 +42,10 @@ pub(crate) fn upgraded(life: &mut Life) -> Result<bool, String> {
     life.watch(IDLE_WITHIN)?;
     let state = life.group.state().ok_or("nobody leads")?;
     if state.upgrade.status != UpgradeStatus::Idle {
-        return Err(format!("A29: the old servers are gone, and the upgrade is at {:?}", state.upgrade.status));
+        return Err(format!(
+            "A29: the old servers are gone, and the upgrade is at {:?}",
+            state.upgrade.status
+        ));
     }
     Ok(true)
 }
@@ -78,7 +81,9 @@ fn is_thin(state: &State, plan: &Plan) -> Result<bool, String> {
     let mut balance: BTreeMap<&str, i32> = BTreeMap::new();
     for server in &state.servers {
         let joining = plan.joining(server.id.raft_id.as_str())?;
-        let Some(zone) = joining.zone_name().filter(|_| joining.intent != Intent::ReadReplica) else { continue };
+        let Some(zone) = joining.zone_name().filter(|_| joining.intent != Intent::ReadReplica) else {
+            continue;
+        };
         *balance.entry(zone).or_default() += if joining.is_new() { 1 } else { -1 };
     }
     Ok(balance.values().any(|balance| *balance < 0))
@@ -118,12 +123,14 @@ pub(crate) fn undisturbed(life: &mut Life) -> Result<bool, String> {
             return Err(format!("A34: {removed:?} are back, and {before:?} became {after:?}"));
         }
         if let Some(led) = removed.iter().find(|name| group.is_led(name)) {
-            return Err(format!("A34: {led} was removed, and follows somebody or leads, as one that is ready does"));
+            return Err(format!(
+                "A34: {led} was removed, and follows somebody or leads, as one that is ready does"
+            ));
         }
     }
     Ok(!removed.is_empty())
 }
 
 fn leadership(group: &Group) -> Result<(String, Term), String> {
-    group.leadership().ok_or_else(|| "nobody leads".to_owned())
+    group.leadership().ok_or_else(|| "A34: nobody leads".to_owned())
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use quorate_autopilot::{Action, Input as RoundInput, Observer, Report, Settings, State, round};
 use quorate_raft::{
     Address, Change, ClusterId, Identity, Incarnation, Index, Input, Intent, Message, Now, Output, Payload,
-    Raft, RaftId, RecoveryEpoch, RemoveReason, Role, ServerId, Settings as RaftSettings, Suffrage, Term, Ticket,
-    Versions,
+    Raft, RaftId, RecoveryEpoch, RemoveReason, Role, ServerId, Settings as RaftSettings, Suffrage, Term,
+    Ticket, Versions,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

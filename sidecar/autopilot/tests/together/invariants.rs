@@ -66,8 +66,7 @@ impl Invariants {
             (before, now) => before == now,
         };
         // The old leader, which handed over, is demoted last.
-        let is_demoted_last =
-            (&before, &now) == (&UpgradeStatus::LeaderTransfer, &UpgradeStatus::Demoting);
+        let is_demoted_last = (&before, &now) == (&UpgradeStatus::LeaderTransfer, &UpgradeStatus::Demoting);
         let is_over = now == UpgradeStatus::Idle && before == UpgradeStatus::AwaitServerRemoval;
         if is_in_order || is_demoted_last || is_over {
             return Ok(());
@@ -98,7 +97,8 @@ fn is_calm(group: &Group) -> bool {
 fn never_votes(group: &Group, plan: &Plan) -> Result<(), String> {
     let servers = group.servers();
     let mut replicas = plan.members.iter().filter(|joining| joining.intent == Intent::ReadReplica);
-    let voting = replicas.find(|joining| servers.get(&joining.name).is_some_and(|it| *it != Suffrage::NonVoter));
+    let voting =
+        replicas.find(|joining| servers.get(&joining.name).is_some_and(|it| *it != Suffrage::NonVoter));
     voting.map_or(Ok(()), |replica| Err(format!("A31: {} is a read replica and votes", replica.name)))
 }
 
@@ -130,7 +130,8 @@ fn tolerances(state: &State, plan: &Plan) -> Result<(), String> {
         (name.to_owned(), servers, healthy.saturating_sub(1))
     };
     let due = (tolerance, optimistic, zones.into_iter().map(of_zone).collect::<Vec<_>>());
-    let said = state.zones.iter().map(|(name, zone)| (name.clone(), zone.servers.len(), zone.failure_tolerance));
+    let said =
+        state.zones.iter().map(|(name, zone)| (name.clone(), zone.servers.len(), zone.failure_tolerance));
     let told = (state.failure_tolerance, state.optimistic_failure_tolerance, said.collect());
     if due == told { Ok(()) } else { Err(format!("A26, A28: it is {due:?}, and {told:?} is said")) }
 }
@@ -158,11 +159,14 @@ fn zones(group: &Group, plan: &Plan) -> Result<(), String> {
         *living.entry(zone).or_insert(0) += 1;
         *voting.entry(zone).or_insert(0) += usize::from(votes(suffrage));
     }
-    if let Some((zone, _)) = voting.iter().find(|(zone, voters)| **voters == 0 && !is_covered(group, plan, zone)) {
+    if let Some((zone, _)) =
+        voting.iter().find(|(zone, voters)| **voters == 0 && !is_covered(group, plan, zone))
+    {
         return Err(format!("A24: at {:?} nobody who lives votes in zone {zone}: {servers:?}", group.now));
     }
     let (living, voting): (usize, usize) = (living.values().sum(), voting.values().sum());
-    let taken_over = servers.iter().filter(|(name, suffrage)| group.is_alive(name) && votes(suffrage)).count();
+    let taken_over =
+        servers.iter().filter(|(name, suffrage)| group.is_alive(name) && votes(suffrage)).count();
     let in_configuration = servers.keys().filter_map(|name| plan.joining(name).ok()?.zone_name());
     let has_all = in_configuration.collect::<BTreeSet<_>>().len() == ZONE_COUNT;
     if has_all && voting.max(taken_over) < living.min(ZONE_COUNT) {
