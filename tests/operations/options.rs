@@ -213,7 +213,7 @@ impl Options {
             // What else changes the template or the size is not drawn: one thing is upgraded at a time.
             self.edits.retain(|edit| matches!(edit, Edit::Pause | Edit::WhenScaled));
             self.edits.push(Edit::Upgrade);
-            if self.seed / UPGRADES_EVERY % 2 == 0 {
+            if (self.seed / UPGRADES_EVERY).is_multiple_of(2) {
                 self.without_faults();
             }
         } else if self.seed % RESTARTS_EVERY == 2 {

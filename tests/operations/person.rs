@@ -138,7 +138,7 @@ impl World {
             }
             // A new member was lost while the old ones left, so an old one is kept in its place: status says to delete its Pod.
             Stage::Halved if has_moved && usize::try_from(replicas) == Ok(members) => {
-                self.restart_old_standby()
+                self.restart_old_standby();
             }
             Stage::Done | Stage::Doubled | Stage::Halved => {}
         }

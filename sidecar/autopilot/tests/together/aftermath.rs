@@ -9,7 +9,7 @@ use quorate_raft::{Intent, Term};
 
 use super::group::Group;
 use super::life::Life;
-use super::plan::Plan;
+use super::plan::{Joining, Plan};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// A member that a person removes is gone within this.
@@ -24,7 +24,7 @@ const DISTURBED_FOR: Duration = Duration::from_mins(1);
 pub(crate) fn upgraded(life: &mut Life) -> Result<bool, String> {
     let (group, plan) = (&life.group, &life.plan);
     let state = group.state().ok_or("nobody leads")?;
-    let is_new = |name: &str| plan.joining(name).is_ok_and(|joining| joining.is_new());
+    let is_new = |name: &str| plan.joining(name).is_ok_and(Joining::is_new);
     match state.upgrade.status {
         UpgradeStatus::AwaitServerRemoval | UpgradeStatus::AwaitNewServers => {}
         // All old ones died for good, or all new ones.
@@ -51,7 +51,7 @@ pub(crate) fn upgraded(life: &mut Life) -> Result<bool, String> {
 }
 
 fn is_mixed(group: &Group, plan: &Plan) -> bool {
-    let is_new = |name: &String| plan.joining(name).is_ok_and(|joining| joining.is_new());
+    let is_new = |name: &String| plan.joining(name).is_ok_and(Joining::is_new);
     let versions: BTreeSet<bool> = group.servers().keys().map(is_new).collect();
     versions.len() > 1
 }

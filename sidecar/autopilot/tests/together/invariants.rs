@@ -45,7 +45,7 @@ impl Invariants {
     /// A25: of three voters none that lives loses its vote: two bear no failure, also when a zone is gone for good.
     fn bears_one(&mut self, group: &Group) -> Result<(), String> {
         let servers = group.servers();
-        let voting = servers.iter().filter(|(_, suffrage)| votes(suffrage)).map(|(name, _)| name.clone());
+        let voting = servers.iter().filter(|(_, suffrage)| votes(**suffrage)).map(|(name, _)| name.clone());
         let before = std::mem::replace(&mut self.voters, voting.collect());
         let is_noticed = group.now > group.disturbed_at + NOTICED_WITHIN;
         let mut lost = before.difference(&self.voters);
@@ -136,15 +136,15 @@ fn tolerances(state: &State, plan: &Plan) -> Result<(), String> {
     if due == told { Ok(()) } else { Err(format!("A26, A28: it is {due:?}, and {told:?} is said")) }
 }
 
-fn votes(suffrage: &Suffrage) -> bool {
-    *suffrage != Suffrage::NonVoter && *suffrage != Suffrage::Outgoing
+fn votes(suffrage: Suffrage) -> bool {
+    suffrage != Suffrage::NonVoter && suffrage != Suffrage::Outgoing
 }
 
 /// A24, A25, A28: never more than four voters; and in calm, whoever is dead, each zone in which somebody lives has a living
 /// voter, and three vote if three live: the vote of a zone of which nobody lives is elsewhere.
 fn zones(group: &Group, plan: &Plan) -> Result<(), String> {
     let servers = group.servers();
-    let voters = servers.values().filter(|suffrage| votes(suffrage)).count();
+    let voters = servers.values().filter(|suffrage| votes(**suffrage)).count();
     if voters > ZONE_VOTERS_MAX {
         return Err(format!("A24: at {:?} there are {voters} voters: {servers:?}", group.now));
     }
@@ -157,7 +157,7 @@ fn zones(group: &Group, plan: &Plan) -> Result<(), String> {
         // One that takes over for another waits for that one, and no longer than it counts as dead.
         let Some(zone) = joining.zone_name().filter(|_| joining.intent == Intent::Voter) else { continue };
         *living.entry(zone).or_insert(0) += 1;
-        *voting.entry(zone).or_insert(0) += usize::from(votes(suffrage));
+        *voting.entry(zone).or_insert(0) += usize::from(votes(*suffrage));
     }
     if let Some((zone, _)) =
         voting.iter().find(|(zone, voters)| **voters == 0 && !is_covered(group, plan, zone))
@@ -166,8 +166,9 @@ fn zones(group: &Group, plan: &Plan) -> Result<(), String> {
     }
     let (living, voting): (usize, usize) = (living.values().sum(), voting.values().sum());
     let taken_over =
-        servers.iter().filter(|(name, suffrage)| group.is_alive(name) && votes(suffrage)).count();
-    let in_configuration = servers.keys().filter_map(|name| plan.joining(name).ok()?.zone_name());
+        servers.iter().filter(|(name, suffrage)| group.is_alive(name) && votes(**suffrage)).count();
+    let could_vote = |name: &String| plan.joining(name).ok().filter(|it| it.intent != Intent::ReadReplica);
+    let in_configuration = servers.keys().filter_map(|name| could_vote(name)?.zone_name());
     let has_all = in_configuration.collect::<BTreeSet<_>>().len() == ZONE_COUNT;
     if has_all && voting.max(taken_over) < living.min(ZONE_COUNT) {
         return Err(format!("A25: at {:?} {voting} of {living} that live vote: {servers:?}", group.now));

@@ -220,6 +220,8 @@ fn fail_with(group: &mut Group, plan: &Plan, voter: &str) {
         group.kill(&name);
         group.tell("pair".to_owned());
     }
+    // All else happens at whole seconds, and not in the moment in which a round decides.
+    group.pass(SECOND.saturating_sub(pause));
 }
 
 fn heal(group: &mut Group) {
