@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_autopilot::{NodeType, Settings, State};
+use quorate_autopilot::{ActionKind, BlockedReason, NodeType, Settings, State};
 use quorate_plan::Ordinal;
 use quorate_plan::observed::Observed;
 use quorate_plan::raft_view::{AutopilotSettings, Intent, MemberAnswer, RaftView, ServerView};
@@ -171,6 +171,8 @@ fn server_view(server: &quorate_raft::Server, state: &State, leader_last: u64) -
     let reason = |known: &quorate_autopilot::ServerState| {
         known.health.reason.as_ref().map(ToString::to_string).unwrap_or_default()
     };
+    let stands_by = known.is_some_and(|known| known.node_type == NodeType::ZoneStandby);
+    let held = held(server, state);
     let match_index = known.map_or(0, |known| known.stats.last.index.0);
     ServerView {
         raft_id: server.id.raft_id.to_string(),
@@ -193,9 +195,23 @@ fn server_view(server: &quorate_raft::Server, state: &State, leader_last: u64) -
         trailing: known.map_or(0, |_| leader_last.saturating_sub(match_index)),
         snapshot_offset_bytes: None,
         healthy_for: known.and_then(|known| known.health.healthy_for(state.at)).unwrap_or_default(),
-        stands_by: server.suffrage == Suffrage::NonVoter
-            && known.is_some_and(|known| known.node_type == NodeType::ZoneStandby),
-        vote_held_because: String::new(),
+        stands_by: server.suffrage == Suffrage::NonVoter && (stands_by || held.is_some()),
+        vote_held_because: held.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
         is_volume_lost: false,
     }
+}
+
+/// Why an upgrade holds its vote back, if one does (`operator/src/member/convert.rs`).
+fn held<'a>(server: &quorate_raft::Server, state: &'a State) -> Option<&'a BlockedReason> {
+    let of_server = |blocked: &&quorate_autopilot::Blocked| {
+        blocked.server == server.id && blocked.action == ActionKind::Promote
+    };
+    let reason = state.blocked.iter().find(of_server).map(|blocked| &blocked.reason)?;
+    let is_held = matches!(
+        reason,
+        BlockedReason::AwaitNewVoters { .. }
+            | BlockedReason::UpgradeFirst { .. }
+            | BlockedReason::OlderVersion { .. }
+    );
+    is_held.then_some(reason)
 }

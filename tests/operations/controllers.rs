@@ -10,7 +10,7 @@ use rand::Rng;
 
 use super::coverage::Happening;
 use super::event::Event;
-use super::world::{Happened, World};
+use super::world::{Happened, World, check};
 
 /// Controllers look this often.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -52,6 +52,9 @@ impl World {
             .map(|process| (process.id.clone(), process.epoch))
             .collect();
         self.watch.sees(self.schedule.now(), &up);
+        if self.options.is_restarting_only() {
+            check(self.watch.runs(&up))?;
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
+use quorate_autopilot::limits::ZONED_VOTERS_MIN;
 use quorate_plan::Ordinal;
 use quorate_plan::raft_view::quorum;
 use quorate_plan::record::{LeavesBecause, MemberState};
@@ -73,7 +74,7 @@ impl World {
         if is_joint || servers.len() != replicas {
             return Some(format!("{} servers for {replicas} replicas", servers.len()));
         }
-        if let Some(wrong) = self.votes(servers, &voters) {
+        if let Some(wrong) = self.votes(servers, &voters).or_else(|| self.versions(&voters)) {
             return Some(wrong);
         }
         let ordinals: BTreeSet<Ordinal> =
@@ -81,7 +82,7 @@ impl World {
         self.strays(&ordinals).or_else(|| self.budget(voters.len()))
     }
 
-    /// Everybody votes; with zones one in each (A24).
+    /// Everybody votes; with zones one in each (A24), and where a zone is gone for good, its vote may be elsewhere (A25).
     fn votes(&self, servers: &[Server], voters: &[&ServerId]) -> Option<String> {
         if !self.options.has_zones {
             let missing = servers.len() - voters.len();
@@ -91,8 +92,22 @@ impl World {
             |id: &ServerId| self.processes.values().find(|it| it.id == *id).map(|it| zone_of(&it.node));
         let zones: BTreeSet<_> = servers.iter().map(|server| zone(&server.id)).collect();
         let voting: BTreeSet<_> = voters.iter().map(|id| zone(id)).collect();
-        let is_so = voting == zones && voters.len() == zones.len();
+        let is_kept = voters.len() == ZONED_VOTERS_MIN && zones.len() < ZONED_VOTERS_MIN;
+        let is_so = voting == zones && (voters.len() == zones.len() || is_kept);
         (!is_so).then(|| format!("{} voters in {} zones of {}", voters.len(), voting.len(), zones.len()))
+    }
+
+    /// A29: an upgrade by new members is over, and only they vote.
+    fn versions(&self, voters: &[&ServerId]) -> Option<String> {
+        let (wanted, is_over) = self.wanted_version()?;
+        let version = |id: &ServerId| {
+            self.processes.values().find(|process| process.id == *id).and_then(|it| it.version.clone())
+        };
+        let old = voters.iter().find(|id| version(id).as_ref() != Some(&wanted));
+        match old {
+            Some(old) => Some(format!("{old} votes, of version {:?} and not {wanted}", version(old))),
+            None => (!is_over).then(|| format!("the upgrade to {wanted} is not over")),
+        }
     }
 
     /// I10: no ID, Pod or claim without the others.

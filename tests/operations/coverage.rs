@@ -4,7 +4,7 @@ use crate::happenings::happenings;
 
 happenings! {
     // A call that fails for good is rare by design.
-    may_be_missing: [];
+    may_be_missing: [OldStandbyRestarted];
     /// An event of the simulation.
     Event => "events",
     /// A round of the operator that came to a plan.
@@ -63,6 +63,14 @@ happenings! {
     Scaled => "edits of replicas",
     /// Somebody edited the template.
     Edited => "edits of the template",
+    /// Somebody began an upgrade by new members.
+    UpgradeBegun => "upgrades by new members begun",
+    /// Votes had moved to the new members, and the old ones were let go.
+    UpgradeMoved => "upgrades whose votes had moved",
+    /// One that was kept in a lost one's place got the new version in place.
+    OldStandbyRestarted => "old members restarted after an upgrade",
+    /// Only the new members were left.
+    Upgraded => "upgrades by new members that came to their end",
     /// Somebody edited it badly.
     EditedBadly => "edits to an image that does not exist",
     /// Somebody changed what becomes of claims.
@@ -91,6 +99,8 @@ happenings! {
     NodeGivenUp => "nodes whose Pods Kubernetes gave up",
     /// A node was put out of service.
     NodeOutOfService => "nodes put out of service",
+    /// A member whose Pod is on no node, and whose volume's only node is out of service, was read (K49).
+    SeenOutOfService => "looks at a volume whose only node is out of service",
     /// A node was removed for ever.
     NodeRemoved => "nodes removed with their volumes",
     /// A node was drained.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use quorate_autopilot::{Report, SettingsChange};
-use quorate_crds::{MemberStatus, RaftStatus};
+use quorate_crds::{MemberStatus, RaftStatus, UpgradeStatus};
 use quorate_plan::Ordinal;
 use quorate_raft::{
     Answer, Apply, Change, Entry, Event as CoreEvent, Index, Input, Message, Now, Output, Payload,
@@ -238,6 +238,7 @@ impl World {
         if let Some(latest) = &status.latest {
             let (now, stabilization) = (self.schedule.now(), process.settings().server_stabilization_time);
             check(self.watch.gives_votes(now, status.term, &latest.configuration, stabilization))?;
+            check(self.watch.keeps_quorum(now, &latest.configuration))?;
         }
         let servers = status.latest.map(|latest| latest.configuration.servers().to_vec()).unwrap_or_default();
         let shown: Vec<String> = servers
@@ -284,21 +285,25 @@ impl World {
         self.step(boot.ordinal, input)
     }
 
-    /// In which zone each member says it is, to whom it reaches; of the others the cluster remembers what they said last.
+    /// In which zone and of which version each member says it is, to whom it reaches; of the others the cluster remembers what
+    /// they said last.
     fn reports(&mut self, leader: Ordinal) -> BTreeMap<ServerId, Report> {
         let Some(node) = self.processes.get(&leader).map(|process| process.node.clone()) else {
             return BTreeMap::new();
         };
         let heard = self.processes.values().filter(|process| self.is_linked(&node, &process.node));
-        let said: Vec<_> = heard.map(|process| (process.id.clone(), zone_of(&process.node))).collect();
-        self.zones.extend(said.iter().cloned());
-        let received = Some(Now(self.schedule.now()));
-        let report = |(id, zone): (&ServerId, &String)| {
-            let is_heard = said.iter().any(|(heard, _)| heard == id);
-            let received = received.filter(|_| is_heard);
-            (id.clone(), Report { received, zone: Some(zone.clone()), ..Report::default() })
+        let say = |process: &super::process::Process| {
+            let (zone, upgrade_version) = (Some(zone_of(&process.node)), process.version.clone());
+            (process.id.clone(), Report { zone, upgrade_version, ..Report::default() })
         };
-        self.zones.iter().map(report).collect()
+        let said: BTreeMap<ServerId, Report> = heard.map(say).collect();
+        self.reports.extend(said.clone());
+        let now = Some(Now(self.schedule.now()));
+        let report = |(id, report): (&ServerId, &Report)| {
+            let received = now.filter(|_| said.contains_key(id));
+            (id.clone(), Report { received, ..report.clone() })
+        };
+        self.reports.iter().map(report).collect()
     }
 
     fn publish(&mut self, ordinal: Ordinal) {
@@ -324,6 +329,10 @@ impl World {
             members: state.servers.iter().map(member).collect(),
             recovery_epoch: i64::try_from(process.epoch).ok(),
             term: i64::try_from(state.term.0).ok(),
+            upgrade: Some(UpgradeStatus {
+                status: state.upgrade.status.as_str().to_owned(),
+                target_version: state.upgrade.target_version.clone(),
+            }),
             ..RaftStatus::default()
         };
         let is_due = process.renewed.is_none_or(|renewed| now.saturating_sub(renewed) >= RENEW_EVERY);

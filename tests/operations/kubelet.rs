@@ -14,7 +14,7 @@ use rand::Rng;
 
 use super::coverage::Happening;
 use super::event::{Boot, Event};
-use super::objects::CLUSTER;
+use super::objects::{CLUSTER, VERSION};
 use super::process::Process;
 use super::volume::Directory;
 use super::world::{CLUSTER_ID, Happened, World};
@@ -48,6 +48,8 @@ pub struct Run {
     pub is_held: bool,
     /// The kubelet ended the Pod for good.
     pub is_ended: bool,
+    /// The application's version, as an annotation says it.
+    pub version: Option<String>,
 }
 
 impl Run {
@@ -69,6 +71,7 @@ impl Run {
             ends: 0,
             is_held: false,
             is_ended: false,
+            version: made.metadata.annotations.as_ref().and_then(|all| all.get(VERSION)).cloned(),
         }
     }
 }
@@ -163,7 +166,7 @@ impl World {
         let (Some(claim_uid), Some(raft_id)) = (&pod.claim_uid, &pod.raft_id) else { return Ok(()) };
         let is_there = self.api.objects().claims.get(&ordinal).is_some_and(|claim| claim.uid == *claim_uid);
         let Some(run) = self.runs.get(&pod.uid).filter(|_| is_there) else { return Ok(()) };
-        let epoch = run.epoch;
+        let (epoch, version) = (run.epoch, run.version.clone());
         let raft_id = RaftId::new(raft_id)?;
         let incarnation = Incarnation(self.rng.random());
         let volume = self.volumes.entry(claim_uid.clone()).or_default();
@@ -195,7 +198,8 @@ impl World {
         let raft = Raft::new(identity, self.options.settings, stored, seed, Now(self.schedule.now()))
             .map_err(|error| anyhow!("{error}"))?;
         let place = (claim_uid.clone(), pod.uid.clone(), node.to_owned());
-        let process = Process::new(boot, id, epoch.0, raft, place, self.api.time());
+        let mut process = Process::new(boot, id, epoch.0, raft, place, self.api.time());
+        process.version = version;
         self.processes.insert(ordinal, process);
         self.say(|_| format!("{} runs on {node}", pod.name));
         self.schedule.after(Duration::ZERO, Event::Autopilot(boot));

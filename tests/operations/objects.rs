@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use quorate_crds::{RaftCluster, RaftClusterSpec, RaftClusterStatus};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use quorate_crds::{RaftCluster, RaftClusterSpec, RaftClusterStatus, UpdateStrategy};
 use quorate_plan::Ordinal;
 use quorate_plan::observed::{BudgetCounts, Children, Claim, Node, Pod};
 
@@ -12,6 +14,9 @@ use super::options::Options;
 pub const START: u64 = 1_700_000_000;
 /// The name of the one cluster.
 pub const CLUSTER: &str = "db";
+
+/// The annotation of the template that says the application's version.
+pub const VERSION: &str = "example.com/version";
 
 /// Every object.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +54,13 @@ pub fn zone_of(node: &str) -> String {
     format!("z{}", number % 3)
 }
 
+/// A template whose application is of this version.
+pub fn template(version: u64) -> PodTemplateSpec {
+    let annotations = [(VERSION.to_owned(), format!("{version}.0.0"))].into();
+    let metadata = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
+    PodTemplateSpec { metadata: Some(metadata), spec: None }
+}
+
 impl Objects {
     /// A resource nobody has looked at yet, and nodes.
     pub fn new(options: &Options) -> Self {
@@ -59,6 +71,11 @@ impl Objects {
         let patience = options.settings.heartbeat_interval * 3;
         spec.autopilot.last_contact_threshold = format!("{}ms", patience.as_millis());
         spec.autopilot.redundancy_zones = options.has_zones;
+        if options.has_upgrades {
+            spec.update.strategy = UpdateStrategy::OnDelete;
+            spec.autopilot.upgrade_version_from = Some(VERSION.to_owned());
+            spec.template = Some(template(1));
+        }
         let mut cluster = RaftCluster::new(CLUSTER, spec);
         cluster.metadata.namespace = Some("test".to_owned());
         cluster.metadata.uid = Some("c0ffee00-0000-4000-8000-000000000001".to_owned());

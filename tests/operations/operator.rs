@@ -259,7 +259,12 @@ impl World {
             let is_asked = slot.node.as_ref().is_none_or(|node| node.unschedulable);
             if let Some(claim) = slot.claim.as_mut().filter(|_| is_asked) {
                 let only = self.volumes.get(&claim.uid).and_then(|volume| volume.node.clone());
-                claim.is_stranded = only.as_ref().is_some_and(|only| !rest.nodes.contains_key(only));
+                let there = only.as_ref().and_then(|only| rest.nodes.get(only));
+                claim.is_stranded = only.is_some() && there.is_none();
+                claim.is_out_of_service = slot.node.is_none() && there.is_some_and(|it| it.out_of_service);
+                if claim.is_out_of_service {
+                    self.coverage.hit(Happening::SeenOutOfService);
+                }
                 claim.nodes = only.map(|only| vec![only]);
             }
         }

@@ -27,6 +27,8 @@ pub struct Options {
     pub dead_secs: u64,
     /// One voter in each zone, the others stand by.
     pub has_zones: bool,
+    /// Votes move by version, and people upgrade by new members (docs/decisions/0010).
+    pub has_upgrades: bool,
     /// Nodes.
     pub nodes: usize,
     /// Volumes are on their nodes' own disks.
@@ -85,6 +87,8 @@ pub enum Edit {
     Pause,
     /// Annotation `replace` for some voter, or none any more.
     Replace,
+    /// A new version and twice as many members; half of them again once votes have moved.
+    Upgrade,
 }
 
 /// What can break.
@@ -147,6 +151,14 @@ const FAULTS: [Fault; 15] = [
 const SCALING_ONLY: f64 = 0.1;
 /// Every so many seeds is one of redundancy zones.
 const ZONES_EVERY: u64 = 5;
+/// Every so many seeds is one of upgrades by new members, every other of these without faults.
+const UPGRADES_EVERY: u64 = 7;
+/// Every so many seeds is one in which members are restarted for new images, and nothing else happens.
+const RESTARTS_EVERY: u64 = 11;
+/// Members before an upgrade at most: there are twice as many in between.
+const UPGRADED_MAX: i32 = 3;
+/// Members of a run of restarts at least: with fewer a restart is an outage (I2).
+const RESTARTED_MIN: i32 = 3;
 /// Kubernetes gives up the Pods of a node that is cut off longer than this.
 const LONG_CUT_MAX: Duration = Duration::from_secs(500);
 const SHORT_CUT_MAX: Duration = Duration::from_secs(200);
@@ -172,7 +184,9 @@ impl Options {
             stabilization_secs: rng.random_range(2..=15),
             dead_secs: rng.random_range(60..=240),
             // By number and not drawn: the known seeds are what they were.
-            has_zones: seed.is_multiple_of(ZONES_EVERY),
+            // An upgrade in zones waits for a person where a zone has fewer new members than old ones: `together` has these.
+            has_zones: seed.is_multiple_of(ZONES_EVERY) && seed % UPGRADES_EVERY != 1,
+            has_upgrades: seed % UPGRADES_EVERY == 1,
             nodes: rng.random_range(3..=8),
             has_local_volumes: rng.random_bool(0.5),
             api: ApiServer::draw(is_scaling_only, &mut rng),
@@ -194,7 +208,34 @@ impl Options {
     /// lost than anybody could bear.
     fn consistent(mut self, has_long_cuts: bool) -> Self {
         self.faults.retain(|fault| !has_long_cuts || *fault != Fault::DeleteClaim);
+        if self.has_upgrades {
+            self.replicas = self.replicas.min(UPGRADED_MAX);
+            // What else changes the template or the size is not drawn: one thing is upgraded at a time.
+            self.edits.retain(|edit| matches!(edit, Edit::Pause | Edit::WhenScaled));
+            self.edits.push(Edit::Upgrade);
+            if (self.seed / UPGRADES_EVERY).is_multiple_of(2) {
+                self.without_faults();
+            }
+        } else if self.seed % RESTARTS_EVERY == 2 {
+            self.replicas = self.replicas.max(RESTARTED_MIN);
+            self.replicas_max = self.replicas;
+            self.edits = vec![Edit::Image];
+            self.without_faults();
+        }
         self
+    }
+
+    fn without_faults(&mut self) {
+        self.faults.clear();
+        self.loss = 0.0;
+    }
+
+    /// A run in which members are restarted and replaced on purpose, and nothing else happens to them.
+    pub fn is_restarting_only(&self) -> bool {
+        let is_on_purpose = |edit: &Edit| {
+            matches!(edit, Edit::Image | Edit::BadImage | Edit::Upgrade | Edit::Pause | Edit::WhenScaled)
+        };
+        self.faults.is_empty() && self.loss == 0.0 && self.edits.iter().all(is_on_purpose)
     }
 
     /// A run in which clients must notice nothing (operator.md, "What must be true", 21).
@@ -234,9 +275,10 @@ impl fmt::Display for Options {
         let Self { seed, replicas, replicas_max, nodes, .. } = self;
         let volumes = if self.has_local_volumes { "local" } else { "network" };
         let zones = if self.has_zones { "redundancy zones, " } else { "" };
+        let upgrades = if self.has_upgrades { "upgrades by new members, " } else { "" };
         writeln!(
             f,
-            "seed {seed}: {zones}{replicas} replicas at first, up to {replicas_max}, on {nodes} nodes with {volumes} volumes, restless for {:?}",
+            "seed {seed}: {zones}{upgrades}{replicas} replicas at first, up to {replicas_max}, on {nodes} nodes with {volumes} volumes, restless for {:?}",
             self.restless
         )?;
         writeln!(

@@ -9,7 +9,7 @@ use rand::seq::IndexedRandom;
 use super::coverage::Happening;
 use super::event::Event;
 use super::kubelet::NO_SUCH_IMAGE;
-use super::objects::CLUSTER;
+use super::objects::{CLUSTER, template};
 use super::options::Edit;
 use super::world::{LOOKS_EVERY, World};
 
@@ -21,6 +21,32 @@ pub struct Person {
     /// The policy for claims was edited.
     pub has_edited_policy: bool,
     images: u64,
+    upgrade: Upgrade,
+}
+
+/// An upgrade by new members.
+struct Upgrade {
+    /// The version that is wanted.
+    version: u64,
+    /// Where it stands.
+    stage: Stage,
+}
+
+/// Where an upgrade by new members stands, as a person sees it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// All members are of one version.
+    Done,
+    /// Twice as many are there, and votes move.
+    Doubled,
+    /// The old ones leave.
+    Halved,
+}
+
+impl Default for Upgrade {
+    fn default() -> Self {
+        Self { version: 1, stage: Stage::Done }
+    }
 }
 
 impl World {
@@ -70,7 +96,74 @@ impl World {
                 self.api.annotate(label_keys::PAUSED, (!is_paused).then(|| "true".to_owned()));
             }
             Edit::Replace => self.ask_for_a_replacement(),
+            Edit::Upgrade => self.begin_upgrade(),
         }
+    }
+
+    /// The template of the next version, and twice as many members, in one edit (docs/autopilot.md).
+    fn begin_upgrade(&mut self) {
+        if self.person.upgrade.stage != Stage::Done || !self.api.objects().is_ready() {
+            return;
+        }
+        let version = self.person.upgrade.version + 1;
+        self.person.upgrade = Upgrade { version, stage: Stage::Doubled };
+        self.coverage.hit(Happening::UpgradeBegun);
+        self.say(|_| format!("somebody wants version {version}, and twice as many members"));
+        self.api.edit_spec(|spec| {
+            spec.template = Some(template(version));
+            spec.replicas *= 2;
+        });
+    }
+
+    /// Once votes have moved the old members are let go; once they are gone, the upgrade is over.
+    fn carry_on_upgrade(&mut self) {
+        let objects = self.api.objects();
+        let version = format!("{}.0.0", self.person.upgrade.version);
+        let raft = objects.status().raft.unwrap_or_default();
+        let members = raft.members.len();
+        let said = raft.upgrade.filter(|upgrade| upgrade.target_version.as_deref() == Some(version.as_str()));
+        // Idle: each old one was restarted meanwhile, and is a new one since.
+        let has_moved = said.is_some_and(|it| matches!(it.status.as_str(), "await-server-removal" | "idle"));
+        let replicas = objects.cluster.spec.replicas;
+        match self.person.upgrade.stage {
+            Stage::Doubled if has_moved && usize::try_from(replicas).is_ok_and(|all| members >= all) => {
+                self.coverage.hit(Happening::UpgradeMoved);
+                self.person.upgrade.stage = Stage::Halved;
+                self.scale(replicas / 2);
+            }
+            Stage::Halved if objects.is_ready() => {
+                self.coverage.hit(Happening::Upgraded);
+                self.person.upgrade.stage = Stage::Done;
+                self.say(|_| "the upgrade is over".to_owned());
+            }
+            // A new member was lost while the old ones left, so an old one is kept in its place: status says to delete its Pod.
+            Stage::Halved if has_moved && usize::try_from(replicas) == Ok(members) => {
+                self.restart_old_standby();
+            }
+            Stage::Done | Stage::Doubled | Stage::Halved => {}
+        }
+    }
+
+    /// A Pod of an older version that has no vote is deleted: it comes back with the present template.
+    fn restart_old_standby(&mut self) {
+        let version = format!("{}.0.0", self.person.upgrade.version);
+        let known = self.watch.configuration.as_ref().map(|known| &known.configuration);
+        let is_old_standby = |process: &&super::process::Process| {
+            process.version.as_ref() != Some(&version)
+                && known.is_some_and(|known| !known.is_voter(&process.id))
+        };
+        let Some(ordinal) = self.processes.values().find(is_old_standby).map(|old| old.boot.ordinal) else {
+            return;
+        };
+        self.coverage.hit(Happening::OldStandbyRestarted);
+        self.say(|_| format!("somebody deletes Pod {CLUSTER}-{ordinal}, of an older version"));
+        self.api.mark_pod(ordinal);
+    }
+
+    /// The version that people want, if they upgrade by new members, and whether only such members are wanted.
+    pub(super) fn wanted_version(&self) -> Option<(String, bool)> {
+        let Upgrade { version, stage } = self.person.upgrade;
+        self.options.has_upgrades.then(|| (format!("{version}.0.0"), stage == Stage::Done))
     }
 
     fn scale(&mut self, replicas: i32) {
@@ -118,6 +211,9 @@ impl World {
         self.schedule.after(LOOKS_EVERY, Event::PersonLooks);
         if self.person.is_recovering {
             self.recover_quorum();
+        }
+        if self.options.has_upgrades {
+            self.carry_on_upgrade();
         }
         if self.is_calm() {
             self.replace_one_of_several();
@@ -189,7 +285,7 @@ impl World {
         if is_bad {
             self.set_image("");
         }
-        if self.rng.random_bool(0.5) {
+        if self.rng.random_bool(0.5) && !self.options.has_upgrades && !self.options.is_restarting_only() {
             let replicas = self.rng.random_range(1..=self.options.replicas_max);
             self.scale(replicas);
         }

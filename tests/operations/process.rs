@@ -25,6 +25,8 @@ pub struct Process {
     pub pod_uid: String,
     /// The node it runs on.
     pub node: String,
+    /// The application's version.
+    pub version: Option<String>,
     /// Since when, as its kubelet says.
     pub since: PlannersNow,
     /// The core.
@@ -81,6 +83,7 @@ impl Process {
             claim_uid,
             pod_uid,
             node,
+            version: None,
             since,
             raft,
             wake_at: None,

@@ -125,6 +125,36 @@ impl Watch {
         Ok(())
     }
 
+    /// A leader takes a vote or moves one: those that vote then still have a majority that is up, if they had one (P3, A10, I5).
+    pub fn keeps_quorum(&self, now: Duration, latest: &Configuration) -> Verdict {
+        let Some(before) = self.configuration.as_ref().map(|known| &known.configuration) else {
+            return Ok(());
+        };
+        let is_led = |configuration: &Configuration| {
+            let up = |id: &ServerId| self.was_up(id.raft_id.as_str(), now);
+            let mut halves = configuration.majorities().into_iter();
+            halves.all(|half| half.iter().filter(|id| up(id)).count() >= quorum(half.len()))
+        };
+        if !is_led(before) || is_led(latest) {
+            return Ok(());
+        }
+        let voters: Vec<String> = latest.voters().map(|voter| voter.id.raft_id.to_string()).collect();
+        Err(format!("P3: a change of votes leaves {voters:?} without a majority that is up"))
+    }
+
+    /// Members run as they are restarted one by one, and nothing else happens: a majority of the voters runs at any time (A33).
+    pub fn runs(&self, up: &[(ServerId, u64)]) -> Verdict {
+        let Some(known) = &self.configuration else { return Ok(()) };
+        let is_up = |id: &ServerId| up.iter().any(|(up, _)| up == id);
+        for half in known.configuration.majorities() {
+            let running = half.iter().filter(|id| is_up(id)).count();
+            if half.len() > WITHOUT_TOLERANCE && running < quorum(half.len()) {
+                return Err(format!("A33: {running} of {} voters run", half.len()));
+            }
+        }
+        Ok(())
+    }
+
     /// A member knows a configuration to be committed.
     pub fn commits(&mut self, epoch: u64, committed: &IndexedConfiguration, coverage: &mut Coverage) {
         let is_newer = self.configuration.as_ref().is_none_or(|known| known.index < committed.index);

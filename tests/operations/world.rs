@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use quorate_autopilot::SettingsChange;
+use quorate_autopilot::{Report, SettingsChange};
 use quorate_plan::Ordinal;
 use quorate_raft::{ClusterId, Role, ServerId, Ticket};
 use rand::Rng;
@@ -65,8 +65,8 @@ pub struct World {
     pub(super) waiting: BTreeMap<Ticket, Waiting>,
     /// What settings commands carry, by number.
     pub(super) settings: Vec<SettingsChange>,
-    /// In which zone each server was when it last said so.
-    pub(super) zones: BTreeMap<ServerId, String>,
+    /// What each server last said of itself.
+    pub(super) reports: BTreeMap<ServerId, Report>,
     pub(super) person: Person,
     pub(super) watch: Watch,
     pub(super) coverage: Coverage,
@@ -101,7 +101,7 @@ impl World {
             early_answers: BTreeMap::new(),
             waiting: BTreeMap::new(),
             settings: Vec::new(),
-            zones: BTreeMap::new(),
+            reports: BTreeMap::new(),
             person: Person::default(),
             watch: Watch::default(),
             coverage: Coverage::default(),

@@ -10,7 +10,7 @@ pub(crate) fn report(round: &mut Round<'_>, ordinal: Ordinal, slot: &Slot, claim
     let member = round.pod_name(ordinal);
     if claim.deleting {
         being_deleted(round, slot, claim, &member);
-    } else if let Some(refusal) = &slot.refused {
+    } else if let Some(refusal) = slot.refused.as_ref().filter(|_| lacks_something(slot)) {
         let text = format!("the API server refused to create an object of {member}: {}", quote(refusal));
         round.block("E1", Reason::CreationRefused, &member, text);
     } else if let Some((reason, text)) = volume(round, claim, slot.pod.as_ref(), &member) {
@@ -18,6 +18,11 @@ pub(crate) fn report(round: &mut Round<'_>, ordinal: Ordinal, slot: &Slot, claim
     } else if let Some((reason, text)) = slot.pod.as_ref().and_then(|pod| start(pod, &member)) {
         round.block("E1", reason, &member, text);
     }
+}
+
+/// A refusal is remembered by whoever met it; another operator may have made the object since. A Pod that is ready has all it needs.
+fn lacks_something(slot: &Slot) -> bool {
+    slot.pod.as_ref().is_none_or(|pod| !pod.ready)
 }
 
 /// Someone deletes the claim of a member that is not leaving. It goes with its Pod; then rule 10 follows.

@@ -9,6 +9,10 @@ pub const DEAD_SERVER_LAST_CONTACT_THRESHOLD_MIN: Duration = Duration::from_mins
 /// The smallest `min_quorum` a user may set while dead servers are removed (A20). Smaller is refused.
 pub const MIN_QUORUM_SET_MIN: u32 = 3;
 
+/// An extra voter of a redundancy zone keeps its vote while fewer than this would be left, also when the zone that it stands in
+/// for has no server any more (A25): two voters bear no failure, and without a quorum no stand-by gets a vote.
+pub const ZONED_VOTERS_MIN: usize = 3;
+
 /// How often a round is to be computed. Three bad samples then take three seconds, so a cut-off member shows within
 /// five; a round costs microseconds.
 pub const ROUND_INTERVAL: Duration = Duration::from_secs(1);

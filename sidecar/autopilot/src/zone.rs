@@ -5,7 +5,8 @@
 //! - A zone without a healthy voter gives the vote to its longest stable stand-by, and its failed voters lose theirs.
 //!   While no stand-by is stable a failed voter keeps its vote: taking it would win nothing.
 //! - For each zone without any healthy server another zone gets an extra voter: the one with most stable stand-bys.
-//! - An extra voter loses its vote once no more zones lack a healthy and stable voter than there are extra voters.
+//! - An extra voter loses its vote once no more zones lack a healthy and stable voter than there are extra voters, and three
+//!   vote without it: a zone whose servers were all removed as dead is no zone any more, and its vote stays where it went.
 //! - A server that says it is in no zone is an ordinary voter. One that never said anything gets no vote.
 //! - Zones do not change what may fail at once; they change what may fail one after the other.
 
@@ -15,6 +16,7 @@ use quorate_mutants::{Mutant, broken};
 use quorate_raft::ServerId;
 
 use crate::blocked::BlockedReason;
+use crate::limits::ZONED_VOTERS_MIN;
 use crate::promotion::{Held, Wishes};
 use crate::scene::Scene;
 use crate::state::{NodeType, ServerState};
@@ -153,7 +155,11 @@ fn add_extra(scene: Scene<'_>, zones: &BTreeMap<&str, Zone<'_>>, wishes: &mut Wi
             | UpgradeStatus::LeaderTransfer
     );
     if is_settled {
-        wishes.demotions.extend(extra.iter().skip(lacking).map(|server| server.id.clone()));
+        let all = scene.voters().count();
+        let bears_one = all >= ZONED_VOTERS_MIN;
+        let kept = if bears_one { ZONED_VOTERS_MIN.saturating_sub(all - extra.len()) } else { 0 };
+        let kept = lacking.max(kept);
+        wishes.demotions.extend(extra.iter().skip(kept).map(|server| server.id.clone()));
     }
     let mut spare: Vec<Vec<&ServerState>> = zones
         .values()

@@ -226,7 +226,9 @@ fn carry_on(round: &mut Round<'_>, recovery: &Recovery, order: Option<&Order<'_>
         }
         return None;
     }
-    if !is_begun(round, epoch) && (round.view().is_some() || order.is_none()) {
+    // A directory below the epoch is not the one that was recovered: that one was lost later, and the others live.
+    let is_over = lives_on(round, epoch);
+    if is_over || !is_begun(round, epoch) && (round.view().is_some() || order.is_none()) {
         return None;
     }
     if retire_others(round, survivor.ordinal, epoch) {
@@ -312,10 +314,11 @@ fn stop_others(round: &mut Round<'_>, survivor: &Survivor<'_>, order: Option<&Or
     Some(wait(round, &member, text))
 }
 
+/// A Pod that Kubernetes took away and that was made again is on no node: then the nodes of its volume say it (K49).
 fn is_on_a_lost_node(round: &Round<'_>, pod: &str) -> bool {
     let ordinal = names::ordinal_of_pod(round.observed.name(), pod);
-    let node = ordinal.and_then(|ordinal| round.observed.slots.get(&ordinal)?.node.as_ref());
-    node.is_some_and(|node| node.out_of_service)
+    let slot = ordinal.and_then(|ordinal| round.observed.slots.get(&ordinal));
+    slot.is_some_and(Slot::is_out_of_service)
 }
 
 /// A survivor that was leaving stays: the person's word is newer, and the cluster cannot grow while it waits to leave (the

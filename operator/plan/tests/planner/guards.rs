@@ -46,6 +46,18 @@ fn a_pod_that_has_ended_is_made_anew() {
     assert_eq!(world.pods[&Ordinal(1)].raft_id, Some(id));
 }
 
+/// I7: a refusal is remembered for minutes by the operator that met it. Another one made the Pod since: what is ready lacks nothing,
+/// and the two agree on status.
+#[test]
+fn a_refusal_says_nothing_of_a_pod_that_is_ready() {
+    let mut world = World::settled("db", 3);
+    world.refused.insert(Ordinal(1), "exceeded quota: pods".to_owned());
+    let plan = world.plan();
+    assert!(plan.blocked.is_empty(), "{plan}");
+    world.pods.get_mut(&Ordinal(1)).expect("settled").ready = false;
+    assert!(world.plan().blocked.iter().any(|entry| entry.rule == "E1"), "{}", world.plan());
+}
+
 /// Rule E2: where the current template fails as well, another Pod of it would change nothing.
 #[test]
 fn a_pod_is_not_replaced_by_a_template_that_fails_elsewhere() {

@@ -167,16 +167,38 @@ fn a_newcomer_whose_volume_no_node_can_mount_starts_over() {
 
 /// Two of three are lost for good, and a person says that this one is the cluster (K18).
 fn recover(world: &mut World, survivor: u32, lost: [u32; 2]) {
+    let ids = lost.map(|ordinal| world.raft_id(ordinal));
+    recover_saying(world, survivor, lost.map(Ordinal), &format!(" lost={}", ids.join(",")));
+}
+
+/// The same, with these words after the term.
+fn recover_saying(world: &mut World, survivor: u32, lost: [Ordinal; 2], words: &str) {
     let raft = RaftStatus { term: i64::try_from(world.group.term).ok(), ..RaftStatus::default() };
     world.cluster.status = Some(RaftClusterStatus { raft: Some(raft), ..world.status() });
-    let ids = lost.map(|ordinal| world.raft_id(ordinal));
-    world.cut.extend(lost.map(Ordinal));
+    world.cut.extend(lost);
     for _ in 0..5 {
         world.round();
     }
-    let text = format!("db-{survivor}@{} lost={}", world.group.term, ids.join(","));
+    let text = format!("db-{survivor}@{}{words}", world.group.term);
     world.cluster.metadata.annotations = Some([("quorate.dev/recover".to_owned(), text)].into());
     until(world, |world, _| world.group.recovery_epoch == 1 && world.group.leader.is_some());
+}
+
+/// K18, K49: the machines of two of three are said to be switched off, and their Pods are on no node any more: where their volumes
+/// are proves the loss, before the recovery and while it stops them. Nobody has to name them.
+#[test]
+fn a_majority_whose_volumes_are_on_nodes_out_of_service_is_recovered_without_names() {
+    let mut world = World::settled("db", 3);
+    let lost = [Ordinal(0), Ordinal(2)];
+    for ordinal in lost {
+        world.pods.get_mut(&ordinal).expect("settled").node = None;
+        world.claims.get_mut(&ordinal).expect("settled").is_out_of_service = true;
+    }
+    recover_saying(&mut world, 1, lost, "");
+    take_back(&mut world);
+    world.cut.clear();
+    world.run_until_ready();
+    assert_eq!(world.group.servers.len(), 3);
 }
 
 /// K18: once the cluster lives on, the survivor of a recovery is a member like any other, and may be lost as one.
@@ -191,6 +213,31 @@ fn the_survivor_of_a_recovery_may_be_lost_later() {
     world.delete_claim_and_pod(1);
     until(&mut world, |world, _| world.is_ready() && !world.group.servers.contains_key(&survivor));
     assert_eq!(world.group.servers.len(), 3);
+}
+
+/// K18: its directory is emptied later, under a Pod that was made before the recovery: the new one is of the old epoch. That is no
+/// recovery to be gone on with, which would give up everybody who joined since.
+#[test]
+fn the_survivor_of_a_recovery_may_lose_its_directory_later() {
+    let mut world = World::settled("db", 3);
+    recover(&mut world, 1, [0, 2]);
+    take_back(&mut world);
+    world.cut.clear();
+    until(&mut world, |world, _| world.is_ready() && world.group.servers.len() == 3);
+    let survivor = world.raft_id(1);
+    let joined: Vec<String> = world.group.servers.keys().filter(|id| **id != survivor).cloned().collect();
+    world.empty_directory(1);
+    let uid = world.claims[&Ordinal(1)].uid.clone();
+    world.disks.get_mut(&uid).expect("settled").recovery_epoch = 0;
+    for _ in 0..20 {
+        world.round();
+    }
+    assert!(joined.iter().all(|id| world.group.servers.contains_key(id)), "{:?}", world.group.servers.keys());
+    assert!(
+        world.claims.values().filter(|claim| claim.record.is_live()).count() >= 3,
+        "somebody was given up"
+    );
+    world.run_until_ready();
 }
 
 /// K18: the one that holds the most may be one that was to leave. It is the cluster then, and stays.

@@ -81,6 +81,21 @@ fn a_zone_that_is_down_is_made_up_for_elsewhere_and_taken_back() {
     assert!(group.live(30).is_empty());
 }
 
+/// A25: the servers of a zone that is down are removed as dead, and it is no zone any more. Its vote stays elsewhere: two voters
+/// would bear no failure, and four servers are well. It goes back once somebody of the zone is there again.
+#[test]
+fn an_extra_voter_stays_when_the_servers_of_the_lost_zone_are_removed() {
+    let mut group = three_by_two();
+    group.mute("c1 c2");
+    let done = group.live_past_the_dead_threshold();
+    assert_eq!(done, ["demote c1", "promote a2", "remove c1", "remove c2"]);
+    assert!(group.live(60).is_empty());
+    assert_eq!(group.voters(), ["a1", "a2", "b1"]);
+    group.add("c3", Suffrage::NonVoter, Intent::Voter);
+    group.zones("c3:c");
+    assert_eq!(group.live(60), ["promote c3", "demote a2"]);
+}
+
 /// A25: an extra voter stays until the zone's own one is stable, under a new leader too.
 #[test]
 fn an_extra_voter_stays_until_the_recovered_voter_is_stable() {

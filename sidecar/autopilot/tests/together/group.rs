@@ -6,8 +6,8 @@ use std::time::Duration;
 use quorate_autopilot::{Action, Input as RoundInput, Observer, Report, Settings, State, round};
 use quorate_raft::{
     Address, Change, ClusterId, Identity, Incarnation, Index, Input, Intent, Message, Now, Output, Payload,
-    Raft, RaftId, RecoveryEpoch, RemoveReason, Role, ServerId, Settings as RaftSettings, Suffrage, Ticket,
-    Versions,
+    Raft, RaftId, RecoveryEpoch, RemoveReason, Role, ServerId, Settings as RaftSettings, Suffrage, Term,
+    Ticket, Versions,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -54,9 +54,13 @@ pub(crate) struct Group {
     pub(crate) settings: Settings,
     pub(crate) reports: BTreeMap<ServerId, Report>,
     /// Whoever neither hears nor is heard.
-    pub(crate) cut: BTreeSet<String>,
+    cut: BTreeSet<String>,
     /// When something was last committed.
     pub(crate) committed_at: Duration,
+    /// When autopilot last removed somebody.
+    pub(crate) removed_at: Duration,
+    /// When somebody last failed, came back or joined.
+    pub(crate) disturbed_at: Duration,
     /// What autopilot did: the words, and when.
     pub(crate) done: Vec<(Duration, String)>,
     pub(crate) tells: bool,
@@ -75,6 +79,8 @@ impl Group {
             reports: BTreeMap::new(),
             cut: BTreeSet::new(),
             committed_at: Duration::ZERO,
+            disturbed_at: Duration::ZERO,
+            removed_at: Duration::ZERO,
             done: Vec::new(),
             tells,
             members: BTreeMap::new(),
@@ -119,13 +125,29 @@ impl Group {
         member.process =
             Some(Process { raft, boot, wake_at: None, observer: Observer::default(), state: None });
         self.say(&format!("{name} starts"));
+        self.disturbed_at = self.now;
         self.after(ROUND_EVERY, Event::Round(name.to_owned(), boot));
         self.step(name, Input::Tick);
     }
 
     pub(crate) fn kill(&mut self, name: &str) {
         self.say(&format!("{name} dies"));
+        self.disturbed_at = self.now;
         self.members.get_mut(name).unwrap().process = None;
+    }
+
+    pub(crate) fn cut_off(&mut self, name: &str) {
+        self.say(&format!("{name} is cut off"));
+        self.disturbed_at = self.now;
+        self.cut.insert(name.to_owned());
+    }
+
+    /// Whoever was cut off or dead is back.
+    pub(crate) fn bring_back(&mut self, name: &str) {
+        self.say(&format!("{name} is back"));
+        self.disturbed_at = self.now;
+        self.cut.remove(name);
+        self.start(name);
     }
 
     pub(crate) fn is_alive(&self, name: &str) -> bool {
@@ -159,6 +181,35 @@ impl Group {
         };
         self.step(&leader, Input::ChangeMembership { ticket: Ticket(1), expected: latest.index, change });
         false
+    }
+
+    /// Asks the leader to remove a member; whether it is gone already, for good.
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
+        let Some((leader, status)) = self.leader_status() else { return false };
+        let Some(latest) = status.latest else { return false };
+        if !latest.configuration.contains(&id(name)) {
+            return status.committed.is_some_and(|committed| committed.index == latest.index);
+        }
+        let change = Change::Remove { id: id(name), reason: RemoveReason::Requested };
+        self.step(&leader, Input::ChangeMembership { ticket: Ticket(5), expected: latest.index, change });
+        false
+    }
+
+    /// Members that are in the configuration no more.
+    pub(crate) fn removed(&self) -> Vec<String> {
+        let servers = self.servers();
+        self.members.keys().filter(|name| !servers.contains_key(*name)).cloned().collect()
+    }
+
+    /// Who leads, and in which term.
+    pub(crate) fn leadership(&self) -> Option<(String, Term)> {
+        self.leader_status().map(|(name, status)| (name, status.term))
+    }
+
+    /// Whether it leads, or follows somebody.
+    pub(crate) fn is_led(&self, name: &str) -> bool {
+        let process = self.members.get(name).and_then(|member| member.process.as_ref());
+        process.is_some_and(|process| process.raft.status().leader.is_some())
     }
 
     fn leader_status(&self) -> Option<(String, quorate_raft::Status)> {
@@ -352,6 +403,14 @@ impl Group {
 
     fn tell_done(&mut self, name: &str, words: String) {
         self.say(&format!("autopilot of {name}: {words}"));
+        if words.starts_with("remove") || words.starts_with("replace") {
+            self.removed_at = self.now;
+        }
+        self.tell(words);
+    }
+
+    /// Something that the seeds are to reach has happened.
+    pub(crate) fn tell(&mut self, words: String) {
         self.done.push((self.now, words));
     }
 }

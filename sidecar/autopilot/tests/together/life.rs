@@ -3,53 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_autopilot::{Defaults, Report, Settings, SettingsChange, UpgradeStatus, quorum};
+use quorate_autopilot::{Defaults, Report, Settings, SettingsChange, State, UpgradeStatus, quorum};
 use quorate_raft::{Intent, Suffrage};
 use rand::Rng;
 use rand::seq::IteratorRandom;
 
+use super::aftermath::{undisturbed, upgraded};
 use super::group::{Group, id};
+use super::invariants::Invariants;
+use super::plan::{Joining, Plan, ZONE_COUNT, draw};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long failures go on.
 const TROUBLE: Duration = Duration::from_mins(10);
 /// With a quorum alive a write is committed at least so often, elections included.
 const WRITE_GAP_MAX: Duration = Duration::from_secs(15);
-
-/// What a seed has drawn.
-struct Plan {
-    /// Each member, its intent, zone and version, in the order of joining.
-    members: Vec<Joining>,
-    has_zones: bool,
-    has_upgrade: bool,
-}
-
-#[derive(Clone)]
-struct Joining {
-    name: String,
-    intent: Intent,
-    zone: Option<usize>,
-    version: &'static str,
-}
-
-fn draw(group: &mut Group) -> Plan {
-    let has_zones = group.rng.random_bool(0.5);
-    let has_upgrade = group.rng.random_bool(0.4);
-    let old = if has_zones { group.rng.random_range(4..=6) } else { group.rng.random_range(3..=5) };
-    let new = if has_upgrade { old } else { 0 };
-    let mut members = Vec::new();
-    for at in 0..old + new {
-        let (kind, version) = if at < old { ("m", "1.0.0") } else { ("n", "2.0.0") };
-        let zone = has_zones.then_some(at % 3);
-        members.push(Joining { name: format!("{kind}{}", at % old), intent: Intent::Voter, zone, version });
-    }
-    if group.rng.random_bool(0.3) {
-        let replica =
-            Joining { name: "r0".to_owned(), intent: Intent::ReadReplica, zone: None, version: "1.0.0" };
-        members.insert(old, replica);
-    }
-    Plan { members, has_zones, has_upgrade }
-}
 
 fn settings() -> Settings {
     let change = SettingsChange {
@@ -60,10 +28,17 @@ fn settings() -> Settings {
     Settings::new(&change, &Defaults::kubernetes(3))
 }
 
-/// The kinds of actions that autopilot took; an error says what broke.
+/// A group, what it was drawn as, and what looks at it.
+pub(crate) struct Life {
+    pub(crate) group: Group,
+    pub(crate) plan: Plan,
+    invariants: Invariants,
+}
+
+/// The kinds of actions that autopilot took, and of what happened besides; an error says what broke.
 pub(crate) fn live(seed: u64, tells: bool) -> Result<BTreeSet<String>, String> {
     let mut group = Group::new(seed, settings(), tells);
-    let mut plan = draw(&mut group);
+    let plan = draw(&mut group.rng);
     if plan.has_zones {
         "zone".clone_into(&mut group.settings.redundancy_zone_tag);
     }
@@ -73,43 +48,85 @@ pub(crate) fn live(seed: u64, tells: bool) -> Result<BTreeSet<String>, String> {
     for joining in &plan.members {
         report(&mut group, joining);
     }
-    group.bootstrap(&plan.members[0].name);
-    let old = plan.members.iter().filter(|joining| joining.version == "1.0.0").skip(1);
-    for joining in old {
-        join(&mut group, joining)?;
+    let mut life = Life { group, plan, invariants: Invariants::default() };
+    life.be_troubled()?;
+    heal(&mut life.group);
+    life.watch(Duration::from_mins(3))?;
+    rest(&life.group, &life.plan)?;
+    if life.plan.has_upgrade && upgraded(&mut life)? {
+        life.group.tell("upgraded".to_owned());
     }
-    watch(&mut group, Duration::from_mins(1))?;
-    let is_new = |joining: &Joining| joining.version != "1.0.0";
-    let mut new =
-        plan.members.iter().filter(|joining| is_new(joining)).cloned().collect::<Vec<_>>().into_iter();
-    let until = group.now + TROUBLE;
-    while group.now < until {
-        trouble(&mut group);
-        if let Some(joining) = replacement(&mut group, &plan) {
-            report(&mut group, &joining);
-            join(&mut group, &joining)?;
-            plan.members.push(joining);
-        }
-        if let Some(joining) = new.next() {
-            join(&mut group, &joining)?;
-        }
-        let pause = group.rng.random_range(1..90);
-        watch(&mut group, SECOND * pause)?;
+    if undisturbed(&mut life)? {
+        life.group.tell("undisturbed".to_owned());
     }
-    for joining in new {
-        join(&mut group, &joining)?;
-    }
-    heal(&mut group);
-    watch(&mut group, Duration::from_mins(3))?;
-    rest(&mut group, &plan)?;
     let first_word = |(_, words): &(Duration, String)| words.split(' ').next().unwrap_or_default().to_owned();
-    Ok(group.done.iter().map(first_word).collect())
+    Ok(life.group.done.iter().map(first_word).collect())
+}
+
+impl Life {
+    /// The old members join, then things fail for a while, in which newer ones join.
+    fn be_troubled(&mut self) -> Result<(), String> {
+        let (new, old): (Vec<Joining>, Vec<Joining>) =
+            self.plan.members.iter().cloned().partition(Joining::is_new);
+        self.group.bootstrap(&old[0].name);
+        for joining in &old[1..] {
+            self.join(joining)?;
+        }
+        self.watch(Duration::from_mins(1))?;
+        let mut new = new.into_iter();
+        let until = self.group.now + TROUBLE;
+        while self.group.now < until {
+            trouble(&mut self.group, &self.plan);
+            if let Some(joining) = replacement(&mut self.group, &self.plan) {
+                report(&mut self.group, &joining);
+                self.plan.members.push(joining.clone());
+                self.join(&joining)?;
+            }
+            if let Some(joining) = new.next() {
+                self.join(&joining)?;
+            }
+            let pause = self.group.rng.random_range(1..90);
+            self.watch(SECOND * pause)?;
+        }
+        new.try_for_each(|joining| self.join(&joining))
+    }
+
+    fn join(&mut self, joining: &Joining) -> Result<(), String> {
+        self.group.start(&joining.name);
+        for _ in 0..120 {
+            if self.group.add(&joining.name, &joining.intent) {
+                return Ok(());
+            }
+            self.watch(SECOND)?;
+        }
+        Err(format!("{} could not join", joining.name))
+    }
+
+    /// Time passes; a majority of the voters stays alive, writes go on, and every invariant looks.
+    pub(crate) fn watch(&mut self, time: Duration) -> Result<(), String> {
+        let until = self.group.now + time;
+        while self.group.now < until {
+            self.group.pass(SECOND);
+            let group = &self.group;
+            for (voters, alive) in halves(group) {
+                if alive < quorum(voters) {
+                    return Err(format!("at {:?} {alive} of {voters} voters are alive", group.now));
+                }
+            }
+            let gap = group.now.saturating_sub(group.committed_at);
+            if gap > WRITE_GAP_MAX {
+                return Err(format!("at {:?} nothing was committed for {gap:?}", group.now));
+            }
+            self.invariants.look(group, &self.plan)?;
+        }
+        Ok(())
+    }
 }
 
 /// What it says of itself from now on.
 fn report(group: &mut Group, joining: &Joining) {
     let report = Report {
-        zone: joining.zone.map(|zone| ["x", "y", "z"][zone].to_owned()),
+        zone: joining.zone_name().map(str::to_owned),
         upgrade_version: Some(joining.version.to_owned()),
         ..Report::default()
     };
@@ -136,17 +153,6 @@ fn replacement(group: &mut Group, plan: &Plan) -> Option<Joining> {
     Some(Joining { name: format!("s-{old}"), intent: Intent::ReplacementFor(id(&old)), zone, version })
 }
 
-fn join(group: &mut Group, joining: &Joining) -> Result<(), String> {
-    group.start(&joining.name);
-    for _ in 0..120 {
-        if group.add(&joining.name, &joining.intent) {
-            return Ok(());
-        }
-        watch(group, SECOND)?;
-    }
-    Err(format!("{} could not join", joining.name))
-}
-
 /// How many vote and how many of them live, in each half of the configuration (K14).
 fn halves(group: &Group) -> [(usize, usize); 2] {
     let servers = group.servers();
@@ -162,16 +168,14 @@ fn halves(group: &Group) -> [(usize, usize); 2] {
 /// A member dies, is cut off, or comes back. Nobody fails that the group can't spare, nor whom it could not spare if a
 /// stand-in that lives were demoted before the failure shows; and no voter fails while a change is under way, whose
 /// configuration may turn out to be the one before.
-fn trouble(group: &mut Group) {
+fn trouble(group: &mut Group, plan: &Plan) {
     let servers = group.servers();
     let [(voters, alive), _] = halves(group);
     let down: Vec<String> = servers.keys().filter(|name| !group.is_alive(name)).cloned().collect();
     if group.rng.random_bool(0.35)
         && let Some(name) = down.iter().choose(&mut group.rng)
     {
-        group.cut.remove(name);
-        group.start(name);
-        group.say(&format!("{name} is back"));
+        group.bring_back(name);
         return;
     }
     let Some(name) = servers
@@ -195,39 +199,40 @@ fn trouble(group: &mut Group) {
     if group.rng.random_bool(0.5) {
         group.kill(&name);
     } else {
-        group.say(&format!("{name} is cut off"));
-        group.cut.insert(name);
+        group.cut_off(&name);
+    }
+    if plan.has_zones && servers[&name] != Suffrage::NonVoter && group.rng.random_bool(0.4) {
+        fail_with(group, plan, &name);
     }
 }
 
-/// Time passes; a majority of the voters stays alive, and writes go on.
-fn watch(group: &mut Group, time: Duration) -> Result<(), String> {
-    let until = group.now + time;
-    while group.now < until {
-        group.pass(SECOND);
-        for (voters, alive) in halves(group) {
-            if alive < quorum(voters) {
-                return Err(format!("at {:?} {alive} of {voters} voters are alive", group.now));
-            }
-        }
-        let gap = group.now.saturating_sub(group.committed_at);
-        if gap > WRITE_GAP_MAX {
-            return Err(format!("at {:?} nothing was committed for {gap:?}", group.now));
-        }
+/// A27: within a second of a zone's voter one that stands by for it fails too. Both are within the tolerance.
+fn fail_with(group: &mut Group, plan: &Plan, voter: &str) {
+    let zone = plan.joining(voter).ok().and_then(Joining::zone_name);
+    let pause = Duration::from_millis(group.rng.random_range(0..1_000));
+    group.pass(pause);
+    let stands_by = |(name, suffrage): (&String, &Suffrage)| {
+        let is_there = plan.joining(name).is_ok_and(|joining| joining.zone_name() == zone);
+        (is_there && *suffrage == Suffrage::NonVoter && group.is_alive(name)).then(|| name.clone())
+    };
+    let found = group.servers().iter().find_map(stands_by);
+    if let Some(name) = found.filter(|_| group.is_settled()) {
+        group.kill(&name);
+        group.tell("pair".to_owned());
     }
-    Ok(())
+    // All else happens at whole seconds, and not in the moment in which a round decides.
+    group.pass(SECOND.saturating_sub(pause));
 }
 
 fn heal(group: &mut Group) {
     group.say("everyone is back");
-    group.cut.clear();
     for name in group.servers().into_keys() {
-        group.start(&name);
+        group.bring_back(&name);
     }
 }
 
 /// Everyone is well, nothing changes any more, and those vote who should.
-fn rest(group: &mut Group, plan: &Plan) -> Result<(), String> {
+fn rest(group: &Group, plan: &Plan) -> Result<(), String> {
     let late: Vec<_> = group.done.iter().filter(|(at, _)| *at + SECOND * 60 > group.now).collect();
     if !late.is_empty() {
         return Err(format!("it goes on and on: {late:?}"));
@@ -249,16 +254,24 @@ fn rest(group: &mut Group, plan: &Plan) -> Result<(), String> {
             return Err(format!("{} has no vote", joining.name));
         }
         let is_moved = state.upgrade.status == UpgradeStatus::AwaitServerRemoval;
-        if is_moved && votes && joining.version != "2.0.0" {
+        if is_moved && votes && !joining.is_new() {
             return Err(format!("{} is old and votes", joining.name));
         }
     }
     if plan.has_zones && !in_upgrade {
-        for (name, zone) in &state.zones {
-            if zone.voters.len() != 1 {
-                return Err(format!("zone {name} has the voters {:?}", zone.voters));
-            }
-        }
+        zones_rest(&state)?;
     }
     Ok(())
+}
+
+/// A24, A25: one voter in each zone; and where a zone is gone for good, its vote stays where it went.
+fn zones_rest(state: &State) -> Result<(), String> {
+    for (name, zone) in &state.zones {
+        let is_extra = zone.voters.len() > 1 && state.zones.len() >= ZONE_COUNT;
+        if zone.voters.is_empty() || is_extra {
+            return Err(format!("zone {name} has the voters {:?}", zone.voters));
+        }
+    }
+    let voters = state.voters.len();
+    if voters > ZONE_COUNT { Err(format!("{voters} vote in {} zones", state.zones.len())) } else { Ok(()) }
 }
