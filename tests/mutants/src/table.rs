@@ -313,6 +313,8 @@ table! {
         killed by "planner" "replacing::the_only_voter_is_replaced_when_a_person_asks";
     R15First ["I8"] "two that both are to be replaced hand leadership to each other"
         killed by "planner" "replacing::of_two_that_both_go_one_leads_while_the_other_is_replaced";
+    R15Leaving ["I8"] "a member is not replaced before another has left that cannot leave without it"
+        killed by "planner" "replacing::one_that_will_not_come_back_is_replaced_before_one_that_cannot_leave_without_it";
     R15Needless ["I8", "K15"] "a replacement whose old one stays waits for ever"
         killed by "planner" "replacing::a_replacement_that_nobody_needs_any_more_leaves_and_another_member_joins";
     R15Standby ["K39"] "stand-bys that are merely silent are replaced one right after the other"

@@ -22,7 +22,7 @@ use crate::plan::{Ensure, Fact, FactKind};
 use crate::raft_view::{Intent, RaftView, ServerView, quorum};
 use crate::reason::Reason;
 use crate::record::{ClaimRecord, LeavesBecause, MemberState};
-use crate::round::{Round, Verdict, configuration_check, member_of};
+use crate::round::{Majority, Round, Verdict, configuration_check, member_of};
 use crate::rules::fence::is_fenced;
 use crate::rules::grow::lowest_free;
 use crate::rules::leave::hand_over;
@@ -369,13 +369,22 @@ fn unfinished(round: &Round<'_>, old: &Old<'_>) -> Option<String> {
     if round.is_creating() {
         return Some("another was begun".to_owned());
     }
-    if let Some((ordinal, _, _)) = round.slots_in(&[MemberState::Leaving]).next() {
+    let leaving = round.slots_in(&[MemberState::Leaving]);
+    let leaves = leaving.filter(|(ordinal, _, claim)| can_leave(round, *ordinal, claim)).next();
+    if let Some((ordinal, _, _)) = leaves {
         return Some(format!("{} has left", round.pod_name(ordinal)));
     }
     let joins = round.wanted().find(|(ordinal, _, claim)| {
         *ordinal != old.ordinal && round.server(*ordinal, claim).is_none_or(ServerView::joins)
     });
     joins.map(|(ordinal, _, _)| format!("{} votes", round.pod_name(ordinal)))
+}
+
+/// Whether the rest may do without it (I2). Who cannot leave before another is well is not waited for by that other.
+fn can_leave(round: &Round<'_>, ordinal: Ordinal, claim: &Claim) -> bool {
+    let server = round.server(ordinal, claim).filter(|server| server.is_voter);
+    let (Some(view), Some(server)) = (round.view(), server) else { return true };
+    Majority::without(view, &server.raft_id).holds() || broken(Mutant::R15Leaving)
 }
 
 /// The last automatic replacement, if it was within the hour (K39).

@@ -102,6 +102,21 @@ fn of_two_that_both_go_one_leads_while_the_other_is_replaced() {
     }
 }
 
+/// I8: one of three is to leave because two are asked for, and before it has left another one will not come back. The first cannot
+/// leave before the other is replaced, so that one does not wait for it.
+#[test]
+fn one_that_will_not_come_back_is_replaced_before_one_that_cannot_leave_without_it() {
+    let mut world = World::settled("db", 3);
+    world.scale(2);
+    until(&mut world, |world, _| world.claims[&Ordinal(2)].record.state == Some(MemberState::Leaving));
+    let gone = world.raft_id(1);
+    world.delete_claim_only(1);
+    world.exit(1, 65, "CorruptData");
+    until(&mut world, |world, _| world.is_ready());
+    assert!(!world.group.servers.contains_key(&gone));
+    assert_eq!(world.group.servers.len(), 2);
+}
+
 /// K15: a replacement whose old one stays never gets a vote. With more replicas asked for meanwhile it is no member too
 /// many, and would wait for ever.
 #[test]
