@@ -369,9 +369,8 @@ fn unfinished(round: &Round<'_>, old: &Old<'_>) -> Option<String> {
     if round.is_creating() {
         return Some("another was begun".to_owned());
     }
-    let leaving = round.slots_in(&[MemberState::Leaving]);
-    let leaves = leaving.filter(|(ordinal, _, claim)| can_leave(round, *ordinal, claim)).next();
-    if let Some((ordinal, _, _)) = leaves {
+    let mut leaving = round.slots_in(&[MemberState::Leaving]);
+    if let Some((ordinal, _, _)) = leaving.find(|(ordinal, _, claim)| can_leave(round, *ordinal, claim)) {
         return Some(format!("{} has left", round.pod_name(ordinal)));
     }
     let joins = round.wanted().find(|(ordinal, _, claim)| {
