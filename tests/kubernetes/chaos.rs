@@ -31,7 +31,7 @@ const SIZES: [u32; 2] = [3, 5];
 /// The longest pause between two faults.
 const PAUSE_MAX: Duration = Duration::from_secs(8);
 /// How long a fault holds that is undone again: up to an election, and well beyond the time a node is called unreachable.
-const HOLD: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(25)];
+const HOLD_SECONDS: std::ops::RangeInclusive<f64> = 1.0..=25.0;
 /// One command of ours; the API server may be the one that does not answer.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(40);
 /// After the last fault: containers that ended often are started again after five minutes only.
@@ -177,7 +177,7 @@ impl Chaos<'_> {
 
     /// Faults are commands, and what they disturb may be what they need: one that could not be done is said and left.
     async fn begin(&mut self, fault: Fault) {
-        let hold = HOLD[0] + (HOLD[1] - HOLD[0]).mul_f64(self.draw.random());
+        let hold = Duration::from_secs_f64(self.draw.random_range(HOLD_SECONDS));
         let done = timeout(COMMAND_TIMEOUT, self.do_it(&fault)).await.context("it takes too long");
         match done.and_then(|done| done) {
             Ok(()) => self.say(&format!("{fault:?}")),
@@ -316,6 +316,6 @@ async fn nothing_is_left_over(cluster: &Cluster<'_>, size: u32) -> Result<()> {
         })
     })
     .await?;
-    ensure!(!cluster.status().await?.leader.is_none_or(|leader| leader == "<none>"), "nobody leads");
+    ensure!(cluster.status().await?.leader.is_some_and(|leader| leader != "<none>"), "nobody leads");
     Ok(())
 }

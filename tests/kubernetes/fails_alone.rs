@@ -41,7 +41,7 @@ async fn an_operator_that_fails_at_one_cluster_says_so_and_serves_the_others() -
         ensure!(condition(&said, "Ready").is_some_and(|ready| ready.status != "True"), "Ready all the same");
         let other = namespace.cluster("other").replicas(1).apply().await?;
         other
-            .wait_status("Ready beside it", Duration::from_secs(60), |status| {
+            .wait_status("Ready beside it", Duration::from_mins(1), |status| {
                 condition(status, "Ready").is_some_and(|ready| ready.status == "True")
             })
             .await?;

@@ -50,7 +50,8 @@ async fn every_way_to_install_and_uninstall_works() -> Result<()> {
 /// An operator of one namespace works there and may do nothing elsewhere (operator.md §8.5, and §8.12 beside it).
 #[tokio::test]
 async fn an_operator_of_one_namespace_stays_there() -> Result<()> {
-    namespace_alone("namespaced", async |namespace| {
+    // In a box: it is large.
+    Box::pin(namespace_alone("namespaced", async |namespace| {
         let only = format!("watchNamespaces={{{}}}", namespace.name);
         install_with("helm", "charts/quorate", &["--set", &only]).await?;
         // Where nobody looks one can count what two writers do, meanwhile.
@@ -64,7 +65,7 @@ async fn an_operator_of_one_namespace_stays_there() -> Result<()> {
         // Other tests need the operator as they know it, however this ended.
         install("helm", "charts/quorate").await?;
         seen.map(drop)
-    })
+    }))
     .await
 }
 

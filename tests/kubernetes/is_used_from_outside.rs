@@ -1,6 +1,6 @@
-//! An application in another Pod reads and writes with its ServiceAccount's token (`spec.clientAccess: Cluster`).
+//! An application in another Pod reads and writes with its `ServiceAccount`'s token (`spec.clientAccess: Cluster`).
 //!
-//! It mounts a token issued for the cluster's audience and the ConfigMap with the cluster's certificates, and calls a
+//! It mounts a token issued for the cluster's audience and the `ConfigMap` with the cluster's certificates, and calls a
 //! Service by name. Whoever is not on the list is told so; a member that may not ask Kubernetes about tokens says what is
 //! missing.
 

@@ -112,7 +112,7 @@ impl Load {
     /// Ends the visits and checks that none was forgotten: not among the visitors, and not by any member.
     pub(crate) async fn finish(self, cluster: &Cluster<'_>) -> Result<Tally> {
         self.stop.send_replace(true);
-        let tally = tally(self.calls.await?)?;
+        let tally = tally(&self.calls.await?)?;
         for (name, pod) in cluster.pods().await? {
             let address = address(&pod).with_context(|| format!("{name} has no address"))?;
             until(&format!("{name} to know visit {}", tally.highest), SETTLE, async || {
@@ -136,7 +136,7 @@ impl Load {
 }
 
 /// Checks what was answered and adds it up.
-fn tally(calls: Vec<Call>) -> Result<Tally> {
+fn tally(calls: &[Call]) -> Result<Tally> {
     let visits: Vec<(&Call, u64)> = calls
         .iter()
         .filter_map(|call| match call.answer {
@@ -149,7 +149,7 @@ fn tally(calls: Vec<Call>) -> Result<Tally> {
     for (_, number) in &visits {
         ensure!(given.insert(*number), "visit {number} was given twice: an acknowledged one was lost");
     }
-    in_order(&calls)?;
+    in_order(calls)?;
     let mut ends: Vec<Instant> = visits.iter().map(|(call, _)| call.ended).collect();
     ends.sort_unstable();
     Ok(Tally {

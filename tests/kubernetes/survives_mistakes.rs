@@ -69,7 +69,8 @@ async fn every_claim_deleted_under_a_running_cluster_loses_nothing() -> Result<(
 /// (K34, K41; operator.md §8.45).
 #[tokio::test]
 async fn a_cluster_made_again_over_its_claims_is_the_same_cluster() -> Result<()> {
-    namespace("made-again", async |namespace| {
+    // In a box: it is large.
+    Box::pin(namespace("made-again", async |namespace| {
         let cluster = namespace.cluster("db").replicas(3).with_application()?.apply().await?;
         let before = cluster.wait_ready(3).await?;
         let load = Load::on(&cluster);
@@ -84,7 +85,7 @@ async fn a_cluster_made_again_over_its_claims_is_the_same_cluster() -> Result<()
         ensure!(raft_ids(&after) == raft_ids(&before), "a member became another");
         load.finish(&cluster).await?;
         bootstrapped_once(&cluster).await
-    })
+    }))
     .await
 }
 
