@@ -18,6 +18,9 @@ pub const SPACE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 pub const SPACE_CHECK_EVERY: Duration = Duration::from_secs(2);
 /// Inputs the driver takes per turn: enough to fill one commit, few enough to keep heartbeats on time.
 pub const DRIVER_BATCH_MAX: usize = 4_096;
+/// Writes of one message of a stream that are one request to the driver, so that it may take this many inputs more than
+/// [`DRIVER_BATCH_MAX`] in a turn; the rest of the message are further requests.
+pub const PROPOSALS_TOGETHER_MAX: usize = 1_024;
 /// Messages of peers that wait for the driver; a full queue stops reading from the connections.
 pub const PEER_QUEUE_MAX: usize = 1_024;
 /// Reads that wait for the next question to the leader (K11); more are refused as busy.

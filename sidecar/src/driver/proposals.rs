@@ -22,6 +22,7 @@ use super::handle::{Applied, Handle, capped, next_leader};
 use super::own_client::{OpenWrite, is_refused_as_client};
 use super::request::{Ask, Proposals, Request};
 use super::writer::{Answers, Writer, overdue, stopped};
+use crate::limits::PROPOSALS_TOGETHER_MAX;
 
 impl Handle {
     /// Writes: returns once the command is committed and applied. From a follower it goes to the leader.
@@ -110,8 +111,8 @@ impl Handle {
         }
     }
 
-    /// As [`Handle::propose_here`] for many at once, which their caller has validated: one request to the driver, and each
-    /// answered under its number. Deadlines are the caller's.
+    /// As [`Handle::propose_here`] for many at once, which their caller has validated: as few requests to the driver as may
+    /// be, and each write answered under its number. Deadlines are the caller's.
     pub(crate) fn propose_many_here<'a>(
         &self,
         writes: impl Iterator<Item = (u64, &'a Tagged)>,
@@ -128,26 +129,23 @@ impl Handle {
                 }
                 Err(error) => writer.tell(Err(error)),
             }
-        }
-        if proposals.is_empty() {
-            return;
-        }
-        if let Err((error, proposals)) = self.send_many(bytes, proposals) {
-            for (_, writer) in proposals {
-                writer.tell(Err(error.clone()));
+            if proposals.len() == PROPOSALS_TOGETHER_MAX {
+                self.send_many(std::mem::take(&mut bytes), std::mem::take(&mut proposals));
             }
+        }
+        if !proposals.is_empty() {
+            self.send_many(bytes, proposals);
         }
     }
 
-    /// Gives them back if there is no room for them.
-    fn send_many(&self, bytes: usize, proposals: Proposals) -> Result<(), (CallError, Proposals)> {
+    /// Each is told if there is no room for them.
+    fn send_many(&self, bytes: usize, proposals: Proposals) {
         let places = self.permit(bytes).and_then(|permit| Ok((permit, self.place()?)));
         match places {
             Ok((permit, place)) => {
                 place.send(Request { ask: Ask::ProposeMany(proposals), _permit: Some(permit) });
-                Ok(())
             }
-            Err(error) => Err((error, proposals)),
+            Err(error) => proposals.into_iter().for_each(|(_, writer)| writer.tell(Err(error.clone()))),
         }
     }
 
