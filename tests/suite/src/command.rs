@@ -38,6 +38,8 @@ pub fn command(words: &[&str]) -> Command {
     for variable in TOLD_BY_CARGO {
         command.env_remove(variable);
     }
+    // A test that returns an error says what it waited for; fifty frames of the test runner would hide it.
+    command.env("RUST_LIB_BACKTRACE", "0");
     command
 }
 
@@ -86,7 +88,7 @@ pub fn run_counted(words: &[&str]) -> Result<Count> {
     }
     let status = child.wait()?;
     if !status.success() && count.failed == 0 {
-        count += Count::one(false);
+        count += Count::failed(format!("`{}` ended with {status}", words.join(" ")));
     }
     Ok(count)
 }
@@ -108,7 +110,7 @@ pub fn part(name: &str, work: impl FnOnce() -> Result<Count>) -> Count {
     let started = Instant::now();
     let count = work().unwrap_or_else(|error| {
         println!("{error:#}");
-        Count::one(false)
+        Count::failed(format!("{name}: {error:#}"))
     });
     println!("--- {name}: {count} in {:.0} s", started.elapsed().as_secs_f32());
     count

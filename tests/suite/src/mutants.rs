@@ -66,7 +66,11 @@ fn hunters(rows: &[&Row], programs: &BTreeMap<String, Program>) -> Result<Count>
         while let Some(row) = next() {
             let target = row.killer.target;
             let program = programs.get(target).with_context(|| format!("no test target {target}"))?;
-            count += Count::one(is_killed(row, program, &known)?);
+            count += if is_killed(row, program, &known)? {
+                Count::one(true)
+            } else {
+                Count::failed(format!("the mutant {:?} survived", row.mutant))
+            };
         }
         Ok(count)
     };
