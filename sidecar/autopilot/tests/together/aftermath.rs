@@ -1,5 +1,5 @@
-//! What is done to a group at rest, after all trouble: an upgrade is brought to its end, and those that were removed come
-//! back.
+//! What is done to a group at rest, after all trouble: an upgrade is brought to its end, everyone restarts at another
+//! address, and those that were removed come back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use quorate_autopilot::{State, UpgradeStatus};
 use quorate_raft::{Intent, Term};
 
-use super::group::Group;
-use super::life::Life;
+use super::group::{Group, NAMED_WITHIN};
+use super::life::{Life, WRITE_GAP_MAX, rest};
 use super::plan::{Joining, Plan};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,6 +16,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const REMOVED_WITHIN: Duration = Duration::from_mins(1);
 /// The old servers gone, an upgrade is over within this.
 const IDLE_WITHIN: Duration = Duration::from_mins(1);
+/// Then they are looked at for so long: longer than autopilot waits until it takes who is silent for dead, and then comes to
+/// rest.
+const WATCHED_FOR: Duration = Duration::from_mins(3);
 /// How long those that were removed get to disturb whoever leads (A34).
 const DISTURBED_FOR: Duration = Duration::from_mins(1);
 
@@ -103,6 +106,28 @@ fn newer_places(state: &State, plan: &Plan) -> Result<usize, String> {
         }
     }
     Ok(zones.len() + others)
+}
+
+/// A32: all restart on their volumes at other addresses. Once their names lead there, one of them leads and writes go on
+/// without anybody's doing; nobody is removed. Who came late may have lost its vote for a while, as in any failure.
+pub(crate) fn moved(life: &mut Life) -> Result<(), String> {
+    let before: BTreeSet<String> = life.group.servers().into_keys().collect();
+    let moved_at = life.group.now;
+    life.group.move_all();
+    life.group.pass(NAMED_WITHIN);
+    let until = life.group.now + WRITE_GAP_MAX;
+    while life.group.committed_at <= moved_at {
+        if life.group.now > until {
+            return Err(format!("A32: all moved at {moved_at:?}, and nothing is committed at {until:?}"));
+        }
+        life.group.pass(SECOND);
+    }
+    life.watch(WATCHED_FOR)?;
+    let after: BTreeSet<String> = life.group.servers().into_keys().collect();
+    if after != before {
+        return Err(format!("A32: all moved, and {before:?} became {after:?}"));
+    }
+    rest(&life.group, &life.plan).map_err(|why| format!("A32: all moved, and then: {why}"))
 }
 
 /// A34: whoever was removed, and did not hear of it, comes back as it was. Nobody follows it, it leads nobody, and who leads

@@ -12,12 +12,17 @@ use quorate_raft::{
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::addresses::{Addresses, Place};
 use super::disk::Disk;
 
 const CLUSTER_ID: ClusterId = ClusterId(1);
 const DELAY_MS: std::ops::RangeInclusive<u64> = 1..=15;
 const ROUND_EVERY: Duration = Duration::from_secs(1);
 const WRITE_EVERY: Duration = Duration::from_millis(700);
+/// A member that moves has started within this.
+const STARTED_WITHIN_MS: u64 = 5_000;
+/// And its name leads to where it is within this.
+pub(crate) const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 pub(crate) fn id(name: &str) -> ServerId {
     ServerId::new(RaftId::new(name).unwrap(), Incarnation(1))
@@ -43,7 +48,9 @@ struct Process {
 
 enum Event {
     Wake(String, u64),
-    Deliver(Box<Message>),
+    Deliver(Box<Message>, Place),
+    Start(String),
+    Named(String),
     Round(String, u64),
     Write,
 }
@@ -55,6 +62,7 @@ pub(crate) struct Group {
     pub(crate) reports: BTreeMap<ServerId, Report>,
     /// Whoever neither hears nor is heard.
     cut: BTreeSet<String>,
+    addresses: Addresses,
     /// When something was last committed.
     pub(crate) committed_at: Duration,
     /// When autopilot last removed somebody.
@@ -78,6 +86,7 @@ impl Group {
             settings,
             reports: BTreeMap::new(),
             cut: BTreeSet::new(),
+            addresses: Addresses::default(),
             committed_at: Duration::ZERO,
             disturbed_at: Duration::ZERO,
             removed_at: Duration::ZERO,
@@ -148,6 +157,19 @@ impl Group {
         self.disturbed_at = self.now;
         self.cut.remove(name);
         self.start(name);
+    }
+
+    /// A32: all servers stop at once, and each starts on its volume at another address, to which its name leads a moment
+    /// before or after that.
+    pub(crate) fn move_all(&mut self) {
+        for name in self.servers().into_keys() {
+            self.kill(&name);
+            self.addresses.move_away(&name);
+            let start = Duration::from_millis(self.rng.random_range(0..STARTED_WITHIN_MS));
+            let named = NAMED_WITHIN.mul_f64(self.rng.random());
+            self.after(start, Event::Start(name.clone()));
+            self.after(named, Event::Named(name));
+        }
     }
 
     pub(crate) fn is_alive(&self, name: &str) -> bool {
@@ -259,7 +281,9 @@ impl Group {
             self.now = at;
             match event {
                 Event::Wake(name, boot) if self.boot(&name) == Some(boot) => self.wake(&name),
-                Event::Deliver(message) => self.deliver(*message),
+                Event::Deliver(message, place) => self.deliver(*message, place),
+                Event::Start(name) => self.start(&name),
+                Event::Named(name) => self.addresses.publish(&name),
                 Event::Round(name, boot) if self.boot(&name) == Some(boot) => self.round(&name, boot),
                 Event::Write => self.write(),
                 Event::Wake(..) | Event::Round(..) => {}
@@ -279,9 +303,11 @@ impl Group {
         }
     }
 
-    fn deliver(&mut self, message: Message) {
-        let to = message.to.raft_id.to_string();
-        if self.is_alive(&to) && !self.cut.contains(message.from.raft_id.as_str()) {
+    fn deliver(&mut self, message: Message, place: Place) {
+        let (from, to) = (message.from.raft_id.to_string(), message.to.raft_id.to_string());
+        if !self.addresses.reaches(&from, &to, place) {
+            self.step(&from, Input::PeerUnreachable(message.to));
+        } else if self.is_alive(&to) && !self.cut.contains(&from) {
             self.step(&to, Input::Receive(message));
         }
     }
@@ -325,7 +351,8 @@ impl Group {
             Output::Send(message) => {
                 if !self.cut.contains(name) {
                     let delay = Duration::from_millis(self.rng.random_range(DELAY_MS));
-                    self.after(delay, Event::Deliver(Box::new(message)));
+                    let place = self.addresses.look_up(name, message.to.raft_id.as_str());
+                    self.after(delay, Event::Deliver(Box::new(message), place));
                 }
             }
             Output::Apply(apply) => {

@@ -8,7 +8,7 @@ use quorate_raft::{Intent, Suffrage};
 use rand::Rng;
 use rand::seq::IteratorRandom;
 
-use super::aftermath::{undisturbed, upgraded};
+use super::aftermath::{moved, undisturbed, upgraded};
 use super::group::{Group, id};
 use super::invariants::Invariants;
 use super::plan::{Joining, Plan, ZONE_COUNT, draw};
@@ -17,7 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How long failures go on.
 const TROUBLE: Duration = Duration::from_mins(10);
 /// With a quorum alive a write is committed at least so often, elections included.
-const WRITE_GAP_MAX: Duration = Duration::from_secs(15);
+pub(crate) const WRITE_GAP_MAX: Duration = Duration::from_secs(15);
 
 fn settings() -> Settings {
     let change = SettingsChange {
@@ -56,6 +56,7 @@ pub(crate) fn live(seed: u64, tells: bool) -> Result<BTreeSet<String>, String> {
     if life.plan.has_upgrade && upgraded(&mut life)? {
         life.group.tell("upgraded".to_owned());
     }
+    moved(&mut life)?;
     if undisturbed(&mut life)? {
         life.group.tell("undisturbed".to_owned());
     }
@@ -232,7 +233,7 @@ fn heal(group: &mut Group) {
 }
 
 /// Everyone is well, nothing changes any more, and those vote who should.
-fn rest(group: &Group, plan: &Plan) -> Result<(), String> {
+pub(crate) fn rest(group: &Group, plan: &Plan) -> Result<(), String> {
     let late: Vec<_> = group.done.iter().filter(|(at, _)| *at + SECOND * 60 > group.now).collect();
     if !late.is_empty() {
         return Err(format!("it goes on and on: {late:?}"));
