@@ -21,6 +21,11 @@ pub const DRIVER_BATCH_MAX: usize = 4_096;
 /// Writes of one message of a stream that are one request to the driver, so that it may take this many inputs more than
 /// [`DRIVER_BATCH_MAX`] in a turn; the rest of the message are further requests.
 pub const PROPOSALS_TOGETHER_MAX: usize = 1_024;
+/// Proposals that gather while the batch before them is under way; as many go on at once, whatever is under way: more would
+/// only wait longer (M5).
+pub const GATHERED_MAX: usize = 1_024;
+/// Bytes of their commands, likewise: one full append message.
+pub const GATHERED_BYTES_MAX: usize = 256 * 1024;
 /// Messages of peers that wait for the driver; a full queue stops reading from the connections.
 pub const PEER_QUEUE_MAX: usize = 1_024;
 /// Reads that wait for the next question to the leader (K11); more are refused as busy.

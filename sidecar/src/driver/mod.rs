@@ -21,6 +21,7 @@ mod doom;
 mod error;
 mod events;
 mod flusher;
+mod gathering;
 mod handle;
 mod history;
 mod machine;

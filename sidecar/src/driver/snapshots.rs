@@ -104,6 +104,7 @@ impl Driver {
     pub(super) fn committed(&mut self, committed: &Committed) {
         if let Some(sequence) = committed.sequence {
             self.meter.stored(sequence);
+            self.gathering.stored(sequence);
         }
         if let (Some(last), Some(name)) = (committed.installed, committed.named.clone()) {
             // One may come while an earlier one is on its way: it goes on from there, to the later file.

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::application::Application;
 use super::doom::Doom;
+use super::gathering::Gathering;
 use super::handle::{Handle, Shared};
 use super::machine::{MachineThread, Report};
 use super::meter::Meter;
@@ -80,8 +81,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
     let log = start_log(opened.log, &completions, &doom)?;
     let (directory, stages, state) = (Arc::new(opened.directory), Arc::new(stages), opened.state);
     let (tally, sessions) = (Arc::new(Tally::new()), Arc::new(Sessions::new()));
-    let counted = Arc::clone(&tally);
-    let told = machine_reports(&completions);
+    let (counted, told) = (Arc::clone(&tally), machine_reports(&completions));
     let machine = MachineThread::start(state.clone(), told, doom.clone(), counted, Arc::clone(&sessions))?;
     let links = Links::new(Arc::clone(&identity), credentials, inbox.clone());
     let (returns, reports) = (links.returns().clone(), links.reports().clone());
@@ -117,6 +117,7 @@ pub(crate) fn start(parts: Parts) -> Result<Running, Failure> {
         seats: Seats::default(),
         doom,
         completions,
+        gathering: Gathering::default(),
         inputs: Vec::new(),
         outputs: Vec::new(),
         outlook,

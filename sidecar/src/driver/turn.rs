@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use quorate_machine::{Command, Tagged};
 use quorate_raft::{Address, Entry, Identity, Input, LogId, LogReader, Now, Output, Raft, Role};
 use quorate_store::{
@@ -12,6 +11,7 @@ use quorate_store::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::doom::Doom;
+use super::gathering::Gathering;
 use super::machine::{Job, Report};
 use super::meter::Meter;
 use super::request::{Ask, Request};
@@ -22,7 +22,6 @@ use super::snapshots::{Installing, Sending};
 use super::transfers::Transfers;
 use super::view::{Outlook, Seen, View};
 use super::work::Work;
-use super::writer::Writer;
 use crate::limits::{DRIVER_BATCH_MAX, SPACE_CHECK_BYTES, SPACE_CHECK_EVERY};
 use crate::link::{FromPeer, Links};
 
@@ -71,6 +70,7 @@ pub(super) struct Driver {
     pub(super) seats: Seats,
     pub(super) doom: Doom,
     pub(super) completions: mpsc::Sender<Completion>,
+    pub(super) gathering: Gathering,
     pub(super) inputs: Vec<Input>,
     pub(super) outputs: Vec<Output>,
     pub(super) outlook: Outlook,
@@ -118,6 +118,10 @@ impl Driver {
             }
             self.drain(&mut inboxes);
             self.turn();
+            if self.may_propose() {
+                // What this turn committed made room for them.
+                self.turn();
+            }
             self.meter.turned(woken_at.elapsed(), self.raft.role());
             if self.doom.is_called() {
                 break;
@@ -137,8 +141,8 @@ impl Driver {
             self.hear(from);
         }
         // One request may be many inputs.
-        let inputs_max = self.inputs.len() + DRIVER_BATCH_MAX;
-        while self.inputs.len() < inputs_max {
+        let inputs_max = self.inputs.len() + self.gathering.len() + DRIVER_BATCH_MAX;
+        while self.inputs.len() + self.gathering.len() < inputs_max {
             let Ok(request) = inboxes.requests.try_recv() else { break };
             self.ask(request);
         }
@@ -149,6 +153,12 @@ impl Driver {
     }
 
     fn turn(&mut self) {
+        if self.may_propose() {
+            for (command, writer, asked_at) in self.gathering.take() {
+                let ticket = self.seats.take(Seat::Write(writer, asked_at));
+                self.inputs.push(Input::Propose { ticket, command });
+            }
+        }
         let now = self.now();
         self.raft.step_batch(now, self.inputs.drain(..), &mut self.outputs);
         let mut outputs = std::mem::take(&mut self.outputs);
@@ -222,12 +232,14 @@ impl Driver {
     fn ask(&mut self, request: Request) {
         self.meter.asked(&request.ask);
         let input = match request.ask {
-            Ask::Propose { command, writer } => self.propose(command, writer, Instant::now()),
+            Ask::Propose { command, writer } => {
+                self.gathering.add((command, writer, Instant::now()));
+                return;
+            }
             Ask::ProposeMany(proposals) => {
                 let now = Instant::now();
                 for (command, writer) in proposals {
-                    let input = self.propose(command, writer, now);
-                    self.inputs.push(input);
+                    self.gathering.add((command, writer, now));
                 }
                 return;
             }
@@ -245,8 +257,8 @@ impl Driver {
             }
             Ask::ProposeRestore { place, order, writer } => match self.check_restore(&place) {
                 Ok(()) => {
-                    let command = Tagged { tag: None, command: Command::Restore(order) };
-                    self.propose(command.encode(), writer, Instant::now())
+                    let command = Tagged { tag: None, command: Command::Restore(order) }.encode();
+                    Input::Propose { ticket: self.seats.take(Seat::Write(writer, Instant::now())), command }
                 }
                 Err(error) => {
                     writer.tell(Err(error));
@@ -288,14 +300,15 @@ impl Driver {
         self.inputs.push(input);
     }
 
-    fn propose(&mut self, command: Bytes, writer: Writer, asked_at: Instant) -> Input {
-        Input::Propose { ticket: self.seats.take(Seat::Write(writer, asked_at)), command }
+    fn may_propose(&self) -> bool {
+        self.gathering.is_due(self.raft.role() == Role::Leader)
     }
 
     fn carry_out(&mut self, output: Output) {
         self.meter.saw(&output);
         match output {
             Output::Persist(persist) => {
+                self.gathering.issued(&persist);
                 self.unlooked_bytes += persist.entries.iter().map(Entry::bytes).sum::<u64>();
                 self.work.store(StoreRequest::Persist(persist));
             }
@@ -307,6 +320,7 @@ impl Driver {
                 }
             }
             Output::Apply(apply) => {
+                self.gathering.committed(&apply);
                 let waiter = |(index, ticket)| {
                     self.meter.committed(self.seats.asked_at(ticket));
                     Some((index, self.seats.waiter(ticket)?))
