@@ -98,6 +98,15 @@ impl History {
         Ok(())
     }
 
+    /// That so many voted all the time. While one takes another's place both do, for a moment (K14).
+    pub(crate) fn kept_voters(&self, wanted: usize) -> Result<()> {
+        for now in self.memberships() {
+            let is_kept = (wanted..=wanted + 1).contains(&now.voters.len());
+            ensure!(is_kept, "there were not {wanted} voters all the time: {now:?}");
+        }
+        Ok(())
+    }
+
     /// That the set of voters never changed by more than one member from one publication to the next.
     pub(crate) fn changed_one_at_a_time(&self) -> Result<()> {
         for pair in self.memberships().windows(2) {
