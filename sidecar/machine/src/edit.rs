@@ -27,6 +27,13 @@ pub(crate) struct Edit<'a, B> {
     pub(crate) index: ApiIndex,
 }
 
+/// A key before a write.
+pub(crate) struct Before {
+    pub(crate) head: Head,
+    /// Whether it has the value that is to be written.
+    pub(crate) has_value: bool,
+}
+
 impl<B: Base> Edit<'_, B> {
     pub(crate) fn view(&self) -> View<'_, B> {
         View::new([Some(self.target), self.below[0], self.below[1]], self.base)
@@ -38,54 +45,52 @@ impl<B: Base> Edit<'_, B> {
     }
 
     pub(crate) fn modify_index(&self, key: &[u8]) -> Result<Option<ApiIndex>, StateError<B::Error>> {
-        let row = self.view().get(Table::Keys, key)?;
+        let row = self.view().find(Table::Keys, key)?;
         Ok(row.map(|row| Head::of(&row)).transpose()?.map(|head| head.modify_index))
     }
 
-    /// Write a key; returns the entry as it is now. Whoever holds it keeps it.
-    pub(crate) fn put(
-        &mut self,
-        key: &Bytes,
-        value: &Bytes,
-        flags: u64,
-    ) -> Result<KvEntry, StateError<B::Error>> {
-        let old = self.entry(key)?;
-        let session = old.as_ref().and_then(|old| old.session);
-        // Consul's rule: a plain write starts the count of locks anew.
-        Ok(self.write(key, old, value, (flags, 0, session)))
+    /// The key as it is before `value` is written to it.
+    pub(crate) fn before(&self, key: &[u8], value: &[u8]) -> Result<Option<Before>, StateError<B::Error>> {
+        let Some(row) = self.view().find(Table::Keys, key)? else { return Ok(None) };
+        let head = Head::of(&row)?;
+        let has_value = row[head.value_at()..] == *value;
+        Ok(Some(Before { head, has_value }))
     }
 
-    /// Write a key that is now as in `old`. What changes nothing keeps its index and wakes nobody.
+    /// Write a key; returns what it is now. Whoever holds it keeps it.
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8], flags: u64) -> Result<Head, StateError<B::Error>> {
+        let before = self.before(key, value)?;
+        let session = before.as_ref().and_then(|before| before.head.session);
+        // Consul's rule: a plain write starts the count of locks anew.
+        Ok(self.write(key, before, value, (flags, 0, session)))
+    }
+
+    /// Write a key that is now as in `before`. What changes nothing keeps its index and wakes nobody.
     pub(crate) fn write(
         &mut self,
-        key: &Bytes,
-        old: Option<KvEntry>,
-        value: &Bytes,
+        key: &[u8],
+        before: Option<Before>,
+        value: &[u8],
         (flags, lock_index, session): (u64, u64, Option<SessionId>),
-    ) -> KvEntry {
-        if let Some(old) = &old
-            && (old.flags, &old.value, old.lock_index, old.session) == (flags, value, lock_index, session)
+    ) -> Head {
+        let create_index = before.as_ref().map_or(self.index, |before| before.head.create_index);
+        if let Some(Before { head, has_value: true }) = before
+            && (head.flags, head.lock_index, head.session) == (flags, lock_index, session)
         {
-            return old.clone();
+            return head;
         }
-        // Copied: a slice would keep its whole message of up to 256 KiB in memory for one small value.
-        let key = Bytes::copy_from_slice(key);
-        let create_index = old.map_or(self.index, |old| old.create_index);
-        let modify_index = self.index;
-        let value = value.clone();
-        let mut entry =
-            KvEntry { key: key.clone(), value, flags, create_index, modify_index, lock_index, session };
-        let row = entry.to_row();
-        entry.value = entry.value_of(&row);
-        self.target.set(Table::Keys, key, Some(row));
+        let head = Head { flags, create_index, modify_index: self.index, lock_index, session };
+        // Copied, as the value is: a slice would keep its whole message of up to 256 KiB in memory for one small value.
+        self.target.set(Table::Keys, Bytes::copy_from_slice(key), Some(head.to_row(value)));
         self.keys.index = self.index;
-        entry
+        head
     }
 
     /// Delete a key, and the lock on it; returns whether it existed.
     pub(crate) fn delete(&mut self, key: &[u8]) -> Result<bool, StateError<B::Error>> {
-        let Some(row) = self.view().get(Table::Keys, key)? else { return Ok(false) };
-        if let Some(session) = Head::of(&row)?.session {
+        let Some(row) = self.view().find(Table::Keys, key)? else { return Ok(false) };
+        let session = Head::of(&row)?.session;
+        if let Some(session) = session {
             self.target.set(Table::SessionKeys, session_key(session, key), None);
         }
         self.target.set(Table::Keys, Bytes::copy_from_slice(key), None);

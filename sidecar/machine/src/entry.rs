@@ -53,27 +53,22 @@ impl KvEntry {
         Self { key, value: Bytes::new(), flags: 0, create_index, modify_index, lock_index: 0, session: None }
     }
 
-    pub(crate) fn to_row(&self) -> Bytes {
-        let mut row = BytesMut::with_capacity(HEADER_BYTES + ID_BYTES + self.value.len());
-        row.put_u8(FORMAT);
-        row.put_u64_le(self.flags);
-        row.put_u64_le(self.create_index.0);
-        row.put_u64_le(self.modify_index.0);
-        row.put_u64_le(self.lock_index);
-        match self.session {
-            None => row.put_u8(0),
-            Some(session) => {
-                row.put_u8(SESSION_BYTES);
-                row.put_u128(session.0);
-            }
+    /// The entry without its value.
+    pub(crate) fn of_head(key: Bytes, head: &Head) -> Self {
+        Self {
+            key,
+            value: Bytes::new(),
+            flags: head.flags,
+            create_index: head.create_index,
+            modify_index: head.modify_index,
+            lock_index: head.lock_index,
+            session: head.session,
         }
-        row.put_slice(&self.value);
-        row.freeze()
     }
 
-    /// The value in the row made of this entry, sharing its memory.
-    pub(crate) fn value_of(&self, row: &Bytes) -> Bytes {
-        row.slice(HEADER_BYTES + self.session.map_or(0, |_| ID_BYTES)..)
+    pub(crate) fn to_row(&self) -> Bytes {
+        let Self { flags, create_index, modify_index, lock_index, session, .. } = *self;
+        Head { flags, create_index, modify_index, lock_index, session }.to_row(&self.value)
     }
 
     /// The entry of a row; its value shares the row's memory.
@@ -81,7 +76,7 @@ impl KvEntry {
         let head = Head::of(row)?;
         Ok(Self {
             key,
-            value: row.slice(head.value_at..),
+            value: row.slice(head.value_at()..),
             flags: head.flags,
             create_index: head.create_index,
             modify_index: head.modify_index,
@@ -98,10 +93,32 @@ pub(crate) struct Head {
     pub(crate) modify_index: ApiIndex,
     pub(crate) lock_index: u64,
     pub(crate) session: Option<SessionId>,
-    value_at: usize,
 }
 
 impl Head {
+    /// Where the value begins in its row.
+    pub(crate) fn value_at(&self) -> usize {
+        HEADER_BYTES + self.session.map_or(0, |_| ID_BYTES)
+    }
+
+    pub(crate) fn to_row(&self, value: &[u8]) -> Bytes {
+        let mut row = BytesMut::with_capacity(self.value_at() + value.len());
+        row.put_u8(FORMAT);
+        row.put_u64_le(self.flags);
+        row.put_u64_le(self.create_index.0);
+        row.put_u64_le(self.modify_index.0);
+        row.put_u64_le(self.lock_index);
+        match self.session {
+            None => row.put_u8(0),
+            Some(session) => {
+                row.put_u8(SESSION_BYTES);
+                row.put_u128(session.0);
+            }
+        }
+        row.put_slice(value);
+        row.freeze()
+    }
+
     pub(crate) fn of(row: &[u8]) -> Result<Self, DecodeError> {
         let format = *row.first().ok_or(DecodeError::Truncated { what: "row format" })?;
         if format > FORMAT {
@@ -129,7 +146,6 @@ impl Head {
             modify_index: ApiIndex(number(17)),
             lock_index: number(25),
             session,
-            value_at: HEADER_BYTES + usize::from(row[SESSION_AT]),
         })
     }
 }

@@ -19,7 +19,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::base::{KeyRange, Table, prefix_end};
-use crate::change::Changed;
+use crate::change::{Changed, Changes};
 use crate::limits::MEMTABLE_ROW_OVERHEAD_BYTES;
 
 pub(crate) type Rows = BTreeMap<Bytes, Option<Bytes>>;
@@ -42,7 +42,7 @@ pub(crate) struct Layer {
     cleared: BTreeSet<Bytes>,
     bytes: usize,
     /// What it was told of keys since this was last taken; none: nobody asks.
-    changes: Option<Vec<Changed>>,
+    changes: Option<Changes>,
 }
 
 impl Layer {
@@ -51,13 +51,13 @@ impl Layer {
         self.changes.get_or_insert_default();
     }
 
-    /// An empty layer that goes on noting changes if this one does.
-    pub(crate) fn next(&self) -> Self {
-        Self { changes: self.changes.as_ref().map(|_| Vec::new()), ..Self::default() }
+    /// An empty layer that goes on noting changes if this one did.
+    pub(crate) fn next(&mut self) -> Self {
+        Self { changes: self.changes.take(), ..Self::default() }
     }
 
     pub(crate) fn take_changes(&mut self) -> Vec<Changed> {
-        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+        self.changes.as_mut().map(Changes::take).unwrap_or_default()
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Lookup<'_> {
@@ -118,10 +118,7 @@ impl Layer {
         if table == Table::Keys
             && let Some(changes) = &mut self.changes
         {
-            changes.push(match &row {
-                Some(row) => Changed::Row(key.clone(), row.clone()),
-                None => Changed::Deleted(key.clone()),
-            });
+            changes.set(&key, row.as_ref());
         }
         if let Some(old) = self.tables[table.slot()].insert(key, row) {
             self.bytes -= key_bytes + old.map_or(0, |row| row.len()) + MEMTABLE_ROW_OVERHEAD_BYTES;
@@ -132,7 +129,7 @@ impl Layer {
     /// Delete every key and tombstone that starts with `prefix`, here and below.
     pub(crate) fn clear(&mut self, prefix: Bytes) {
         if let Some(changes) = &mut self.changes {
-            changes.push(Changed::Cleared(prefix.clone()));
+            changes.clear(&prefix);
         }
         let range = KeyRange::prefix(&prefix);
         for table in Table::CLEARED {

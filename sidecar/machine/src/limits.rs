@@ -46,6 +46,10 @@ pub const CLIENT_OWN_RESULT_BYTES_MAX: usize = 1024 * 1024;
 /// What one kept result costs besides its bytes: a tree slot and the allocation's own header.
 pub const CLIENT_RESULT_OVERHEAD_BYTES: usize = 64;
 
+/// Changes of keys that are noted for watchers are copied into blocks of so many bytes, which are freed as a whole.
+pub const CHANGES_BLOCK_BYTES: usize = 256 * 1024;
+/// A longer key or row is not copied but shared with the memtable: the rest of a block that it does not fit into is lost.
+pub const CHANGE_COPIED_BYTES_MAX: usize = 8 * 1024;
 /// Recent writes held in memory before they are flushed (K29). At the limit the table is frozen; while one
 /// is being flushed and the next is full, the driver stops applying until the flush is done.
 pub const MEMTABLE_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -19,7 +19,7 @@ use quorate_mutants::{Mutant, broken};
 
 use crate::base::{Base, KeyRange, Table};
 use crate::edit::Edit;
-use crate::entry::{Head, KvEntry};
+use crate::entry::Head;
 use crate::limits::SESSION_KEYS_MAX;
 use crate::meta::StateError;
 use crate::session::SessionId;
@@ -39,23 +39,23 @@ pub(crate) enum Unacquired {
 }
 
 /// The inner result is the lock's own, the outer one that of the disk.
-type Acquired<E> = Result<Result<KvEntry, Unacquired>, StateError<E>>;
+type Acquired<E> = Result<Result<Head, Unacquired>, StateError<E>>;
 
 impl<B: Base> Edit<'_, B> {
     /// Write a key and hold it. Who holds it already only writes.
     pub(crate) fn acquire(
         &mut self,
-        key: &Bytes,
-        value: &Bytes,
+        key: &[u8],
+        value: &[u8],
         flags: u64,
         session: SessionId,
     ) -> Acquired<B::Error> {
         if self.view().get(Table::Sessions, &session.0.to_be_bytes())?.is_none() {
             return Ok(Err(Unacquired::NoSession));
         }
-        let old = self.entry(key)?;
-        let holder = old.as_ref().and_then(|old| old.session);
-        let mut lock_index = old.as_ref().map_or(0, |old| old.lock_index);
+        let before = self.before(key, value)?;
+        let holder = before.as_ref().and_then(|before| before.head.session);
+        let mut lock_index = before.as_ref().map_or(0, |before| before.head.lock_index);
         match holder {
             Some(holder) if holder == session => {}
             Some(holder) if !broken(Mutant::K21Holder) => return Ok(Err(Unacquired::Held(holder))),
@@ -63,24 +63,25 @@ impl<B: Base> Edit<'_, B> {
             _ if !self.has_room(session)? => return Ok(Err(Unacquired::TooMany)),
             _ => lock_index += 1,
         }
-        let entry = self.write(key, old, value, (flags, lock_index, Some(session)));
+        let head = self.write(key, before, value, (flags, lock_index, Some(session)));
         self.target.set(Table::SessionKeys, session_key(session, key), Some(Bytes::new()));
-        Ok(Ok(entry))
+        Ok(Ok(head))
     }
 
     /// Write a key and let go of it; none if this session does not hold it.
     pub(crate) fn release(
         &mut self,
-        key: &Bytes,
-        value: &Bytes,
+        key: &[u8],
+        value: &[u8],
         flags: u64,
         session: SessionId,
-    ) -> Result<Option<KvEntry>, StateError<B::Error>> {
-        let Some(old) = self.entry(key)?.filter(|old| old.session == Some(session)) else { return Ok(None) };
-        let lock_index = old.lock_index;
-        let entry = self.write(key, Some(old), value, (flags, lock_index, None));
+    ) -> Result<Option<Head>, StateError<B::Error>> {
+        let before = self.before(key, value)?.filter(|before| before.head.session == Some(session));
+        let Some(before) = before else { return Ok(None) };
+        let lock_index = before.head.lock_index;
+        let head = self.write(key, Some(before), value, (flags, lock_index, None));
         self.target.set(Table::SessionKeys, session_key(session, key), None);
-        Ok(Some(entry))
+        Ok(Some(head))
     }
 
     /// The keys acquired under a session and not let go, stale rows included.
@@ -99,7 +100,7 @@ impl<B: Base> Edit<'_, B> {
 
     /// Whether a session holds this key now.
     pub(crate) fn is_holder(&self, session: SessionId, key: &[u8]) -> Result<bool, StateError<B::Error>> {
-        let row = self.view().get(Table::Keys, key)?;
+        let row = self.view().find(Table::Keys, key)?;
         let head = row.map(|row| Head::of(&row)).transpose()?;
         Ok(head.is_some_and(|head| head.session == Some(session)))
     }

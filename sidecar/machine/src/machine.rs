@@ -13,7 +13,7 @@ use crate::clients::{Admission, Clients};
 use crate::codec::DecodeError;
 use crate::command::{ApiIndex, ClientId, Command, Owner, SettingsMode, Tagged};
 use crate::edit::Edit;
-use crate::entry::KvEntry;
+use crate::entry::Head;
 use crate::flush::Flush;
 use crate::layer::Layer;
 use crate::limits::{MEMTABLE_BYTES_MAX, RECOVERY_INDEX_GAP, SESSION_KEYS_MAX, SESSIONS_MAX};
@@ -263,7 +263,7 @@ impl<B: Base> Machine<B> {
             Command::DeletePrefix { prefix } => Outcome::Deleted { existed: edit.delete_prefix(&prefix)? },
             Command::Acquire { key, value, flags, session } => {
                 match edit.acquire(&key, &value, flags, session)? {
-                    Ok(KvEntry { modify_index, lock_index, .. }) => {
+                    Ok(Head { modify_index, lock_index, .. }) => {
                         Outcome::Acquired { modify_index, lock_index }
                     }
                     Err(why) => not_acquired(session, why),
@@ -271,7 +271,7 @@ impl<B: Base> Machine<B> {
             }
             Command::Release { key, value, flags, session } => {
                 match edit.release(&key, &value, flags, session)? {
-                    Some(entry) => Outcome::Written { modify_index: entry.modify_index },
+                    Some(head) => Outcome::Written { modify_index: head.modify_index },
                     None => Outcome::NotHeld,
                 }
             }

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use crate::base::{Base, KeyRange, Table};
 use crate::command::ApiIndex;
 use crate::edit::Edit;
+use crate::entry::KvEntry;
 use crate::limits::{LOCK_DELAY_MAX, SESSIONS_MAX};
 use crate::locks::session_key;
 use crate::machine::Machine;
@@ -126,9 +127,9 @@ impl<B: Base> Edit<'_, B> {
         match behavior {
             Behavior::Delete => drop(self.delete(key)?),
             Behavior::Release => {
-                if let Some(old) = self.entry(key)? {
-                    let (value, flags, lock_index) = (old.value.clone(), old.flags, old.lock_index);
-                    self.write(key, Some(old), &value, (flags, lock_index, None));
+                if let Some(KvEntry { value, flags, lock_index, .. }) = self.entry(key)? {
+                    let before = self.before(key, &value)?;
+                    self.write(key, before, &value, (flags, lock_index, None));
                 }
             }
         }

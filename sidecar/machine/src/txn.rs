@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::base::{Base, KeyRange, Table};
 use crate::command::{ApiIndex, TxnOp};
 use crate::edit::Edit;
-use crate::entry::KvEntry;
+use crate::entry::{Head, KvEntry};
 use crate::layer::Layer;
 use crate::limits::{SESSION_KEYS_MAX, TXN_RESULT_BYTES_MAX};
 use crate::locks::Unacquired;
@@ -73,18 +73,22 @@ impl Results {
         self.entries.push(entry);
         Ok(())
     }
+
+    fn add_written(&mut self, key: &Bytes, head: &Head) -> Result<(), TxnFailureReason> {
+        self.add(KvEntry::of_head(key.clone(), head))
+    }
 }
 
 /// The inner result is the operation's own, the outer one that of the disk.
 type Step<E> = Result<Result<(), TxnFailureReason>, StateError<E>>;
-type Locked<E> = Result<Result<KvEntry, TxnFailureReason>, StateError<E>>;
+type Locked<E> = Result<Result<Head, TxnFailureReason>, StateError<E>>;
 
 fn step<B: Base>(edit: &mut Edit<'_, B>, op: &TxnOp, results: &mut Results) -> Step<B::Error> {
     Ok(match op {
-        TxnOp::Set { key, value, flags } => results.add(edit.put(key, value, *flags)?.without_value()),
+        TxnOp::Set { key, value, flags } => results.add_written(key, &edit.put(key, value, *flags)?),
         TxnOp::Cas { key, value, flags, expected } => {
             if edit.modify_index(key)?.unwrap_or(ApiIndex::MISSING) == *expected {
-                results.add(edit.put(key, value, *flags)?.without_value())
+                results.add_written(key, &edit.put(key, value, *flags)?)
             } else {
                 Err(TxnFailureReason::SetStale { key: key.clone() })
             }
@@ -126,13 +130,13 @@ fn step<B: Base>(edit: &mut Edit<'_, B>, op: &TxnOp, results: &mut Results) -> S
             None => Ok(()),
         },
         TxnOp::Lock { key, value, flags, session } => {
-            lock(edit, key, value, *flags, session)?.and_then(|entry| results.add(entry.without_value()))
+            lock(edit, key, value, *flags, session)?.and_then(|head| results.add_written(key, &head))
         }
         TxnOp::Unlock { key, value, flags, session } => {
-            unlock(edit, key, value, *flags, session)?.and_then(|entry| results.add(entry.without_value()))
+            unlock(edit, key, value, *flags, session)?.and_then(|head| results.add_written(key, &head))
         }
         TxnOp::CheckSession { key, session } => {
-            check_session(edit, key, session)?.and_then(|entry| results.add(entry.without_value()))
+            check_session(edit, key, session)?.and_then(|head| results.add_written(key, &head))
         }
     })
 }
@@ -156,12 +160,13 @@ fn unlock<B: Base>(
 
 fn check_session<B: Base>(edit: &Edit<'_, B>, key: &Bytes, expected: &str) -> Locked<B::Error> {
     let key = key.clone();
-    let Some(entry) = edit.entry(&key)? else {
+    let Some(row) = edit.view().find(Table::Keys, &key)? else {
         return Ok(Err(TxnFailureReason::CheckSessionMissing { key }));
     };
-    let actual = entry.session.map(|session| session.to_string()).unwrap_or_default();
+    let head = Head::of(&row)?;
+    let actual = head.session.map(|session| session.to_string()).unwrap_or_default();
     if actual == *expected {
-        return Ok(Ok(entry));
+        return Ok(Ok(head));
     }
     Ok(Err(TxnFailureReason::CheckSessionOther { key, actual, expected: expected.to_owned() }))
 }

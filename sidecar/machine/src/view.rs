@@ -1,7 +1,7 @@
 //! The state as one ordered whole: layers, newest first, over the base.
 
 use std::iter::Peekable;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 
 use bytes::Bytes;
 
@@ -18,6 +18,32 @@ pub(crate) struct View<'a, B> {
     base: &'a B,
 }
 
+/// A row where it was found. Looked at only, it costs no share in it.
+pub(crate) enum Found<'a> {
+    Layer(&'a Bytes),
+    Base(Bytes),
+}
+
+impl Found<'_> {
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Layer(row) => row.clone(),
+            Self::Base(row) => row,
+        }
+    }
+}
+
+impl Deref for Found<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Layer(row) => row,
+            Self::Base(row) => row,
+        }
+    }
+}
+
 impl<'a, B: Base> View<'a, B> {
     /// `layers`: the newest first.
     pub(crate) fn new(layers: [Option<&'a Layer>; LAYERS_MAX], base: &'a B) -> Self {
@@ -25,14 +51,18 @@ impl<'a, B: Base> View<'a, B> {
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError<B::Error>> {
+        Ok(self.find(table, key)?.map(Found::into_bytes))
+    }
+
+    pub(crate) fn find(&self, table: Table, key: &[u8]) -> Result<Option<Found<'a>>, StateError<B::Error>> {
         for layer in self.layers() {
             match layer.get(table, key) {
-                Lookup::Row(row) => return Ok(Some(row.clone())),
+                Lookup::Row(row) => return Ok(Some(Found::Layer(row))),
                 Lookup::Deleted => return Ok(None),
                 Lookup::Below => {}
             }
         }
-        self.base.get(table, key).map_err(StateError::Base)
+        Ok(self.base.get(table, key).map_err(StateError::Base)?.map(Found::Base))
     }
 
     /// Visit the rows of `range` in key order until the visitor breaks.
