@@ -92,9 +92,6 @@ impl Losses {
             losses.killed.push(Instant::now());
             fault(&["kill-container", &node.context("a node")?, &pod, "quorate-sidecar"]).await?;
             another_leads(cluster, &leader).await?;
-            // Killed again and again, its kubelet would leave it down for minutes: a new Pod starts at once.
-            cluster.namespace.kubectl(&["delete", "pod", &leader]).await?;
-            cluster.wait_ready(3).await?;
         }
         Ok(losses)
     }
