@@ -89,8 +89,7 @@ impl<B: Base> Edit<'_, B> {
     /// Delete a key, and the lock on it; returns whether it existed.
     pub(crate) fn delete(&mut self, key: &[u8]) -> Result<bool, StateError<B::Error>> {
         let Some(row) = self.view().find(Table::Keys, key)? else { return Ok(false) };
-        let session = Head::of(&row)?.session;
-        if let Some(session) = session {
+        if let Some(session) = Head::of(&row)?.session {
             self.target.set(Table::SessionKeys, session_key(session, key), None);
         }
         self.target.set(Table::Keys, Bytes::copy_from_slice(key), None);

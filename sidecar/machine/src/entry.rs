@@ -74,15 +74,7 @@ impl KvEntry {
     /// The entry of a row; its value shares the row's memory.
     pub(crate) fn from_row(key: Bytes, row: &Bytes) -> Result<Self, DecodeError> {
         let head = Head::of(row)?;
-        Ok(Self {
-            key,
-            value: row.slice(head.value_at()..),
-            flags: head.flags,
-            create_index: head.create_index,
-            modify_index: head.modify_index,
-            lock_index: head.lock_index,
-            session: head.session,
-        })
+        Ok(Self { value: row.slice(head.value_at()..), ..Self::of_head(key, &head) })
     }
 }
 

@@ -19,8 +19,8 @@ use bytes::Bytes;
 
 use crate::base::{Base, KeyRange, Table};
 use crate::command::ApiIndex;
-use crate::edit::Edit;
-use crate::entry::KvEntry;
+use crate::edit::{Before, Edit};
+use crate::entry::Head;
 use crate::limits::{LOCK_DELAY_MAX, SESSIONS_MAX};
 use crate::locks::session_key;
 use crate::machine::Machine;
@@ -127,9 +127,12 @@ impl<B: Base> Edit<'_, B> {
         match behavior {
             Behavior::Delete => drop(self.delete(key)?),
             Behavior::Release => {
-                if let Some(KvEntry { value, flags, lock_index, .. }) = self.entry(key)? {
-                    let before = self.before(key, &value)?;
-                    self.write(key, before, &value, (flags, lock_index, None));
+                if let Some(row) = self.view().get(Table::Keys, key)? {
+                    let head = Head::of(&row)?;
+                    let (value, flags, lock_index) =
+                        (row.slice(head.value_at()..), head.flags, head.lock_index);
+                    let before = Before { head, has_value: true };
+                    self.write(key, Some(before), &value, (flags, lock_index, None));
                 }
             }
         }

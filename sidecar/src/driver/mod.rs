@@ -8,7 +8,8 @@
 //!        ▲──────────────────────────── completions ◀──────────────────────────────┘
 //! ```
 //!
-//! One turn takes everything that waits (bounded), steps the core once, and carries out what it says.
+//! One turn takes everything that waits (bounded), steps the core once, and carries out what it says. Only proposals wait
+//! longer, until the batch before them is through (`gathering`).
 //! It never waits for anything but its inboxes: no lock, no disk, no peer can hold up a heartbeat.
 //!
 //! Invariant: storage and machine get their work in the order the core gave it; what they can't take

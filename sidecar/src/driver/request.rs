@@ -14,7 +14,7 @@ use super::writer::Writer;
 /// Answers one caller; who is gone is not told.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, CallError>>;
 
-/// One request, with its share of the queue's bytes until the core has it.
+/// One request, with its share of the queue's bytes until the driver has it.
 pub(crate) struct Request {
     pub(crate) ask: Ask,
     /// Given back when the driver has taken the request apart.

@@ -67,7 +67,7 @@ fn hunters(rows: &[&Row], programs: &BTreeMap<String, Program>) -> Result<Count>
             let target = row.killer.target;
             let program = programs.get(target).with_context(|| format!("no test target {target}"))?;
             count += if is_killed(row, program, &known)? {
-                Count::one(true)
+                Count::passed()
             } else {
                 Count::failed(format!("the mutant {:?} survived", row.mutant))
             };

@@ -16,8 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const REMOVED_WITHIN: Duration = Duration::from_mins(1);
 /// The old servers gone, an upgrade is over within this.
 const IDLE_WITHIN: Duration = Duration::from_mins(1);
-/// Then they are looked at for so long: longer than autopilot waits until it takes who is silent for dead, and then comes to
-/// rest.
+/// Members that have moved are looked at for so long: longer than autopilot takes to give up who is silent and come to rest.
 const WATCHED_FOR: Duration = Duration::from_mins(3);
 /// How long those that were removed get to disturb whoever leads (A34).
 const DISTURBED_FOR: Duration = Duration::from_mins(1);
